@@ -1,0 +1,1 @@
+"""Fairlead: the whole network of a Kubernetes cluster as one program."""

@@ -1,0 +1,1 @@
+"""What the shells share around asyncio: queues, back-off, task groups, logs."""

@@ -1,0 +1,1 @@
+"""Wire types of the Kubernetes API and the names of its resources."""

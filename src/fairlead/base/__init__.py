@@ -1,0 +1,1 @@
+"""Pure values that every layer shares: addresses, selectors, ids, errors."""

@@ -1,0 +1,1 @@
+"""What kube-controller-manager and kube-scheduler do, as far as a network needs it."""

@@ -1,0 +1,1 @@
+"""One package per kind of kernel or server state: observe, diff, apply."""

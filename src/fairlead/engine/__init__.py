@@ -1,0 +1,1 @@
+"""The loop between a plan and its drivers: order, receipts, health."""

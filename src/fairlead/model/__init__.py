@@ -1,0 +1,1 @@
+"""What the network should be: pure functions from a snapshot to a plan."""

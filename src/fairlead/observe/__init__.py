@@ -1,0 +1,1 @@
+"""Flow records, metrics and the naming of addresses."""

@@ -1,0 +1,197 @@
+"""The rows of a Plan: what one node's kernel and servers should hold.
+
+A row is a frozen value; a table maps the row's key to the row, so that two plans (or a plan and what a driver observed) are
+compared by key. Rows name kernel objects in kernel terms (interfaces, prefixes, ports) and never Kubernetes objects: which
+object caused a row is kept beside the tables, in `Plan.origins`.
+
+Addresses are canonical text (RFC 5952 for IPv6), prefixes are `address/length`, MTUs are bytes, protocols are the lower-case names of
+IANA protocol numbers (`tcp`, `udp`, `sctp`). This module must never import a driver or do I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import msgspec
+
+Origin: TypeAlias = str
+"""`Kind/namespace/name` of an API object that caused a row (namespace empty for cluster-scoped ones)."""
+
+
+class PodLink(msgspec.Struct, frozen=True, kw_only=True):
+    """A veth pair between a pod's network namespace and the node. Key: `host_ifname`.
+
+    The pod's side gets `addresses` as /32 and /128, default routes through the link-local gateways 169.254.1.1 and fe80::1
+    with permanent neighbor entries, so that no ARP or NDP from the pod is ever believed or needed.
+    """
+
+    host_ifname: str
+    """Name on the node, at most 15 bytes, `fl` and 12 hexadecimal digits."""
+    netns: str
+    """Path of the pod's network namespace, as CNI_NETNS."""
+    ifname: str
+    """Name inside the pod, as CNI_IFNAME."""
+    mac: str
+    """Address of the pod's side; the host's side is the fixed ee:ee:ee:ee:ee:ee."""
+    addresses: tuple[str, ...]
+    mtu: int
+
+
+class Tunnel(msgspec.Struct, frozen=True, kw_only=True):
+    """A VXLAN device. Key: `name`."""
+
+    name: str
+    vni: int
+    port: int
+    local: str
+    """Underlay address (IPv4) of this node."""
+    mac: str
+    mtu: int
+    addresses: tuple[str, ...] = ()
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """A unicast route of protocol 79 in the main table. Key: `destination`."""
+
+    destination: str
+    device: str | None = None
+    """None: the kernel resolves the device from `via`."""
+    via: str | None = None
+    onlink: bool = False
+    source: str | None = None
+    """Preferred source address of packets that the node itself sends."""
+    kind: str = "unicast"
+    """`unicast`, or `blackhole` for a part of the pod range that no pod holds."""
+
+
+class Neighbor(msgspec.Struct, frozen=True, kw_only=True):
+    """A permanent ARP or NDP entry. Key: `device`, `address`."""
+
+    device: str
+    address: str
+    mac: str
+
+
+class ForwardingEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A permanent VXLAN forwarding entry: `mac` lives behind underlay address `remote`. Key: `device`, `mac`."""
+
+    device: str
+    mac: str
+    remote: str
+
+
+class Sysctl(msgspec.Struct, frozen=True, kw_only=True):
+    """A value below /proc/sys. Key: `path`, for example `net/ipv4/ip_forward`."""
+
+    path: str
+    value: str
+
+
+class PodSource(msgspec.Struct, frozen=True, kw_only=True):
+    """`address` may be sent from interface `host_ifname`; whatever else a pod sends is dropped. Key: both."""
+
+    host_ifname: str
+    address: str
+
+
+class LocalPod(msgspec.Struct, frozen=True, kw_only=True):
+    """A pod address on this node and the interface that leads to it. Key: `address`."""
+
+    address: str
+    host_ifname: str
+
+
+class Endpoint(msgspec.Struct, frozen=True, order=True):
+    """One backend of a service port."""
+
+    address: str
+    port: int
+
+
+class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
+    """A virtual address and port and the endpoints it is translated to. Key: `address`, `protocol`, `port`.
+
+    An empty `endpoints` means: reject at once (RST or ICMP port unreachable), never a timeout.
+    """
+
+    address: str
+    protocol: str
+    port: int
+    endpoints: tuple[Endpoint, ...]
+    """Sorted, without duplicates."""
+
+
+class ServiceAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """A virtual address of which every port without a `ServicePort` is rejected. Key: `address`."""
+
+    address: str
+
+
+class NatExemption(msgspec.Struct, frozen=True, kw_only=True):
+    """A destination that pods reach with their own source address: pod ranges and nodes. Key: `prefix`."""
+
+    prefix: str
+
+
+class LocalRange(msgspec.Struct, frozen=True, kw_only=True):
+    """A range of addresses of this node's pods; masqueraded when it leaves for anything that is not exempt. Key: `prefix`."""
+
+    prefix: str
+
+
+class DnsRecords(msgspec.Struct, frozen=True, kw_only=True):
+    """All records of one type at one name of the cluster's zone or its reverse zones. Key: `name`, `type`.
+
+    `name` is lower case with the final dot. `data` holds presentation format (RFC 1035 §5.1), sorted: addresses, `priority
+    weight port target` for SRV, names for PTR and CNAME.
+    """
+
+    name: str
+    type: str
+    ttl: int
+    data: tuple[str, ...]
+
+
+Row: TypeAlias = (
+    PodLink
+    | Tunnel
+    | Route
+    | Neighbor
+    | ForwardingEntry
+    | Sysctl
+    | PodSource
+    | LocalPod
+    | ServicePort
+    | ServiceAddress
+    | NatExemption
+    | LocalRange
+    | DnsRecords
+)
+
+Key: TypeAlias = tuple[str | int, ...]
+
+TABLES: Mapping[str, tuple[type[Row], tuple[str, ...]]] = {
+    "sysctls": (Sysctl, ("path",)),
+    "tunnels": (Tunnel, ("name",)),
+    "pod_links": (PodLink, ("host_ifname",)),
+    "neighbors": (Neighbor, ("device", "address")),
+    "forwarding": (ForwardingEntry, ("device", "mac")),
+    "routes": (Route, ("destination",)),
+    "pod_sources": (PodSource, ("host_ifname", "address")),
+    "local_pods": (LocalPod, ("address",)),
+    "nat_exemptions": (NatExemption, ("prefix",)),
+    "local_ranges": (LocalRange, ("prefix",)),
+    "service_addresses": (ServiceAddress, ("address",)),
+    "service_ports": (ServicePort, ("address", "protocol", "port")),
+    "dns_records": (DnsRecords, ("name", "type")),
+}
+"""Table name → row type and the fields that make its key, in the order in which rows are added; removed in reverse."""
+
+
+def key_of(row: Row) -> Key:
+    """Return the key of `row` within its table."""
+    return tuple(getattr(row, field) for field in _KEY_FIELDS[type(row)])
+
+
+_KEY_FIELDS: Mapping[type[Row], tuple[str, ...]] = {kind: fields for kind, fields in TABLES.values()}

@@ -1,0 +1,1 @@
+"""Proofs over plans, from an oracle that shares no code with the model."""

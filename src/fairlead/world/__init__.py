@@ -1,0 +1,1 @@
+"""The snapshot of everything the model reads, and the fold that builds it from events."""
