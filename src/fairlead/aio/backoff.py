@@ -6,9 +6,7 @@ import random
 from collections.abc import Iterator
 
 
-def delays(
-    *, first_s: float = 0.05, factor: float = 2.0, most_s: float = 10.0, jitter: float = 0.2
-) -> Iterator[float]:
+def delays(*, first_s: float = 0.05, factor: float = 2.0, most_s: float = 10.0, jitter: float = 0.2) -> Iterator[float]:
     """Yield delays in seconds without end, growing by `factor` up to `most_s`, each varied by ± `jitter` of itself."""
     delay = first_s
     while True:

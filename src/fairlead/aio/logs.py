@@ -18,7 +18,7 @@ _PLAIN = re.compile(r"[\w./:@%+\-\[\]]+")
 class LogfmtFormatter(logging.Formatter):
     """Formats a record as `time= level= component= event= key=value…`; the keys are those given by `extra`."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def __init__(self, component: str) -> None:
         super().__init__()

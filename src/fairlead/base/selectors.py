@@ -63,17 +63,17 @@ EVERYTHING = LabelSelector()
 
 def from_labels(labels: Mapping[str, str] | None) -> LabelSelector:
     """Return the selector of an equality map, as in Service.spec.selector."""
-    return LabelSelector(
-        tuple(sorted(Requirement(key, "In", (value,)) for key, value in (labels or {}).items()))
-    )
+    return LabelSelector(tuple(sorted(Requirement(key, "In", (value,)) for key, value in (labels or {}).items())))
 
 
 def from_object(selector: Mapping[str, Any]) -> LabelSelector:
     """Return the selector of a metav1.LabelSelector object; raises SelectorError."""
-    found = list(from_labels(selector.get("matchLabels")).requirements)
-    for expression in selector.get("matchExpressions") or ():
-        found.append(requirement(expression["key"], expression["operator"], expression.get("values") or ()))
-    return LabelSelector(tuple(sorted(found)))
+    equalities = from_labels(selector.get("matchLabels")).requirements
+    expressions = (
+        requirement(expression["key"], expression["operator"], expression.get("values") or ())
+        for expression in selector.get("matchExpressions") or ()
+    )
+    return LabelSelector(tuple(sorted((*equalities, *expressions))))
 
 
 def requirement(key: str, operator: str, values: Sequence[str]) -> Requirement:

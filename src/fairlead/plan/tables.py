@@ -194,4 +194,4 @@ def key_of(row: Row) -> Key:
     return tuple(getattr(row, field) for field in _KEY_FIELDS[type(row)])
 
 
-_KEY_FIELDS: Mapping[type[Row], tuple[str, ...]] = {kind: fields for kind, fields in TABLES.values()}
+_KEY_FIELDS: Mapping[type[Row], tuple[str, ...]] = dict(TABLES.values())
