@@ -1,0 +1,1 @@
+"""Links, addresses, routes, neighbors, forwarding entries and sysctls of the node and its pods."""
