@@ -1,0 +1,1 @@
+"""What containerd is to a kubelet: pods as namespaces, containers as processes, without images."""
