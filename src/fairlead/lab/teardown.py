@@ -6,6 +6,7 @@ on nothing is no error.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ class Removed:
     processes: int
     namespaces: int
     mounts: int
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the numbers by name, for `-o json`."""
+        return dataclasses.asdict(self)
 
 
 def remove(home: LabHome) -> Removed:
