@@ -24,7 +24,7 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            click.echo(f"ready in {time.monotonic() - self._begun:.1f} s", err=True)
+            click.echo(f"done in {time.monotonic() - self._begun:.1f} s", err=True)
 
     @contextlib.contextmanager
     def step(self, what: str) -> Iterator[None]:

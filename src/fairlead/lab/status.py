@@ -83,7 +83,7 @@ async def _api(home: LabHome, topology: Topology) -> list[Item]:
             pods, _ = await client.list(PODS)
     except (ApiError, Unreachable) as error:
         return [Item(component="api", healthy=False, detail=f"no answer: {error}")]
-    conditions = {
+    conditions: dict[str, dict[str, Any]] = {
         node["metadata"]["name"]: next(
             (c for c in node.get("status", {}).get("conditions") or () if c["type"] == "Ready"), {}
         )

@@ -1,0 +1,1 @@
+"""The connectivity test: real packets between real places of a running lab."""
