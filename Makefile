@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .PHONY: demo test test-soak check format install clean
 
 demo: install
-	$(BIN)/python -m fairlead demo
+	./tools/demo
 
 test: install
 	$(BIN)/pytest -m "not soak"
