@@ -1,0 +1,1 @@
+"""What the API server knows of each built-in kind: its names, types, defaults, rules, table columns and documents."""
