@@ -48,6 +48,8 @@ class NetLab:
         run("ip", "netns", "add", netns(name).name)
         self._made.append(name)
         inside(name, "ip", "link", "set", "lo", "up")
+        # Link-local addresses would be tentative for a second, and neighbors not be found from them.
+        self.sysctl(name, "net/ipv6/conf/default/accept_dad", "0")
         return netns(name)
 
     def __enter__(self) -> NetLab:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from tests.kernel.netlab import NetLab, inside, netns, node_ips
 
 from fairlead.drivers.netlink.driver import NetlinkDriver
 from fairlead.plan.plan import Plan, index
-from fairlead.plan.tables import Neighbor, PodLink, Route, Row, Sysctl, Tunnel, ForwardingEntry
-from tests.kernel.netlab import NetLab, inside, netns, node_ips, run
+from fairlead.plan.tables import ForwardingEntry, Neighbor, PodLink, Route, Row, Sysctl, Tunnel
 
 pytestmark = pytest.mark.kernel
 
@@ -28,20 +28,32 @@ def plan_of(node: str, *, pod: str, remote: str, tunnel: bool) -> Plan:
         ],
         "pod_links": [
             PodLink(
-                host_ifname=host, netns=str(netns(pod)), ifname="eth0", mac=f"0a:00:00:00:00:0{mine}",
-                addresses=addresses, mtu=1450,
+                host_ifname=host,
+                netns=str(netns(pod)),
+                ifname="eth0",
+                mac=f"0a:00:00:00:00:0{mine}",
+                addresses=addresses,
+                mtu=1450,
             )  # fmt: skip
         ],
         "neighbors": [Neighbor(device=host, address=each, mac=f"0a:00:00:00:00:0{mine}") for each in addresses],
         "routes": [Route(destination=f"{each}/{128 if ':' in each else 32}", device=host) for each in addresses]
-        + [Route(destination=f"10.244.{mine}.0/24", kind="blackhole"), Route(destination=f"fd10:244:0:{mine}::/64", kind="blackhole")],
+        + [
+            Route(destination=f"10.244.{mine}.0/24", kind="blackhole"),
+            Route(destination=f"fd10:244:0:{mine}::/64", kind="blackhole"),
+        ],
     }
     if tunnel:
         gateways = (f"10.244.{other}.0", f"fd10:244:0:{other}::")
         mac = f"66:6c:00:00:00:0{other}"
         rows["tunnels"] = [
             Tunnel(
-                name="fl-vxlan", vni=7937, port=4789, local=node_ips(node)[0], mac=f"66:6c:00:00:00:0{mine}", mtu=1450,
+                name="fl-vxlan",
+                vni=7937,
+                port=4789,
+                local=node_ips(node)[0],
+                mac=f"66:6c:00:00:00:0{mine}",
+                mtu=1450,
                 addresses=(f"10.244.{mine}.0", f"fd10:244:0:{mine}::"),
             )  # fmt: skip
         ]

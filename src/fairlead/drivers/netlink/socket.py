@@ -51,7 +51,10 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 
 class RouteSocket:
-    """A NETLINK_ROUTE socket of the calling thread's network namespace, whichever thread uses it later."""
+    """A NETLINK_ROUTE socket of the calling thread's network namespace, whichever thread uses it later.
+
+    One with multicast `groups` only receives notifications and never blocks; one without only does requests.
+    """
 
     def __init__(self, groups: Sequence[int] = ()) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
@@ -69,7 +72,7 @@ class RouteSocket:
         self._socket.bind((0, 0))
         for group in groups:
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
-        self._socket.settimeout(_TIMEOUT_S)
+        self._socket.settimeout(0 if groups else _TIMEOUT_S)
         self._sequence = 0
 
     def __repr__(self) -> str:
@@ -95,7 +98,7 @@ class RouteSocket:
         Raises OSError ENOBUFS when some were lost.
         """
         try:
-            data = self._socket.recv(1 << 17, socket.MSG_DONTWAIT)
+            data = self._socket.recv(1 << 17)
         except BlockingIOError:
             return []
         return [(kind, port, payload) for kind, _, _, port, payload in wire.messages(data)]
