@@ -18,7 +18,14 @@ API = """core/v1 apps/v1 batch/v1 networking/v1 discovery/v1 rbac/v1 policy/v1 a
 storage/v1 scheduling/v1 authorization/v1 authentication/v1 events/v1 admissionregistration/v1 certificates/v1 node/v1""".split()
 ALIASES = {"k8s.io/apimachinery/pkg/api/resource": "resource", "k8s.io/apimachinery/pkg/util/intstr": "intstr"}
 ALIASES |= {"k8s.io/apimachinery/pkg/runtime": "runtime", "k8s.io/apimachinery/pkg/types": "types"}
-SPECIAL = {"resource.Quantity", "intstr.IntOrString", "meta/v1.Time", "meta/v1.MicroTime", "meta/v1.Duration", "meta/v1.FieldsV1"}
+SPECIAL = {
+    "resource.Quantity",
+    "intstr.IntOrString",
+    "meta/v1.Time",
+    "meta/v1.MicroTime",
+    "meta/v1.Duration",
+    "meta/v1.FieldsV1",
+}
 SPECIAL |= {"runtime.RawExtension", "apiextensions/v1.JSON", "apiextensions/v1.JSONSchemaPropsOrArray"}
 SPECIAL |= {"apiextensions/v1.JSONSchemaPropsOrBool", "apiextensions/v1.JSONSchemaPropsOrStringArray"}
 SCALARS = {"string", "bool", "int32", "int64", "int", "float64", "byte", "uint32", "uint64"}
@@ -41,7 +48,9 @@ def package_of(path: str) -> str | None:
 
 def read(repo: str, ref: str, path: str) -> str:
     """Return the text of one file at a tag."""
-    return subprocess.run(["git", "-C", repo, "show", f"{ref}:{path}"], check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        ["git", "-C", repo, "show", f"{ref}:{path}"], check=True, capture_output=True, text=True
+    ).stdout
 
 
 def main() -> None:
@@ -54,7 +63,8 @@ def main() -> None:
     sources = {package: [read(api, arguments.ref, f"{package}/types.go")] for package in API}
     sources["meta/v1"] = [read(machinery, arguments.ref, "pkg/apis/meta/v1/types.go")]
     sources["apiextensions/v1"] = [
-        read(extensions, arguments.ref, f"pkg/apis/apiextensions/v1/{name}.go") for name in ("types", "types_jsonschema")
+        read(extensions, arguments.ref, f"pkg/apis/apiextensions/v1/{name}.go")
+        for name in ("types", "types_jsonschema")
     ]
     named: dict[str, str] = {"types.UID": "string", "types.NamespacedName": "string", "types.NodeName": "string"}
     structs: dict[str, tuple[str, str, dict[str, str]]] = {}
@@ -75,7 +85,9 @@ def main() -> None:
             continue
         fields = [field for line in body.splitlines() if (field := parse(line, package, imports, named)) is not None]
         table[name] = fields
-    json_lines = ",\n".join(f"{json.dumps(name)}:{json.dumps(table[name], separators=(',', ':'))}" for name in sorted(reach(table)))
+    json_lines = ",\n".join(
+        f"{json.dumps(name)}:{json.dumps(table[name], separators=(',', ':'))}" for name in sorted(reach(table))
+    )
     sys.stdout.write("{\n" + json_lines + "\n}\n")
 
 
@@ -119,7 +131,13 @@ def parse(line: str, package: str, imports: dict[str, str], named: dict[str, str
 def reach(table: dict[str, list[list[object]]]) -> set[str]:
     """Return the types that hold metadata or are options, reviews and statuses, and everything below them."""
     todo = [name for name, fields in table.items() if any(field[1] == "metadata" for field in fields)]
-    todo += ["meta/v1.DeleteOptions", "meta/v1.CreateOptions", "meta/v1.UpdateOptions", "meta/v1.PatchOptions", "meta/v1.Status"]
+    todo += [
+        "meta/v1.DeleteOptions",
+        "meta/v1.CreateOptions",
+        "meta/v1.UpdateOptions",
+        "meta/v1.PatchOptions",
+        "meta/v1.Status",
+    ]
     seen: set[str] = set()
     while todo:
         name = todo.pop()

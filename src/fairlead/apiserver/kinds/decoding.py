@@ -142,9 +142,7 @@ def _special(type_name: str, value: Any) -> str | None:
         if not isinstance(value, str):
             return "unmarshalerDecoder: json: cannot unmarshal a value into Go value of type string"
         if value and not _TIME.match(value):
-            return (
-                f'unmarshalerDecoder: parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"'
-            )
+            return f'unmarshalerDecoder: parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"'
         return ""
     if type_name == "meta/v1.Duration":
         return "" if isinstance(value, str) else "unmarshalerDecoder: time: invalid duration"

@@ -92,7 +92,19 @@ def _create_job(obj: Object) -> None:
     selector.setdefault("matchLabels", {}).setdefault("batch.kubernetes.io/controller-uid", uid)
 
 
+def _create_service(obj: Object) -> None:
+    spec = obj["spec"]
+    families = [family for family in spec.get("ipFamilies", ()) if family in ("IPv4", "IPv6")]
+    if families:
+        spec["ipFamilies"] = families
+    else:
+        spec.pop("ipFamilies", None)
+    if spec.get("clusterIP") and not spec.get("clusterIPs") and spec.get("type") != "ExternalName":
+        spec["clusterIPs"] = [spec["clusterIP"]]
+
+
 _ON_CREATE: dict[str, Callable[[Object], None]] = {
+    "Service": _create_service,
     "Pod": _create_pod,
     "Namespace": _create_namespace,
     "PersistentVolumeClaim": _create_volume,
@@ -163,7 +175,11 @@ def _update_service(new: Object, old: Object) -> None:
             number = known.get((port.get("name", ""), port.get("protocol"), port.get("port")))
             if number and not port.get("nodePort") and number not in taken:
                 port["nodePort"] = number
-    if spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local" and "healthCheckNodePort" in before:
+    if (
+        spec.get("type") == "LoadBalancer"
+        and spec.get("externalTrafficPolicy") == "Local"
+        and "healthCheckNodePort" in before
+    ):
         spec.setdefault("healthCheckNodePort", before["healthCheckNodePort"])
 
 

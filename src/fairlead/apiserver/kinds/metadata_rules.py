@@ -127,7 +127,9 @@ def _owner_references(references: list[dict[str, Any]], field: str) -> list[Fiel
 _IMMUTABLE = "field is immutable"
 
 
-def validate_metadata_update(kind: Kind, new: dict[str, Any], old: dict[str, Any], field: str = "metadata") -> list[FieldError]:
+def validate_metadata_update(
+    kind: Kind, new: dict[str, Any], old: dict[str, Any], field: str = "metadata"
+) -> list[FieldError]:
     """Check changed metadata: identity stays, labels and annotations keep the rules, no finalizer joins a dying object."""
     errors = [
         invalid(f"{field}.{key}", new.get(key, ""), _IMMUTABLE)

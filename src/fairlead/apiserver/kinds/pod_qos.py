@@ -28,7 +28,11 @@ def qos_class(spec: dict[str, Any]) -> str:
             guaranteed = False
     if not requests and not limits:
         return "BestEffort"
-    if guaranteed and all(limits.get(name) == amount for name, amount in requests.items()) and len(requests) == len(limits):
+    if (
+        guaranteed
+        and all(limits.get(name) == amount for name, amount in requests.items())
+        and len(requests) == len(limits)
+    ):
         return "Guaranteed"
     return "Burstable"
 

@@ -118,7 +118,9 @@ KINDS: tuple[Kind, ...] = (
     _kind(Resource("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", namespaced=False)),
     _kind(r.HPAS, "hpa", sub="status", categories=_ALL),
     _kind(
-        Resource("certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", namespaced=False),
+        Resource(
+            "certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", namespaced=False
+        ),
         "csr",
         sub="status approval",
     ),

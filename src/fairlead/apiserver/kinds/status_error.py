@@ -21,9 +21,7 @@ def invalid(kind: Kind, name: str, errors: list[FieldError]) -> dict[str, Any]:
     if group:
         details["group"] = group
     details["kind"] = kind.resource.kind
-    details["causes"] = [
-        {"reason": error.reason, "message": error.message, "field": error.field} for error in errors
-    ]
+    details["causes"] = [{"reason": error.reason, "message": error.message, "field": error.field} for error in errors]
     return _status(f'{qualified} "{name}" is invalid: {text}', "Invalid", 422, details)
 
 
