@@ -1,0 +1,38 @@
+"""Wire JSON to typed objects, tolerantly: one odd object becomes a diagnostic and never stops the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from fairlead.api.endpointslice import EndpointSlice
+from fairlead.api.node import Node
+from fairlead.api.service import Service
+from fairlead.base.diagnostics import Diagnostic
+
+ApiObject: TypeAlias = Node | Service | EndpointSlice
+
+KINDS: Mapping[str, type[ApiObject]] = {"Node": Node, "Service": Service, "EndpointSlice": EndpointSlice}
+"""Kind → type of the objects that the network is compiled from."""
+
+
+def reference(kind: str, namespace: str, name: str) -> str:
+    """Return how diagnostics and origins name an object: `Kind/namespace/name`."""
+    return f"{kind}/{namespace}/{name}"
+
+
+def decode(kind: str, obj: Mapping[str, Any]) -> ApiObject | Diagnostic:
+    """Return the typed form of a wire object of a kind in `KINDS`, or why it has none."""
+    try:
+        return msgspec.convert(obj, KINDS[kind])
+    except msgspec.ValidationError as error:
+        metadata = obj.get("metadata")
+        known: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
+        text, _, path = str(error).partition(" - at `$")
+        return Diagnostic(
+            object=reference(kind, str(known.get("namespace", "")), str(known.get("name", "?"))),
+            field=path.rstrip("`").lstrip("."),
+            message=text,
+        )

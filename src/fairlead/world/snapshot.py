@@ -1,0 +1,61 @@
+"""The world as one node knows it: an immutable value with its indexes.
+
+Everything that `compile` reads is here. It must never hold what cannot be derived from events, and nobody may change a mapping in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from fairlead.api.endpointslice import EndpointSlice
+from fairlead.api.node import Node
+from fairlead.api.service import Service
+from fairlead.base.diagnostics import Diagnostic
+from fairlead.base.interfaces import Interface
+from fairlead.world.attachment import Attachment
+from fairlead.world.events import ObjectKey
+from fairlead.world.settings import Settings
+
+
+class Token:
+    """The identity of a snapshot: equal to nothing but itself."""
+
+    __slots__ = ()
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One fold: which snapshot it began with and which services it concerned (their own object or their slices)."""
+
+    since: Token
+    services: frozenset[ObjectKey]
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """All inputs of a plan."""
+
+    settings: Settings
+    revision: str = ""
+    """The resourceVersion of the newest object seen."""
+    interfaces: tuple[Interface, ...] = ()
+    nodes: Mapping[str, Node] = {}
+    services: Mapping[ObjectKey, Service] = {}
+    slices: Mapping[ObjectKey, EndpointSlice] = {}
+    slices_of: Mapping[ObjectKey, tuple[EndpointSlice, ...]] = {}
+    """Service → its slices by name."""
+    attachments: Mapping[tuple[str, str], Attachment] = {}
+    undecodable: Mapping[tuple[str, ObjectKey], Diagnostic] = {}
+    """(kind, key) of objects that cannot be understood."""
+    token: Token = msgspec.field(default_factory=Token)
+    steps: tuple[Step, ...] = ()
+    """The latest folds, oldest first: lets a reader find what changed without comparing everything."""
+
+    def services_changed_since(self, token: Token) -> frozenset[ObjectKey] | None:
+        """Return the services that folds since the snapshot with `token` concerned; None when that is not remembered."""
+        if token is self.token:
+            return frozenset()
+        for number, step in enumerate(self.steps):
+            if step.since is token:
+                return frozenset().union(*(each.services for each in self.steps[number:]))
+        return None
