@@ -1,0 +1,1 @@
+"""The Container Network Interface: what a container runtime asks of this node's agent."""
