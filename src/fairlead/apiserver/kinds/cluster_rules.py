@@ -207,10 +207,11 @@ def check_storage_class(obj: Object) -> list[FieldError]:
 
 def check_storage_class_update(new: Object, old: Object) -> list[FieldError]:
     """Check a changed StorageClass; what provisions stays."""
-    errors: list[FieldError] = []
-    for name in ("parameters", "provisioner", "reclaimPolicy"):
-        if new.get(name) != old.get(name):
-            errors.append(forbidden(name, f"updates to {name} are forbidden."))
+    errors = [
+        forbidden(name, f"updates to {name} are forbidden.")
+        for name in ("parameters", "provisioner", "reclaimPolicy")
+        if new.get(name) != old.get(name)
+    ]
     return errors + immutable(new.get("volumeBindingMode"), old.get("volumeBindingMode"), "volumeBindingMode")
 
 

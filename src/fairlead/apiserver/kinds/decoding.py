@@ -91,9 +91,9 @@ def _value(type_name: str, value: Any, keys: tuple[str | int, ...]) -> _Problem 
         return _Problem("", keys, complaint) if complaint else None
     if type_name in OPAQUE:
         return None
-    complaint = _special(type_name, value)
-    if complaint is not None:
-        return _Problem("", keys, complaint) if complaint else None
+    special = _special(type_name, value)
+    if special is not None:
+        return _Problem("", keys, special) if special else None
     inner = message(type_name)
     if inner is None:
         return None
