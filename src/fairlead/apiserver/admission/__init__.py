@@ -1,0 +1,1 @@
+"""What is filled in and refused between decoding a request and storing its object."""

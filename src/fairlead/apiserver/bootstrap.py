@@ -1,0 +1,126 @@
+"""What a new cluster holds before anybody asks for anything: its namespaces, its priorities, and the way to its own API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fairlead.api import resources as r
+from fairlead.api.resources import Resource
+from fairlead.apiserver import namespaces
+from fairlead.apiserver.api import Api, Call, Json
+from fairlead.apiserver.http.info import RequestInfo
+from fairlead.apiserver.identity import Identity
+from fairlead.apiserver.listeners import Address
+from fairlead.apiserver.services.admission import ServiceAddresses
+from fairlead.apiserver.verbs.create import create
+from fairlead.apiserver.verbs.update import update
+
+_SYSTEM = Identity("system:apiserver", ("system:masters", "system:authenticated"))
+_PRIORITIES = (
+    ("system-cluster-critical", 2_000_000_000, "cluster"),
+    ("system-node-critical", 2_000_001_000, "node"),
+)
+
+
+async def run(api: Api, addresses: ServiceAddresses, advertise: Sequence[Address]) -> None:
+    """Create what is missing; endpoints of the API itself are brought up to date."""
+    for name in namespaces.SYSTEM:
+        await _ensure(api, r.NAMESPACES, {"metadata": {"name": name}})
+    for name, value, of in _PRIORITIES:
+        text = f"Used for system critical pods that must run in the cluster{'' if of == 'cluster' else ', but can be moved'}."
+        await _ensure(api, r.PRIORITYCLASSES, {"metadata": {"name": name}, "value": value, "description": text})
+    await _ensure(api, r.SERVICES, _service(addresses))
+    service = api.store.latest("services", "default", "kubernetes")
+    assert service is not None
+    family = service.obj["spec"]["ipFamilies"][0]
+    reachable = [one for one in advertise if (":" in one.host) == (family == "IPv6")]
+    if reachable:
+        await _set(api, r.ENDPOINTS, _endpoints(reachable), ("subsets",))
+        await _set(api, r.ENDPOINTSLICES, _slice(reachable, family), ("endpoints", "ports"))
+
+
+def _service(addresses: ServiceAddresses) -> Json:
+    return {
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": next(iter(addresses.first_addresses.values())),
+            "ports": [{"name": "https", "port": 443, "targetPort": 6443, "protocol": "TCP"}],
+            "sessionAffinity": "None",
+        },
+    }
+
+
+def _endpoints(advertise: Sequence[Address]) -> Json:
+    return {
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [
+            {
+                "addresses": [{"ip": one.host} for one in advertise],
+                "ports": [{"name": "https", "port": advertise[0].port, "protocol": "TCP"}],
+            }
+        ],
+    }
+
+
+def _slice(advertise: Sequence[Address], family: str) -> Json:
+    return {
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "kubernetes"},
+        },
+        "addressType": family,
+        "endpoints": [{"addresses": [one.host], "conditions": {"ready": True}} for one in advertise],
+        "ports": [{"name": "https", "port": advertise[0].port, "protocol": "TCP"}],
+    }
+
+
+async def _ensure(api: Api, resource: Resource, obj: Json) -> None:
+    metadata = obj["metadata"]
+    table = f"{resource.group}/{resource.plural}" if resource.group else resource.plural
+    if api.store.latest(table, metadata.get("namespace", ""), metadata["name"]) is not None:
+        return
+    call = _call(api, resource, "create", metadata)
+    obj = {"kind": resource.kind, "apiVersion": resource.api_version, **obj}
+    call.served.strategy.default(obj)
+    await create(api, call, obj)
+
+
+async def _set(api: Api, resource: Resource, wanted: Json, fields: Sequence[str]) -> None:
+    await _ensure(api, resource, wanted)
+    call = _call(api, resource, "update", wanted["metadata"])
+    await update(api, call, _setting(call, wanted, fields))
+
+
+def _setting(call: Call, wanted: Json, fields: Sequence[str]) -> Callable[[Json], Json]:
+    def transform(current: Json) -> Json:
+        changed: dict[str, Any] = current | {field: wanted[field] for field in fields}
+        call.served.strategy.default(changed)
+        return changed
+
+    return transform
+
+
+def _call(api: Api, resource: Resource, verb: str, metadata: Json) -> Call:
+    served = api.catalog.find(resource.group, resource.version, resource.plural)
+    assert served is not None, f"{resource.plural} are built in"
+    info = RequestInfo(
+        verb=verb,
+        group=resource.group,
+        version=resource.version,
+        plural=resource.plural,
+        namespace=metadata.get("namespace"),
+        name=metadata["name"] if verb != "create" else "",
+        subresource="",
+    )
+    return Call(served=served, info=info, identity=_SYSTEM, query={}, user_agent="fairlead-apiserver")

@@ -1,0 +1,1 @@
+"""The four kinds of patches, as pure functions of documents."""

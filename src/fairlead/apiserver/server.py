@@ -1,0 +1,149 @@
+"""The API server as a whole: opened, listening, closed.
+
+It must be the only process on its state folder; that is what the lock in it is for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import gc
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from fairlead.apiserver import bootstrap, crds, namespaces
+from fairlead.apiserver.admission.chain import Chain
+from fairlead.apiserver.admission.pods import admit_pod
+from fairlead.apiserver.api import Api
+from fairlead.apiserver.app import App
+from fairlead.apiserver.http.connection import IDLE_TIMEOUT_S, Connections
+from fairlead.apiserver.kubelet import KubeletRequests
+from fairlead.apiserver.listeners import Address, listen, tls
+from fairlead.apiserver.served import builtin_catalog
+from fairlead.apiserver.services.admission import ServiceAddresses
+from fairlead.apiserver.store.engine import Store
+from fairlead.base.errors import UserError
+
+log = logging.getLogger(__name__)
+
+_SHUTDOWN_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a server runs. `kubelet_sockets` is a path pattern with `{node}`; `advertise` are the addresses that pods reach it at."""
+
+    state: Path
+    pki: Path
+    listen: Sequence[Address]
+    kubelet_sockets: str = ""
+    service_cidrs: Sequence[str] = ("10.96.0.0/16", "fd10:96::/108")
+    node_ports: tuple[int, int] = (30000, 32767)
+    advertise: Sequence[Address] = ()
+
+
+class Server:
+    """One API server; an async context manager that serves between entering and leaving."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock: int | None = None
+        self._servers: list[asyncio.Server] = []
+        self._connections: Connections | None = None
+        self._kubelets: KubeletRequests | None = None
+        self.api: Api | None = None
+
+    def __repr__(self) -> str:
+        return f"<Server {', '.join(map(str, self._settings.listen))}>"
+
+    async def __aenter__(self) -> Server:
+        try:
+            await self._open()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def ports(self) -> list[int]:
+        """The ports listened on, in the order of the settings."""
+        return [sock.getsockname()[1] for server in self._servers for sock in server.sockets]
+
+    async def close(self) -> None:
+        """End all requests, finish all writes, free the folder."""
+        for server in self._servers:
+            server.close()
+        if self.api is not None:
+            await self.api.store.close()
+        if self._connections is not None:
+            await self._connections.shutdown(_SHUTDOWN_S)
+        if self._kubelets is not None:
+            await self._kubelets.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def _open(self) -> None:
+        settings = self._settings
+        context = tls(settings.pki / "apiserver.crt", settings.pki / "apiserver.key", settings.pki / "ca.crt")
+        settings.state.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(settings.state)
+        api = Api(
+            store=Store(settings.state / "state.db"),
+            catalog=builtin_catalog(),
+            admission=Chain(),
+            ca_certificate=(settings.pki / "ca.crt").read_text(),
+        )
+        self.api = api
+        api.store.open()
+        crds.serve_stored(api)
+        addresses = ServiceAddresses(settings.service_cidrs, settings.node_ports)
+        _compose(api, addresses)
+        addresses.rebuild(entry.obj for entry in api.store.latest_entries("services"))
+        await bootstrap.run(api, addresses, settings.advertise)
+        gc.collect()
+        gc.freeze()
+        # Objects of the store live long: frequent full collections would only walk them again.
+        gc.set_threshold(100_000, 50, 100)
+        self._kubelets = KubeletRequests(api, settings.kubelet_sockets)
+        app = App(api, self._kubelets, str(settings.listen[0]))
+        self._connections = Connections(
+            app.handle,
+            handler_cancellation=True,
+            access_log=None,
+            keepalive_timeout=IDLE_TIMEOUT_S,
+            max_field_size=16384,
+        )
+        loop = asyncio.get_running_loop()
+        for address in settings.listen:
+            sock = listen(address)
+            self._servers.append(await loop.create_server(self._connections, sock=sock, ssl=context, backlog=1024))
+            log.info("listening", extra={"address": address})
+
+
+def _compose(api: Api, addresses: ServiceAddresses) -> None:
+    """Put the admission functions in order."""
+    api.admission.mutating += [namespaces.lifecycle(api), admit_pod(api)]
+    api.admission.validating += [namespaces.protect()]
+    api.admission.mutating += [addresses.complete]
+    api.admission.allocating += [addresses.allocate, crds.follow(api)]
+    api.admission.releasing += [addresses.release, crds.forget(api)]
+
+
+def _lock(state: Path) -> int:
+    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UserError(f"another API server works on {state}", fix="stop it, or choose another --state") from None
+    return descriptor

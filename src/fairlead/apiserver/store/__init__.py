@@ -1,0 +1,1 @@
+"""What the server remembers: objects, their revisions, and who is told of changes."""
