@@ -1,0 +1,148 @@
+"""Keeps one driver at the latest plan: one call in flight, plans that were overtaken are skipped, failures are tried again.
+
+Each driver has a worker of its own, so that a kernel that is slow to remove an interface delays no name and no service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+
+import msgspec
+
+from fairlead.aio.backoff import delays
+from fairlead.drivers.protocol import Driver, Failure, Outcome
+from fairlead.plan.plan import Plan
+
+log = logging.getLogger(__name__)
+
+
+class DriverHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """What one driver has done."""
+
+    driver: str
+    healthy: bool
+    revision: str = ""
+    """Of the plan that is in force."""
+    serial: int = 0
+    applied: int = 0
+    """Changes made since the agent started."""
+    repaired: int = 0
+    """Of these, changes that undid what someone else had done."""
+    error: str = ""
+    failed: tuple[Failure, ...] = ()
+
+
+class Worker:
+    """Drives one driver. `offer` never blocks; `wait_for_plan` tells what became of a plan."""
+
+    def __init__(self, driver: Driver, *, resync_s: float) -> None:
+        self.driver = driver
+        self._resync_s = resync_s
+        self._wanted: Plan | None = None
+        self._offered = 0
+        self._done = 0
+        self._resync_wanted = False
+        self._wake = asyncio.Event()
+        self._finished = asyncio.Condition()
+        self._outcome = Outcome()
+        self._error = ""
+        self._plan: Plan | None = None
+        self._applied = 0
+        self._repaired = 0
+        self._pauses: Iterator[float] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.driver.name} offered={self._offered} done={self._done} error={self._error or None}>"
+
+    @property
+    def health(self) -> DriverHealth:
+        """Return what the driver has done so far."""
+        return DriverHealth(
+            driver=self.driver.name,
+            healthy=self._plan is not None and not self._error and not self._outcome.failed,
+            revision=self._plan.revision if self._plan else "",
+            serial=self._plan.serial if self._plan else 0,
+            applied=self._applied,
+            repaired=self._repaired,
+            error=self._error,
+            failed=self._outcome.failed,
+        )
+
+    def offer(self, plan: Plan) -> int:
+        """Make `plan` the wanted one and return its number for `wait_for_plan`."""
+        self._wanted = plan
+        self._offered += 1
+        self._wake.set()
+        return self._offered
+
+    def request_resync(self) -> None:
+        """Observe and repair soon."""
+        self._resync_wanted = True
+        self._wake.set()
+
+    async def wait_for_plan(self, number: int) -> tuple[Failure, ...]:
+        """Wait until the plan of that number, or a later one, was applied; return what failed. Raises OSError when all did."""
+        async with self._finished:
+            await self._finished.wait_for(lambda: self._done >= number)
+        if self._error:
+            raise OSError(f"{self.driver.name}: {self._error}")
+        return self._outcome.failed
+
+    async def run(self) -> None:
+        """Apply what is offered, forever."""
+        while True:
+            resync = await self._wait()
+            if self._wanted is None:
+                continue
+            plan, number = self._wanted, self._offered
+            self._resync_wanted = False
+            await self._apply(plan, resync=resync)
+            async with self._finished:
+                self._done = number
+                self._finished.notify_all()
+
+    async def _wait(self) -> bool:
+        """Wait for something to do and tell whether to observe first."""
+        if self._done == self._offered and not self._resync_wanted:
+            self._wake.clear()
+            pause = next(self._pauses) if self._pauses else self._resync_s
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                return True
+        return self._resync_wanted or bool(self._error)
+
+    async def _apply(self, plan: Plan, *, resync: bool) -> None:
+        unchanged = plan is self._plan
+        try:
+            outcome = await (self.driver.resync(plan) if resync else self.driver.apply(plan))
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            if text != self._error:
+                log.exception("driver failed", extra={"driver": self.driver.name, "revision": plan.revision})
+            self._error = text
+        else:
+            self._error = ""
+            self._applied += outcome.applied
+            self._report(outcome, plan, repaired=unchanged and resync)
+            self._plan, self._outcome = plan, outcome
+        troubled = bool(self._error or self._outcome.failed)
+        if not troubled:
+            self._pauses = None
+        elif self._pauses is None:
+            self._pauses = delays(first_s=0.25, most_s=30)
+
+    def _report(self, outcome: Outcome, plan: Plan, *, repaired: bool) -> None:
+        extra = {"driver": self.driver.name, "revision": plan.revision, "changes": outcome.applied}
+        if repaired and outcome.applied:
+            self._repaired += outcome.applied
+            log.info("repaired", extra=extra)
+        elif outcome.applied:
+            log.info("applied", extra=extra)
+        for failure in outcome.failed:
+            if failure not in self._outcome.failed:
+                row = f"{failure.table}/{' '.join(map(str, failure.key))}"
+                log.warning("row failed", extra={"driver": self.driver.name, "row": row, "error": failure.error})
