@@ -124,6 +124,10 @@ def parse(line: str, package: str, imports: dict[str, str], named: dict[str, str
             break
         full = resolved
     flags = "o" if "omitempty" in options or "omitzero" in options else ""
+    strategy = re.search(r'patchStrategy:"([^"]*)"', tags)
+    merge_key = re.search(r'patchMergeKey:"([^"]*)"', tags)
+    if strategy:
+        flags += f"|{strategy.group(1)}|{merge_key.group(1) if merge_key else ''}"
     number = int(protobuf.group(2)) if protobuf else 0
     return [number, json_name, full, go_name or go_type.split(".")[-1].lstrip("*"), flags]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from fairlead.apiserver.kinds import cluster_cells as cluster
@@ -132,6 +132,8 @@ def _column(spec: str) -> dict[str, Any]:
     }
 
 
-def row_cells(kind: Kind, obj: Object, now: datetime) -> list[Any]:
-    """Return the cells of `obj`, as many as `columns` has; `now` (with time zone) is what ages count from."""
+def row_cells(kind: Kind, obj: Object, now: datetime | float) -> list[Any]:
+    """Return the cells of `obj`, as many as `columns` has; ages count from `now` (with time zone, or seconds since 1970)."""
+    if not isinstance(now, datetime):
+        now = datetime.fromtimestamp(now, UTC)
     return _TABLES.get(kind.resource.plural, _NAME_AGE).cells(obj, now)

@@ -60,7 +60,8 @@ class Field:
     """One field of a message.
 
     `name` is the JSON name, empty when the fields of `type` stand directly in the parent (`inline`). `shape` is one of
-    "one", "list", "map" (string keys). `type` is a scalar (SCALARS), a special type or a message name.
+    "one", "list", "map" (string keys). `type` is a scalar (SCALARS), a special type or a message name. `merge_key` and
+    `strategies` say how a strategic merge patch treats the field.
     """
 
     number: int
@@ -70,6 +71,8 @@ class Field:
     shape: str
     pointer: bool
     omit_empty: bool
+    merge_key: str | None = None
+    strategies: frozenset[str] = frozenset()
 
     @property
     def go_type(self) -> str:
@@ -130,7 +133,10 @@ def _field(number: int, name: str, declared: str, go_name: str, flags: str) -> F
     declared = {"int": "int64", "[]string": "stringlist"}.get(declared, declared)
     if declared.endswith(".ExtraValue"):
         declared = "stringlist"
-    return Field(number, name, declared, go_name, shape, pointer, "o" in flags)
+    omits, _, patching = flags.partition("|")
+    strategies, _, merge_key = patching.partition("|")
+    listed = frozenset(strategies.split(",")) - {""}
+    return Field(number, name, declared, go_name, shape, pointer, bool(omits), merge_key or None, listed)
 
 
 @cache
