@@ -70,7 +70,8 @@ class Engine:
         self._gate = Gate()
         self._compiler = Compiler()
         self._compiled: Compiled | None = None
-        self._workers = [Worker(driver, resync_s=resync_s) for driver in drivers]
+        self._progress = asyncio.Event()
+        self._workers = [Worker(driver, resync_s=resync_s, on_progress=self._progress.set) for driver in drivers]
         self._pending: list[Event] = []
         self._urgent = asyncio.Event()
         self._wake = asyncio.Event()
@@ -144,6 +145,12 @@ class Engine:
             if not health.serial:
                 return f"{health.driver} has not applied a plan yet"
         return None
+
+    async def wait_ready(self) -> None:
+        """Wait until pods can be attached."""
+        while self.ready() is not None:
+            self._progress.clear()
+            await self._progress.wait()
 
     async def attach(self, attachment: Attachment) -> None:
         """Return when the pod's rows are in force; raises AttachError and takes back what was done."""
@@ -241,6 +248,7 @@ class Engine:
         async with self._compiles:
             self._taken = taken
             self._compiles.notify_all()
+        self._progress.set()
         if self._snapshot is not before:
             for callback in self._observers:
                 callback(self._snapshot)

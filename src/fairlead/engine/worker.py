@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -37,8 +37,10 @@ class DriverHealth(msgspec.Struct, frozen=True, kw_only=True):
 class Worker:
     """Drives one driver. `offer` never blocks; `wait_for_plan` tells what became of a plan."""
 
-    def __init__(self, driver: Driver, *, resync_s: float) -> None:
+    def __init__(self, driver: Driver, *, resync_s: float, on_progress: Callable[[], None]) -> None:
+        """`on_progress` is called after each call of the driver."""
         self.driver = driver
+        self._on_progress = on_progress
         self._resync_s = resync_s
         self._wanted: Plan | None = None
         self._offered = 0
@@ -102,6 +104,7 @@ class Worker:
             async with self._finished:
                 self._done = number
                 self._finished.notify_all()
+            self._on_progress()
 
     async def _wait(self) -> bool:
         """Wait for something to do and tell whether to observe first."""

@@ -84,6 +84,10 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ve
     try:
         async with asyncio.timeout(_READ_TIMEOUT_S):
             line = await reader.readuntil(b"\n")
+            if line.startswith(b"GET "):
+                await reader.readuntil(b"\r\n\r\n")
+                await _answer_http(line, writer, verbs)
+                return
             header = framing.parse_header(line, MOST_BYTES + 1)
             arguments = framing.parse_arguments(await reader.readexactly(header.arguments_bytes))
             body = await reader.readexactly(header.body_bytes)
@@ -97,6 +101,17 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ve
         return
     with contextlib.suppress(ConnectionError):
         writer.write(framing.reply(reply.exit_code, reply.output))
+        await writer.drain()
+
+
+async def _answer_http(line: bytes, writer: asyncio.StreamWriter, verbs: Mapping[str, Verb]) -> None:
+    """Answer `GET /VERB` for tools that speak HTTP; only requests without arguments can be asked so."""
+    verb = verbs.get(line.split()[1].decode(errors="replace").lstrip("/")) if len(line.split()) > 1 else None
+    reply = await verb({}, b"") if verb is not None else Reply(1, b'{"error": "no such path"}')
+    head = f"HTTP/1.1 {'404 Not Found' if verb is None else '200 OK'}\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(reply.output)}\r\nConnection: close\r\n\r\n"
+    with contextlib.suppress(ConnectionError):
+        writer.write(head.encode() + reply.output)
         await writer.drain()
 
 

@@ -1,0 +1,68 @@
+"""What the agent last knew of the cluster, on disk: so that a restart without the API server goes on where it was.
+
+The record is a cache of the API server's truth: it may be old, and as soon as the server answers it is overridden. Losing it loses
+nothing but that. It must never hold attachments, which are truth of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fairlead.api.endpointslice import EndpointSlice
+from fairlead.api.node import Node
+from fairlead.api.service import Service
+from fairlead.world.events import Event, KindReplaced
+from fairlead.world.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The cluster's objects, in their wire form."""
+
+    revision: str
+    nodes: tuple[Node, ...]
+    services: tuple[Service, ...]
+    slices: tuple[EndpointSlice, ...]
+
+
+def facts_of(snapshot: Snapshot) -> Facts:
+    """Return what is worth remembering of a snapshot."""
+    return Facts(
+        revision=snapshot.revision,
+        nodes=tuple(snapshot.nodes.values()),
+        services=tuple(snapshot.services.values()),
+        slices=tuple(snapshot.slices.values()),
+    )
+
+
+def save(path: Path, facts: Facts) -> None:
+    """Write the record in one step; raises OSError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(msgspec.json.encode(facts))
+    temporary.replace(path)
+
+
+def load(path: Path) -> list[Event]:
+    """Return the record as events, none when there is none or it cannot be read (which is logged)."""
+    try:
+        facts = msgspec.json.decode(path.read_bytes(), type=Facts)
+    except FileNotFoundError:
+        return []
+    except (OSError, msgspec.DecodeError) as error:
+        log.warning("record of the cluster not used", extra={"path": str(path), "error": str(error)})
+        return []
+    return [
+        KindReplaced("Node", _keyed(facts.nodes), facts.revision),
+        KindReplaced("Service", _keyed(facts.services), facts.revision),
+        KindReplaced("EndpointSlice", _keyed(facts.slices), facts.revision),
+    ]
+
+
+def _keyed(objects: tuple[Any, ...]) -> dict[tuple[str, str], Any]:
+    return {(each.metadata.namespace, each.metadata.name): each for each in objects}

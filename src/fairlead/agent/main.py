@@ -1,0 +1,118 @@
+"""The node agent: joins the sources, the engine, the drivers and the CNI server of one node.
+
+Fail static: however it ends, everything stays in place, and the next agent adopts it. Without the API server it goes on with what
+it last knew. It must never ask whether it runs in a lab.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from fairlead.agent import drivers, facts
+from fairlead.agent.attachments import AttachmentStore, StoreError
+from fairlead.agent.cni.inspector import KernelInspector
+from fairlead.agent.cni.install import install
+from fairlead.agent.cni.server import serve
+from fairlead.agent.cni.service import Reply
+from fairlead.agent.keepers import FactsKeeper, HostKeeper, StatusKeeper
+from fairlead.base.errors import UserError
+from fairlead.engine.reconcile import Engine
+from fairlead.sources.client import Client
+from fairlead.sources.k8s_watch import follow
+from fairlead.world.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line says."""
+
+    settings: Settings
+    kubeconfig: Path
+    state: Path
+    """Folder of the agent's durable state; made when missing."""
+    socket: Path
+    cni_conf_dir: Path | None = None
+    """Where container runtimes look for network configurations; None: install no CNI plugin."""
+    cni_bin_dir: Path | None = None
+    cni_plugin_path: Sequence[Path] = ()
+    """Folders that hold the reference plugins."""
+
+
+async def run(options: Options) -> None:
+    """Run the agent until SIGTERM or SIGINT; raises UserError when it cannot start."""
+    try:
+        options.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        store = AttachmentStore(options.state / "attachments")
+    except (OSError, StoreError) as error:
+        raise UserError(f"--state {options.state}: {error}", fix="give a folder that the agent may write to") from error
+    floor = drivers.make(options.settings)
+    try:
+        await floor.start()
+    except PermissionError as error:
+        raise UserError(f"the kernel refuses: {error}", fix="run the agent as root or with CAP_NET_ADMIN") from error
+    inspector = KernelInspector()
+    try:
+        async with Client.from_kubeconfig(options.kubeconfig, user_agent="fairlead-agent") as client:
+            await _serve(options, store, floor, inspector, client)
+    finally:
+        inspector.close()
+        await floor.close()
+
+
+async def _serve(
+    options: Options, store: AttachmentStore, floor: drivers.Drivers, inspector: KernelInspector, client: Client
+) -> None:
+    engine = Engine(options.settings, floor.all, attachments=store.attachments())
+    known = options.state / "cluster.json"
+    engine.push(*facts.load(known))
+    host = HostKeeper(floor.netlink, engine)
+    await host.observe()
+
+    async def status(_: Mapping[str, str], __: bytes) -> Reply:
+        return Reply(0, msgspec.json.encode(engine.receipt()))
+
+    log.info("agent started", extra={"node": options.settings.node, "attachments": len(store.records)})
+    async with serve(options.socket, store, engine, inspector, verbs={"status": status}), asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(each)
+            for each in (
+                engine.run(),
+                host.run(),
+                follow(client, engine.push),
+                FactsKeeper(known, engine).run(),
+                StatusKeeper(options.state / "status.json", engine.receipt).run(),
+                _install_when_ready(options, engine),
+            )
+        ]
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+        await stopped.wait()
+        for task in tasks:
+            task.cancel()
+    log.info("agent stopped", extra={"node": options.settings.node})
+
+
+async def _install_when_ready(options: Options, engine: Engine) -> None:
+    """Let container runtimes find the plugin as soon as pods can be attached."""
+    if options.cni_conf_dir is None or options.cni_bin_dir is None:
+        return
+    await engine.wait_ready()
+    try:
+        installed = await asyncio.to_thread(
+            install, options.socket, options.cni_bin_dir, options.cni_conf_dir, options.cni_plugin_path
+        )
+    except OSError as error:
+        log.warning("CNI plugin not installed", extra={"folder": str(options.cni_bin_dir), "error": str(error)})
+        return
+    log.info("CNI plugin installed", extra={"path": str(installed.conflist), "missing": ",".join(installed.missing)})
