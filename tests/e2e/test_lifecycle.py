@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.e2e.conftest import Lab, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
