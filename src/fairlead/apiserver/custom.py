@@ -10,6 +10,7 @@ from fairlead.apiserver.kinds import metadata_rules
 from fairlead.apiserver.kinds.ages import age
 from fairlead.apiserver.kinds.field_error import FieldError
 from fairlead.apiserver.kinds.registry import Kind
+from fairlead.apiserver.patch.schema import PatchSchema
 
 Json = dict[str, Any]
 
@@ -110,7 +111,7 @@ class CustomStrategy:
         """See Strategy."""
         return [obj["metadata"]["name"], *(_cell(obj, one, now) for one in self._printed)]
 
-    def patch_schema(self) -> Any:
+    def patch_schema(self) -> PatchSchema | None:
         """See Strategy."""
         return None
 

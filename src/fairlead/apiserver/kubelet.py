@@ -1,17 +1,14 @@
 """Requests that a node must answer: logs, exec, attach, port-forward and proxies, passed on to its kubelet's Unix socket.
 
-Logs are copied through here. Everything interactive is `fairlead.apiserver.streaming.handle`, imported with its first use:
-
-    async def handle(request: web.BaseRequest, target: Target) -> web.StreamResponse
-
-which speaks SPDY or WebSocket with the client (`request.transport` is the raw connection) and the stream protocol of the kubelet.
+Logs are copied through here; interactive streams are `streaming.handler`'s and proxied requests `proxy`'s, both imported with their
+first use.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Literal, cast
 from urllib.parse import quote
 
 import aiohttp
@@ -19,9 +16,7 @@ from aiohttp import web
 
 from fairlead.apiserver import errors
 from fairlead.apiserver.api import Api, Call, Json
-from fairlead.apiserver.http import body as bodies
 
-_STREAMING = "fairlead.apiserver.streaming"
 _LOG_PARAMETERS = (
     "follow",
     "tailLines",
@@ -32,26 +27,6 @@ _LOG_PARAMETERS = (
     "previous",
     "stream",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What an interactive request is about.
-
-    `subresource` is exec, attach, portforward or proxy; `resource` pods, services or nodes; `socket` the kubelet's Unix socket (of the
-    pod's node); `container` is resolved (empty for portforward and proxy); `query` the client's parameters, repeated ones included
-    (`getall`); `pod` the pod's object; `rest` the path behind a proxy.
-    """
-
-    subresource: str
-    resource: str
-    namespace: str
-    name: str
-    container: str
-    socket: str
-    query: Any
-    pod: Json
-    rest: str = ""
 
 
 @dataclass(slots=True)
@@ -70,14 +45,17 @@ class KubeletRequests:
 
     async def handle(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
         """Answer a request to a subresource that a node serves; raises StatusError."""
-        if call.served.table == "pods":
-            pod = self._pod(call)
-            if call.info.subresource == "log":
-                return await self._log(request, call, pod)
-            return await self._stream(request, call, pod)
-        if call.served.table == "nodes":
-            return await self._node_proxy(request, call)
-        return await self._service_proxy(request, call)
+        match (call.served.table, call.info.subresource):
+            case ("pods", "log"):
+                return await self._log(request, call, self._pod(call, call.info.name))
+            case ("pods", "exec" | "attach" | "portforward" as subresource):
+                return await self._stream(request, call, subresource)
+            case ("nodes", _):
+                return await self._node_proxy(request, call)
+            case ("pods", _):
+                return await self._pod_proxy(request, call)
+            case _:
+                return await self._service_proxy(request, call)
 
     # Logs.
 
@@ -85,12 +63,12 @@ class KubeletRequests:
         if call.info.verb != "get":
             raise errors.method_not_allowed()
         container = _container(call, pod, request.query.get("container", ""))
-        node = _node(call, pod)
+        node = _node(pod)
         if node is None:
             # Nothing runs yet: the real server answers with nothing.
             return web.Response(body=b"", content_type="text/plain")
         query = [(key, request.query[key]) for key in _LOG_PARAMETERS if key in request.query]
-        path = f"/containerLogs/{quote(call.namespace)}/{quote(call.info.name.partition(':')[0])}/{quote(container)}"
+        path = f"/containerLogs/{quote(call.namespace)}/{quote(call.info.name)}/{quote(container)}"
         return await self._copy(request, node, "GET", path, query)
 
     async def _copy(
@@ -105,10 +83,8 @@ class KubeletRequests:
         session = self._session(node)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
         try:
-            async with session.request(
-                method, f"http://kubelet{path}", params=query, timeout=timeout, data=data or None
-            ) as upstream:
-                if upstream.status >= 400 and not path.startswith("/proxy"):
+            async with session.get(f"http://kubelet{path}", params=query, timeout=timeout) as upstream:
+                if upstream.status >= 400:
                     text = (await upstream.text()).strip()
                     raise _kubelet_refusal(upstream.status, text)
                 response = web.StreamResponse(status=upstream.status)
@@ -126,77 +102,103 @@ class KubeletRequests:
 
     # Interactive streams.
 
-    async def _stream(self, request: web.BaseRequest, call: Call, pod: Json) -> web.StreamResponse:
-        subresource = call.info.subresource
+    async def _stream(
+        self, request: web.BaseRequest, call: Call, subresource: Literal["exec", "attach", "portforward"]
+    ) -> web.StreamResponse:
+        pod = self._pod(call, call.info.name)
         container = ""
-        if subresource in ("exec", "attach"):
+        if subresource != "portforward":
             container = _container(call, pod, request.query.get("container", ""))
-        node = _node(call, pod)
+        node = _node(pod)
         if node is None:
             raise errors.bad_request(f"pod {call.info.name} does not have a host assigned")
-        return await self._hand_over(request, call, pod, node, container)
+        return await self._hand_over(request, call, subresource, node, container)
 
     async def _hand_over(
-        self, request: web.BaseRequest, call: Call, pod: Json, node: str, container: str
+        self,
+        request: web.BaseRequest,
+        call: Call,
+        subresource: Literal["exec", "attach", "portforward"],
+        node: str,
+        container: str,
     ) -> web.StreamResponse:
-        if importlib.util.find_spec(_STREAMING) is None:
-            raise errors.not_implemented(f"{call.info.subresource} is not available in this build")
-        from fairlead.apiserver import streaming
+        from fairlead.apiserver.streaming import handler, kubelet_stream
 
-        target = Target(
-            subresource=call.info.subresource,
-            resource=call.info.plural,
-            namespace=call.namespace,
-            name=call.info.name,
-            container=container,
-            socket=self._socket(node),
-            query=request.query,
-            pod=pod,
-            rest=call.info.rest,
-        )
-        return await streaming.handle(request, target)  # type: ignore[no-any-return]
+        try:
+            return await handler.handle(
+                cast(web.Request, request),
+                subresource=subresource,
+                kubelet=Path(self._socket(node)),
+                namespace=call.namespace,
+                pod=call.info.name,
+                container=container,
+            )
+        except kubelet_stream.Refused as error:
+            raise _kubelet_refusal(error.code, str(error)) from None
+        except handler.BadUpgrade as error:
+            raise errors.bad_request(str(error)) from None
 
     # Proxies.
 
     async def _node_proxy(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
-        name = call.info.name.rpartition(":")[0] or call.info.name
+        name = call.info.name.partition(":")[0]
         if self.api.store.get("nodes", "", name) is None:
             raise errors.not_found(call.served.resource, name)
-        data = await bodies.read(request)
-        return await self._copy(request, name, request.method, f"/{call.info.rest}", list(request.query.items()), data)
+        from fairlead.apiserver import proxy
+
+        return await proxy.to_kubelet(request, Path(self._socket(name)), call.info.rest)
+
+    async def _pod_proxy(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        scheme, name, port = _proxied(call.info.name)
+        pod = self._pod(call, name)
+        # Without a declared port the real server means 80.
+        number = int(port) if port.isdigit() else _container_port(pod, port) or (None if port else 80)
+        if number is None:
+            raise errors.bad_request(f"pod {name} has no port {port!r}")
+        return await self._proxy(request, call, pod, number, scheme)
 
     async def _service_proxy(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
-        name = call.info.name
-        parts = name.split(":")
-        name, port = (parts[1], parts[2]) if len(parts) == 3 else (parts[0], parts[1] if len(parts) > 1 else "")
-        if self.api.store.get("services", call.namespace, name) is None:
+        scheme, name, port = _proxied(call.info.name)
+        service = self.api.store.get("services", call.namespace, name)
+        if service is None:
             raise errors.not_found(call.served.resource, name)
-        found = self._endpoint(call.namespace, name, port)
+        found = self._endpoint(call.namespace, name, _port_name(service.obj, port))
         if found is None:
-            raise errors.unavailable(f'no endpoints available for service "{call.info.name}"')
-        pod, node = found
-        return await self._hand_over(request, call, pod, node, "")
+            raise errors.unavailable(f'no endpoints available for service "{name}"')
+        return await self._proxy(request, call, *found, scheme)
 
-    def _endpoint(self, namespace: str, service: str, port: str) -> tuple[Json, str] | None:
+    async def _proxy(
+        self, request: web.BaseRequest, call: Call, pod: Json, port: int, scheme: str
+    ) -> web.StreamResponse:
+        node = _node(pod)
+        if node is None:
+            raise errors.unavailable(f"pod {pod['metadata']['name']} does not have a host assigned")
+        if scheme == "https":
+            raise errors.not_implemented("proxying to TLS ports is not supported")
+        from fairlead.apiserver import proxy
+
+        name = pod["metadata"]["name"]
+        return await proxy.to_pod(request, Path(self._socket(node)), call.namespace, name, port, call.info.rest)
+
+    def _endpoint(self, namespace: str, service: str, port: str | None) -> tuple[Json, int] | None:
+        """Return a ready pod behind a Service and the number of its port `port` (None: the only or first one)."""
         for entry in self.api.store.entries("discovery.k8s.io/endpointslices", namespace):
             if (entry.obj["metadata"].get("labels") or {}).get("kubernetes.io/service-name") != service:
                 continue
+            numbers = [
+                one["port"] for one in entry.obj.get("ports") or () if port is None or one.get("name", "") == port
+            ]
             for endpoint in entry.obj.get("endpoints") or ():
-                if (endpoint.get("conditions") or {}).get("ready") is False:
-                    continue
                 target = endpoint.get("targetRef") or {}
-                pod = self.api.store.get("pods", namespace, target.get("name") or "")
-                if pod is not None and pod.obj["spec"].get("nodeName"):
-                    return pod.obj, pod.obj["spec"]["nodeName"]
+                ready = (endpoint.get("conditions") or {}).get("ready") is not False
+                pod = self.api.store.get("pods", namespace, target.get("name") or "") if ready and numbers else None
+                if pod is not None:
+                    return pod.obj, numbers[0]
         return None
 
     # Kubelets.
 
-    def _pod(self, call: Call) -> Json:
-        name = call.info.name
-        if call.info.subresource == "proxy":
-            parts = name.split(":")
-            name = parts[1] if len(parts) == 3 else parts[0]
+    def _pod(self, call: Call, name: str) -> Json:
         entry = self.api.store.get("pods", call.namespace, name)
         if entry is None:
             raise errors.not_found(call.served.resource, name)
@@ -213,7 +215,7 @@ class KubeletRequests:
         return session
 
 
-def _node(call: Call, pod: Json) -> str | None:
+def _node(pod: Json) -> str | None:
     return (pod.get("spec") or {}).get("nodeName") or None
 
 
@@ -239,6 +241,30 @@ def _container(call: Call, pod: Json, wanted: str) -> str:
     if ephemeral:
         message += f" or one of the ephemeral containers: [{' '.join(ephemeral)}]"
     raise errors.bad_request(message)
+
+
+def _proxied(name: str) -> tuple[str, str, str]:
+    """Return scheme, name and port of `[SCHEME:]NAME[:PORT]`; an empty port means the first one."""
+    parts = name.split(":")
+    if len(parts) == 3:
+        return parts[0] or "http", parts[1], parts[2]
+    return "http", parts[0], parts[1] if len(parts) == 2 else ""
+
+
+def _container_port(pod: Json, name: str) -> int | None:
+    for container in pod["spec"].get("containers") or ():
+        for port in container.get("ports") or ():
+            if not name or port.get("name") == name:
+                return int(port["containerPort"])
+    return None
+
+
+def _port_name(service: Json, port: str) -> str | None:
+    """Return the name of a Service's port that is given by name or number; None for its first one."""
+    for one in service["spec"].get("ports") or ():
+        if port in (one.get("name"), str(one.get("port"))):
+            return one.get("name") or ""
+    return port or None
 
 
 def _kubelet_refusal(code: int, text: str) -> errors.StatusError:

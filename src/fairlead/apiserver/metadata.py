@@ -66,7 +66,7 @@ def settle_identity(served: Served, obj: Json, namespace: str, name: str) -> Jso
         if own and own != name:
             raise bad_request(f"the name of the object ({own}) does not match the name on the URL ({name})")
         metadata["name"] = name
-    return metadata  # type: ignore[no-any-return]
+    return metadata
 
 
 def begin(metadata: Json) -> None:

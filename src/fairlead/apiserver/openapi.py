@@ -14,7 +14,8 @@ from fairlead.apiserver.served import Catalog, Served
 from fairlead.apiserver.store.records import encode
 
 _PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-_PROTOBUF_OLD = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+_PROTOBUF_ANSWERED = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+"""Clients ask for the first, which is no valid media type, and can parse the second."""
 
 
 class OpenApi:
@@ -30,9 +31,9 @@ class OpenApi:
         match parts:
             case ["v2"]:
                 for media, _ in media_ranges(request.headers.get("Accept", "")):
-                    if media in (_PROTOBUF, _PROTOBUF_OLD):
+                    if media in (_PROTOBUF, _PROTOBUF_ANSWERED):
                         response = answers.of_bytes(openapi.v2_protobuf())
-                        response.headers["Content-Type"] = media
+                        response.headers["Content-Type"] = _PROTOBUF_ANSWERED
                         return response
                     if media in ("application/json", "*/*"):
                         break

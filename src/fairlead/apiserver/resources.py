@@ -63,7 +63,7 @@ class Resources:
                 return answers.of_result(read.get(api, call), encoding)
             case "list":
                 page = read.list_page(api, call)
-                return answers.of_list(encoding.list(page.entries, page.metadata), encoding.form)
+                return answers.of_list(encoding.page(page.entries, page.metadata), encoding.form)
             case "watch":
                 return await watching.watch(api, call, request, encoding)
             case "create":
@@ -87,7 +87,7 @@ class Resources:
             case "deletecollection":
                 wanted = await self._delete_options(request, call)
                 page = await collection.delete_collection(api, call, wanted)
-                return answers.of_list(encoding.list(page.entries, page.metadata), encoding.form)
+                return answers.of_list(encoding.page(page.entries, page.metadata), encoding.form)
             case _:
                 raise errors.method_not_allowed()
 

@@ -16,6 +16,7 @@ from fairlead.apiserver import events_conversion
 from fairlead.apiserver.kinds import strategy
 from fairlead.apiserver.kinds.field_error import FieldError
 from fairlead.apiserver.kinds.registry import KINDS, Kind
+from fairlead.apiserver.patch.schema import PatchSchema
 
 Json = dict[str, Any]
 
@@ -59,7 +60,7 @@ class Strategy(Protocol):
     def cells(self, obj: Json, now: datetime) -> list[Any]:
         """Return the cells of one row."""
 
-    def patch_schema(self) -> Any:
+    def patch_schema(self) -> PatchSchema | None:
         """Return the strategic-merge metadata, or None when the kind has none (custom resources)."""
 
 
@@ -188,13 +189,15 @@ class BuiltinStrategy:
 
     def columns(self) -> list[Json]:
         """See Strategy."""
-        return tables().columns(self._kind)
+        found: list[Json] = tables().columns(self._kind)
+        return found
 
     def cells(self, obj: Json, now: datetime) -> list[Any]:
         """See Strategy."""
-        return tables().row_cells(self._kind, obj, now)
+        found: list[Any] = tables().row_cells(self._kind, obj, now)
+        return found
 
-    def patch_schema(self) -> Any:
+    def patch_schema(self) -> PatchSchema | None:
         """See Strategy."""
         from fairlead.apiserver.kinds import merge_keys
 

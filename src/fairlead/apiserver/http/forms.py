@@ -44,7 +44,7 @@ class Encoding:
         """Return a stored object in the version asked for."""
         return self.served.from_storage(obj) if self.served.from_storage else obj
 
-    def list(self, entries: Sequence[Entry], metadata: Json) -> bytes:
+    def page(self, entries: Sequence[Entry], metadata: Json) -> bytes:
         """Return a list of `entries`."""
         resource = self.served.resource
         if self.form.kind == "table":

@@ -57,7 +57,7 @@ def parse(method: str, raw_path: str, query: Mapping[str, str]) -> RequestInfo |
         namespace=namespace,
         name=name,
         subresource=subresource,
-        rest="/".join(rest[3:]),
+        rest="/".join(rest[3:]) + ("/" if len(rest) > 3 and raw_path.endswith("/") else ""),
     )
 
 

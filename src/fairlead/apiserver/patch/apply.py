@@ -25,7 +25,7 @@ def apply(
     others = [entry for entry in entries if not _is_mine(entry, manager, subresource)]
     before = next((entry for entry in entries if _is_mine(entry, manager, subresource)), None)
     others = _resolve(live, stated, mine, others, force=force)
-    merged = _merge(live, stated, schema)
+    merged: Json = _merge(live, stated, schema)
     if before is not None:
         _drop_unstated(merged, before, mine, others)
     entry = {

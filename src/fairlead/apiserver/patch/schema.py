@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 
 class PatchSchema(Protocol):
@@ -28,6 +28,6 @@ PLAIN: PatchSchema = _Plain()
 """The rules where nothing is known: maps merge, lists are replaced."""
 
 
-def of(schema: Any) -> PatchSchema:
+def of(schema: PatchSchema | None) -> PatchSchema:
     """Return `schema`, or PLAIN for None."""
-    return PLAIN if schema is None else schema  # type: ignore[no-any-return]
+    return PLAIN if schema is None else schema

@@ -74,16 +74,14 @@ async def replace(api: Api, call: Call, scale: Json) -> Json:
 async def patch(api: Api, call: Call, media: str, content: bytes) -> Json:
     """Patch the Scale and return the new one."""
     current = scale_of(call, read.get(api, call))
-    changes: Any
-    if media == patching.APPLY_YAML:
-        changes = bodies.decode_yaml(content)
-    else:
-        changes = bodies.decode_json(content, "Scale")
+    applies = media == patching.APPLY_YAML
+    changes: Any = bodies.decode_yaml(content) if applies else bodies.decode_json(content, "Scale")
     if media == patching.JSON_PATCH:
         wanted = document.json_patch(decode(encode(current)), changes)
     else:
         wanted = document.merge_patch(decode(encode(current)), changes)
-    if "resourceVersion" not in str(content):
+    if not isinstance(changes, dict) or "resourceVersion" not in (changes.get("metadata") or {}):
+        # A patch that names no version is meant for whatever is current.
         wanted["metadata"].pop("resourceVersion", None)
     return await replace(api, call, wanted)
 
