@@ -34,13 +34,13 @@ def _adopt(home: LabHome, component: Component) -> Record | None:
     record = recorded(home, component.name)
     if record is None or not record.alive:
         return None
-    log.info("adopted", extra={"process": component.name, "pid": record.pid})
+    log.info("adopted", extra={"child": component.name, "pid": record.pid})
     return record
 
 
 def _start(home: LabHome, component: Component) -> Record:
     record = spawn(home, component.name, component.argv, namespace=component.namespace)
-    log.info("started", extra={"process": component.name, "pid": record.pid})
+    log.info("started", extra={"child": component.name, "pid": record.pid})
     return record
 
 
@@ -50,7 +50,7 @@ async def _keep(home: LabHome, component: Component, record: Record) -> None:
     while True:
         since = loop.time()
         await _wait_exit(record)
-        log.warning("ended", extra={"process": component.name, "pid": record.pid})
+        log.warning("ended", extra={"child": component.name, "pid": record.pid})
         if loop.time() - since > _STEADY_S:
             pauses = delays(most_s=5.0)
         else:
