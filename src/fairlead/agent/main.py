@@ -24,6 +24,8 @@ from fairlead.agent.cni.service import Reply
 from fairlead.agent.keepers import FactsKeeper, HostKeeper, StatusKeeper
 from fairlead.base.errors import UserError
 from fairlead.engine.reconcile import Engine
+from fairlead.model.compile import compile
+from fairlead.plan.render import to_data
 from fairlead.sources.client import Client
 from fairlead.sources.k8s_watch import follow
 from fairlead.world.settings import Settings
@@ -80,8 +82,16 @@ async def _serve(
     async def status(_: Mapping[str, str], __: bytes) -> Reply:
         return Reply(0, msgspec.json.encode(engine.receipt()))
 
+    async def plan(_: Mapping[str, str], __: bytes) -> Reply:
+        compiled = await asyncio.to_thread(compile, engine.snapshot)
+        data = to_data(compiled.plan) | {"diagnostics": msgspec.to_builtins(compiled.diagnostics)}
+        return Reply(0, msgspec.json.encode(data))
+
     log.info("agent started", extra={"node": options.settings.node, "attachments": len(store.records)})
-    async with serve(options.socket, store, engine, inspector, verbs={"status": status}), asyncio.TaskGroup() as group:
+    async with (
+        serve(options.socket, store, engine, inspector, verbs={"status": status, "plan": plan}),
+        asyncio.TaskGroup() as group,
+    ):
         tasks = [
             group.create_task(each)
             for each in (

@@ -7,6 +7,7 @@ outside raise ValueError naming it.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from functools import lru_cache
 
 
@@ -41,6 +42,21 @@ def contains(interface: str, address: str) -> bool:
     if is_ipv6(interface) != is_ipv6(address):
         return False
     return ipaddress.ip_address(address) in ipaddress.ip_network(interface, strict=False)
+
+
+def outermost(prefixes: Iterable[str]) -> frozenset[str]:
+    """Return the canonical prefixes that lie in no other one of them: together they cover the same, without overlap."""
+    networks = {ipaddress.ip_network(prefix) for prefix in prefixes}
+    lengths = {version: sorted({each.prefixlen for each in networks if each.version == version}) for version in (4, 6)}
+    return frozenset(
+        str(network)
+        for network in networks
+        if not any(
+            network.supernet(new_prefix=length) in networks
+            for length in lengths[network.version]
+            if length < network.prefixlen
+        )
+    )
 
 
 def reverse_name(address: str) -> str:

@@ -18,6 +18,7 @@ from fairlead.base.addresses import (
     host_prefix,
     is_ipv6,
     network_address,
+    outermost,
     sort_key,
 )
 from fairlead.base.diagnostics import Diagnostic
@@ -116,12 +117,7 @@ class _NodeRows:
     def build(self) -> Rows:
         for facts in self._facts.values():
             self._out.report(*facts.diagnostics)
-            for prefix in facts.pod_cidrs:
-                self._out.add("nat_exemptions", NatExemption(prefix=prefix), facts.origin)
-            for address in facts.addresses:
-                self._out.add("nat_exemptions", NatExemption(prefix=host_prefix(address)), facts.origin)
-        for prefix in self._settings.cluster_cidrs:
-            self._out.add("nat_exemptions", NatExemption(prefix=canonical_prefix(prefix)))
+        self._exemptions()
         self._sysctls()
         if self._own is None:
             name = self._settings.node
@@ -142,6 +138,17 @@ class _NodeRows:
             if facts is not self._own:
                 self._peer(self._own, facts, tunneled)
         return self._out.rows()
+
+    def _exemptions(self) -> None:
+        """Exempt all pods and nodes from masquerading, without overlaps: packet filters' interval sets refuse those."""
+        exempt = [(canonical_prefix(prefix), "") for prefix in self._settings.cluster_cidrs]
+        for facts in self._facts.values():
+            exempt += [(prefix, facts.origin) for prefix in facts.pod_cidrs]
+            exempt += [(host_prefix(address), facts.origin) for address in facts.addresses]
+        chosen = outermost(prefix for prefix, _ in exempt)
+        for prefix, origin in exempt:
+            if prefix in chosen:
+                self._out.add("nat_exemptions", NatExemption(prefix=prefix), *filter(None, [origin]))
 
     def _sysctls(self) -> None:
         values = {

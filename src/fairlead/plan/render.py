@@ -5,13 +5,13 @@ Canonical: equal plans give equal text, rows sorted by key, so that a line diff 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from fairlead.plan.plan import Plan
-from fairlead.plan.tables import TABLES, Key, Row
+from fairlead.plan.tables import TABLES, Key, Origin, Row, key_of
 
 
 def render(plan: Plan, tables: Iterable[str] | None = None, *, origins: bool = False) -> str:
@@ -37,6 +37,19 @@ def to_data(plan: Plan) -> dict[str, Any]:
             for key, row in sorted(rows.items(), key=_order)
         ]
     return {"node": plan.node, "revision": plan.revision, "tables": tables}
+
+
+def from_data(data: Mapping[str, Any]) -> Plan:
+    """Return the plan that `to_data` made this of; raises msgspec.ValidationError or KeyError for anything else."""
+    tables: dict[str, dict[Key, Row]] = {}
+    origins: dict[tuple[str, Key], tuple[Origin, ...]] = {}
+    for table, rows in data["tables"].items():
+        tables[table] = {}
+        for each in rows:
+            row = msgspec.convert(each, TABLES[table][0])
+            tables[table][key_of(row)] = row
+            origins[table, key_of(row)] = tuple(each["origins"])
+    return Plan(node=data["node"], revision=data["revision"], tables=tables, origins=origins)
 
 
 def _table(plan: Plan, table: str, *, origins: bool) -> str:
