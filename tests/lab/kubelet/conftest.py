@@ -8,11 +8,11 @@ import sys
 import uuid
 
 import pytest
+from tests.lab.kubelet.kubelet_fakes import FakeApi, FakeRuntime
 
 from fairlead.api.resources import PODS
 from fairlead.lab.kubelet.kubelet import Kubelet
 from fairlead.lab.kubelet.settings import Settings
-from tests.lab.kubelet.kubelet_fakes import FakeApi, FakeRuntime
 
 PLUGIN = """#!{python} -S
 import json, os, sys

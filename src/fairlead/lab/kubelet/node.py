@@ -182,6 +182,8 @@ class NodeReporter:
         status = node_status(self._settings, self._status, not_ready=self.not_ready, now=now)
         for condition in status["conditions"]:
             condition["lastHeartbeatTime"] = timestamp(now)
+        # Addresses merge by type, and two are InternalIP: without the directive one would swallow the other.
+        status["addresses"].insert(0, {"$patch": "replace"})
         node = await self._client.patch(
             NODES, self._settings.node, {"status": status}, kind="strategic", subresource="status"
         )
