@@ -47,6 +47,8 @@ class Options:
     cni_bin_dir: Path | None = None
     cni_plugin_path: Sequence[Path] = ()
     """Folders that hold the reference plugins."""
+    dns_upstreams: Sequence[str] = ()
+    """Resolvers for names outside of the cluster; none: those that the node itself asks."""
 
 
 async def run(options: Options) -> None:
@@ -56,7 +58,11 @@ async def run(options: Options) -> None:
         store = AttachmentStore(options.state / "attachments")
     except (OSError, StoreError) as error:
         raise UserError(f"--state {options.state}: {error}", fix="give a folder that the agent may write to") from error
-    floor = drivers.make(options.settings)
+    upstreams = options.dns_upstreams or drivers.host_resolvers(options.settings.cluster_dns)
+    try:
+        floor = drivers.make(options.settings, dns_upstreams=upstreams)
+    except ValueError as error:
+        raise UserError(f"--dns-upstream: {error}", fix="give ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT") from error
     try:
         await floor.start()
     except PermissionError as error:

@@ -47,6 +47,13 @@ _PLUGIN_PATH = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
 )
 @click.option("--cluster-dns", multiple=True, help="Virtual address of the cluster's DNS; one of each family.")
 @click.option("--cluster-domain", default="cluster.local", show_default=True, help="DNS domain of the cluster.")
+@click.option(
+    "--dns-upstream",
+    "dns_upstreams",
+    multiple=True,
+    metavar="ADDRESS[:PORT]",
+    help="Resolver for other names; repeatable. Default: those of /etc/resolv.conf.",
+)
 def agent(
     node: str,
     kubeconfig: Path,
@@ -60,6 +67,7 @@ def agent(
     service_cidrs: tuple[str, ...],
     cluster_dns: tuple[str, ...],
     cluster_domain: str,
+    dns_upstreams: tuple[str, ...],
 ) -> None:
     """Run the network of one node in the foreground.
 
@@ -90,6 +98,7 @@ def agent(
         cni_conf_dir=cni_conf_dir,
         cni_bin_dir=cni_bin_dir,
         cni_plugin_path=cni_plugin_path,
+        dns_upstreams=dns_upstreams,
     )
     uvloop.run(run(options))
 

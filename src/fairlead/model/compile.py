@@ -102,7 +102,7 @@ class Compiler:
         if service is None:
             return None
         slices = snapshot.slices_of.get(key, ())
-        proxy = service_rows(service, slices)
+        proxy = service_rows(service, slices, reserved=snapshot.settings.cluster_dns)
         names = dns_rows(snapshot.settings, service, slices)
         return Rows(
             {**proxy.tables, **names.tables},

@@ -6,7 +6,7 @@ endpoints that are going but still serve are used when no other is left. It must
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from fairlead.api.decode import reference
 from fairlead.api.endpointslice import Endpoint as ApiEndpoint
@@ -30,8 +30,11 @@ def is_proxied(service: Service) -> bool:
     return service.metadata.label(PROXY_NAME) is None and service.metadata.label(HEADLESS) is None
 
 
-def service_rows(service: Service, slices: tuple[EndpointSlice, ...]) -> Rows:
-    """Return the rows of one service's virtual addresses. Costs time proportional to its endpoints times its ports."""
+def service_rows(service: Service, slices: tuple[EndpointSlice, ...], *, reserved: Collection[str] = ()) -> Rows:
+    """Return the rows of one service's virtual addresses. Costs time proportional to its endpoints times its ports.
+
+    An address in `reserved` is served by the node itself (the cluster's DNS) and gets no rows.
+    """
     out = RowsBuilder()
     origin = origin_of(service)
     if not is_proxied(service):
@@ -42,6 +45,8 @@ def service_rows(service: Service, slices: tuple[EndpointSlice, ...]) -> Rows:
             address = canonical(text)
         except ValueError as error:
             out.report(Diagnostic(object=origin, field=f"spec.clusterIPs[{number}]", message=str(error)))
+            continue
+        if address in reserved:
             continue
         out.add("service_addresses", ServiceAddress(address=address), origin)
         family = [each for each in slices if each.address_type == ("IPv6" if is_ipv6(address) else "IPv4")]
