@@ -88,6 +88,11 @@ def _settle(home: LabHome, wishes: Wishes) -> Topology:
         tunnel=wishes.tunnel or (present.tunnel if present else "auto"),
     )
     if present is None:
+        if strays := fabric.existing(home):
+            raise UserError(
+                f"network namespaces of a lab named {home.name!r} exist, {min(strays)} among them, but {home.topology} does not",
+                fix=f"use another --name; or, if no other FAIRLEAD_HOME runs it, `fairlead down --name {home.name}`",
+            )
         state.save(home, wanted)
     elif present != wanted:
         raise UserError(
