@@ -33,21 +33,21 @@ async def world(home: LabHome, topology: Topology, *, timeout_s: float, keep: bo
     async with Client.from_kubeconfig(home.kubeconfig, user_agent="fairlead-check") as client:
         try:
             await _remove(client, timeout_s)
-            await _create(client)
-            pods = await _wait_ready(client, len(topology.nodes) * len(_SETS), timeout_s)
-            service = await client.get(SERVICES, SERVICE, namespace=NAMESPACE)
+            try:
+                await _create(client)
+                pods = await _wait_ready(client, len(topology.nodes) * len(_SETS), timeout_s)
+                service = await client.get(SERVICES, SERVICE, namespace=NAMESPACE)
+                yield World(
+                    pods=_pods(home, pods),
+                    nodes=[_node(home, node.name, node.addresses) for node in topology.nodes],
+                    internet=_node(home, "internet", INTERNET_HOST),
+                    service={family_of(address): address for address in service["spec"]["clusterIPs"]},
+                )
+            finally:
+                if not keep:
+                    await _remove(client, timeout_s)
         except (ApiError, Unreachable) as error:
             raise UserError(f"the test's pods cannot be made: {error}") from error
-        try:
-            yield World(
-                pods=_pods(home, pods),
-                nodes=[_node(home, node.name, node.addresses) for node in topology.nodes],
-                internet=_node(home, "internet", INTERNET_HOST),
-                service={family_of(address): address for address in service["spec"]["clusterIPs"]},
-            )
-        finally:
-            if not keep:
-                await _remove(client, timeout_s)
 
 
 async def _create(client: Client) -> None:
