@@ -184,10 +184,6 @@ class _Exchange(asyncio.DatagramProtocol):
         self._packet = packet
         self.result: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        transport.sendto(self._packet)
-
     def datagram_received(self, data: bytes, addr: object) -> None:
         match = _answers(self._packet, data)
         if match is not None and not self.result.done():
@@ -204,6 +200,7 @@ async def _over_udp(server: Upstream, packet: bytes) -> bytes | None:
         lambda: _Exchange(packet), remote_addr=(server.address, server.port)
     )
     try:
+        transport.sendto(packet)
         return await exchange.result
     finally:
         transport.close()
@@ -251,9 +248,14 @@ def _join(packet: bytes, forward: Forward, *, limit: int) -> bytes:
         why = (wire.EDE_NO_REACHABLE, f"the upstream resolver's answer cannot be read: {error}")
         return failure(forward.query, limit=limit, recursion=True, why=why)
 
+    def owner(rrset: dns.rrset.RRset) -> bytes:
+        packed = rrset.name.to_wire() or b"\0"
+        # The spelling that we asked with is nobody else's business.
+        return forward.name if packed.lower() == forward.name else packed
+
     def flat(section: Sequence[dns.rrset.RRset]) -> list[bytes]:
         return [
-            wire.record(rrset.name.to_wire() or b"\0", rrset.rdtype, rrset.ttl, rdata.to_wire() or b"")
+            wire.record(owner(rrset), rrset.rdtype, rrset.ttl, rdata.to_wire() or b"")
             for rrset in section
             for rdata in rrset
         ]
