@@ -1,0 +1,86 @@
+"""`fairlead controller`: what kube-controller-manager and kube-scheduler are to a cluster, in one process."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+
+class _Duration(click.ParamType[float]):
+    """A duration as Kubernetes components take it (`40s`, `1m30s`, `500ms`), in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+        text = str(value)
+        parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
+        if not parts or "".join(number + unit for number, unit in parts) != text:
+            self.fail(f"{text!r} is no duration such as 40s or 1m30s", param, ctx)
+        return sum(float(number) * units[unit] for number, unit in parts)
+
+
+_DURATION = _Duration()
+
+
+@click.command()
+@click.option(
+    "--kubeconfig", type=click.Path(path_type=Path), required=True, help="How to reach the API server, and as whom."
+)
+@click.option(
+    "--controllers",
+    default="*",
+    show_default=True,
+    metavar="LIST",
+    help="Controllers to run, separated by commas: * for all, NAME, -NAME to leave one out.",
+)
+@click.option(
+    "--node-monitor-period",
+    type=_DURATION,
+    default=None,
+    help="How often to look at nodes.  [default: an eighth of the grace period, at most 5s]",
+)
+@click.option(
+    "--node-monitor-grace-period",
+    type=_DURATION,
+    default="40s",
+    show_default=True,
+    help="How long a node may be silent before it counts as unreachable.",
+)
+def controller(
+    kubeconfig: Path, controllers: str, node_monitor_period: float | None, node_monitor_grace_period: float
+) -> None:
+    """Run the controllers and the scheduler of a cluster."""
+    import asyncio
+    import contextlib
+    import gc
+    import signal
+
+    import uvloop
+
+    from fairlead.aio import logs
+    from fairlead.controllers import manager
+    from fairlead.controllers.context import Settings
+    from fairlead.sources.client import Client
+
+    logs.setup("controller")
+    names = manager.select(controllers.split(","))
+    period = node_monitor_period or min(5.0, node_monitor_grace_period / 8)
+    settings = Settings(node_monitor_period_s=period, node_monitor_grace_s=node_monitor_grace_period)
+
+    async def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        async with Client.from_kubeconfig(kubeconfig, user_agent="fairlead-controller") as client:
+            await manager.run(client, names, settings)
+
+    # What is imported by now stays: the collector need not look at it again.
+    gc.freeze()
+    with contextlib.suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())

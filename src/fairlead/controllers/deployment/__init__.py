@@ -1,0 +1,1 @@
+"""Deployments: ReplicaSets rolled from one template to the next."""
