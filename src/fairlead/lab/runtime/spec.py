@@ -91,6 +91,9 @@ class ContainerSpec:
     """(name, number, protocol) with protocol TCP, UDP or SCTP."""
     tty: bool = False
     stdin: bool = False
+    """Whether stdin stays open for attach; else it is /dev/null."""
+    stdin_once: bool = False
+    """Close stdin when the first attached client ends its input."""
     log_path: Path
     """File of the host in the CRI's log format; its folder exists. Surviving lines are bounded by LOG_MAX_BYTES."""
     identity: Identity

@@ -1,0 +1,1 @@
+"""A stand-in for the agnhost image: the commands that network tests run inside pods."""
