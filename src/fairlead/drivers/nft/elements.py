@@ -1,0 +1,237 @@
+"""Rows of the plan as elements of sets and maps, and back.
+
+Keys are concatenations of parts padded to four bytes: addresses and ports in network order, numbers of endpoints and indexes in
+host order, because the kernel itself makes those. It must do no I/O and keep no state.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+from collections.abc import Iterable, Sequence
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from typing import TypeAlias
+
+from fairlead.drivers.nft.expressions import interface_name
+from fairlead.plan.tables import (
+    Endpoint,
+    Key,
+    LocalRange,
+    NatExemption,
+    PodSource,
+    Row,
+    ServiceAddress,
+    ServicePort,
+)
+
+Interval: TypeAlias = tuple[bytes, bytes | None]
+"""First address, first address beyond; None beyond: up to the last address of the family."""
+
+PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
+_PROTOCOL_NAMES = {number: name for name, number in PROTOCOLS.items()}
+_PORT_PART = struct.Struct(">B3xH2x")
+"""Protocol and port, each padded."""
+_PORT = struct.Struct(">H2x")
+_NUMBER = struct.Struct("=I")
+_IFNAME_BYTES = 16
+_V6_SERVICE_KEY_BYTES = 24
+
+
+def address(text: str) -> bytes:
+    """Return 4 or 16 bytes in network order; raises ValueError."""
+    try:
+        return inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+    except (OSError, ValueError):
+        raise ValueError(f"{text!r} is not an IPv4 or IPv6 address") from None
+
+
+def address_text(data: bytes) -> str:
+    """Return the canonical text of 4 or 16 bytes."""
+    return inet_ntop(AF_INET if len(data) == 4 else AF_INET6, data)
+
+
+def suffix(address_bytes: int) -> str:
+    """Return the suffix of the sets that hold addresses of this length in bytes."""
+    return "4" if address_bytes == 4 else "6"
+
+
+def number(value: int) -> bytes:
+    """Return a number of endpoints or an index as the kernel's registers hold it."""
+    return _NUMBER.pack(value)
+
+
+def as_number(data: bytes) -> int:
+    """Return the number that `number` packed."""
+    value: int = _NUMBER.unpack(data)[0]
+    return value
+
+
+def pod_source(row: PodSource) -> tuple[str, bytes]:
+    """Return (set, key) of a row; raises ValueError."""
+    if not 0 < len(row.host_ifname.encode()) < _IFNAME_BYTES:
+        raise ValueError(f"{row.host_ifname!r} is not the name of an interface: 1 to 15 bytes")
+    source = address(row.address)
+    return f"pod_sources{suffix(len(source))}", interface_name(row.host_ifname) + source
+
+
+def service_address(row: ServiceAddress) -> tuple[str, bytes]:
+    """Return (set, key) of a row; raises ValueError."""
+    key = address(row.address)
+    return f"service_addresses{suffix(len(key))}", key
+
+
+def service_key(row: ServicePort) -> bytes:
+    """Return the key of a service port: 12 bytes for IPv4, 24 for IPv6; raises ValueError."""
+    protocol = PROTOCOLS.get(row.protocol)
+    if protocol is None:
+        raise ValueError(f"protocol {row.protocol!r} is none of {', '.join(PROTOCOLS)}")
+    _check_port(row.port)
+    return address(row.address) + _PORT_PART.pack(protocol, row.port)
+
+
+def endpoints(row: ServicePort) -> list[bytes]:
+    """Return the data of the row's endpoints, without duplicates; raises ValueError, also when families differ."""
+    wanted: dict[bytes, None] = {}
+    is_ipv6 = ":" in row.address
+    for each in row.endpoints:
+        if (":" in each.address) != is_ipv6:
+            raise ValueError(f"endpoint {each.address} is not of the same family as service address {row.address}")
+        _check_port(each.port)
+        wanted[address(each.address) + _PORT.pack(each.port)] = None
+    return list(wanted)
+
+
+def service_sets(key: bytes) -> tuple[str, str, int]:
+    """Return the map of service ports, the map of endpoints and the size of an endpoint in bytes, for a service key."""
+    return ("services6", "endpoints6", 20) if len(key) == _V6_SERVICE_KEY_BYTES else ("services4", "endpoints4", 8)
+
+
+def split(packed: bytes, size: int) -> list[bytes]:
+    """Return the endpoints that were packed one after another."""
+    return [packed[start : start + size] for start in range(0, len(packed), size)]
+
+
+def arrange(known: Sequence[bytes], wanted: Sequence[bytes]) -> list[bytes]:
+    """Return `wanted` (without duplicates) in the order that leaves as many of `known` as possible at their index.
+
+    What stays keeps its index unless that lies beyond the new end; newcomers and those take the places of what goes.
+    """
+    length = len(wanted)
+    moving = dict.fromkeys(wanted)
+    places: list[bytes | None] = [None] * length
+    for place, each in enumerate(known[:length]):
+        # A value that stands twice, which only another program's hand can have done, keeps its first place.
+        if each in moving:
+            del moving[each]
+            places[place] = each
+    rest = iter(moving)
+    return [next(rest) if place is None else place for place in places]
+
+
+def intervals(prefixes: Iterable[str]) -> tuple[dict[str, set[Interval]], list[tuple[str, str]]]:
+    """Return the disjoint intervals that cover `prefixes` by suffix of the set, and (prefix, error) of what is no prefix."""
+    networks: dict[str, list[tuple[int, int]]] = {"4": [], "6": []}
+    problems: list[tuple[str, str]] = []
+    for prefix in prefixes:
+        try:
+            network = ipaddress.ip_network(prefix)
+        except ValueError as error:
+            problems.append((prefix, str(error)))
+            continue
+        first = int(network.network_address)
+        networks[str(network.version)].append((first, first + network.num_addresses))
+    return {family: _merged(found, 4 if family == "4" else 16) for family, found in networks.items()}, problems
+
+
+def paired(found: Iterable[tuple[bytes, bool]]) -> set[Interval] | None:
+    """Return the intervals that (key, is an end) of a listed set mean, None when they make no sense."""
+    result: set[Interval] = set()
+    first: bytes | None = None
+    # Where one interval ends and the next begins, the end comes first.
+    for key, is_end in sorted(found, key=lambda each: (each[0], not each[1])):
+        if is_end:
+            if first is None:
+                return None
+            result.add((first, key))
+            first = None
+        elif first is not None:
+            return None
+        else:
+            first = key
+    if first is not None:
+        result.add((first, None))
+    return result
+
+
+def prefixes(found: Iterable[Interval]) -> list[str]:
+    """Return the fewest prefixes that cover intervals, in order."""
+    result: list[str] = []
+    for first, beyond in sorted(found, key=lambda each: each[0]):
+        bits = len(first) * 8
+        start = int.from_bytes(first, "big")
+        end = 1 << bits if beyond is None else int.from_bytes(beyond, "big")
+        while start < end:
+            # The largest block that starts here: as aligned as the start is, and not beyond the end.
+            size = min(start & -start or 1 << bits, 1 << (end - start).bit_length() - 1)
+            result.append(f"{address_text(start.to_bytes(len(first), 'big'))}/{bits - size.bit_length() + 1}")
+            start += size
+    return result
+
+
+def row_of_member(name: str, key: bytes) -> tuple[str, Row]:
+    """Return (plan table, row) that the member `key` of a set stands for."""
+    if name.startswith("pod_sources"):
+        ifname = key[:_IFNAME_BYTES].rstrip(b"\0").decode(errors="replace")
+        return "pod_sources", PodSource(host_ifname=ifname, address=address_text(key[_IFNAME_BYTES:]))
+    return "service_addresses", ServiceAddress(address=address_text(key))
+
+
+def row_of_prefix(table: str, prefix: str) -> Row:
+    """Return the row of `nat_exemptions` or `local_ranges` for a prefix."""
+    return LocalRange(prefix=prefix) if table == "local_ranges" else NatExemption(prefix=prefix)
+
+
+def row_of_service(key: bytes, packed: bytes) -> ServicePort:
+    """Return the row that a service key and its packed endpoints stand for."""
+    protocol, port = _PORT_PART.unpack(key[-8:])
+    found = [(each[:-4], _PORT.unpack(each[-4:])[0]) for each in split(packed, service_sets(key)[2])]
+    return ServicePort(
+        address=address_text(key[:-8]),
+        protocol=_PROTOCOL_NAMES.get(protocol, str(protocol)),
+        port=port,
+        endpoints=tuple(sorted(Endpoint(address_text(target), port) for target, port in found)),
+    )
+
+
+def plan_key(name: str, key: bytes) -> tuple[str, Key]:
+    """Return (plan table, key of the row) that the element `key` of set `name` belongs to."""
+    if name.startswith(("services", "endpoints")):
+        service = key[: 24 if name.endswith("6") else 12]
+        row = row_of_service(service, b"")
+        return "service_ports", (row.address, row.protocol, row.port)
+    if name.startswith("pod_sources"):
+        row_source = row_of_member(name, key)[1]
+        assert isinstance(row_source, PodSource)
+        return "pod_sources", (row_source.host_ifname, row_source.address)
+    if name.startswith("service_addresses"):
+        return "service_addresses", (address_text(key),)
+    return name[:-1], (address_text(key),)
+
+
+def _check_port(port: int) -> None:
+    if not 0 < port < 65536:
+        raise ValueError(f"port {port} is not between 1 and 65535")
+
+
+def _merged(found: list[tuple[int, int]], size: int) -> set[Interval]:
+    result: list[list[int]] = []
+    for first, beyond in sorted(found):
+        if result and first <= result[-1][1]:
+            result[-1][1] = max(result[-1][1], beyond)
+        else:
+            result.append([first, beyond])
+    limit = 1 << size * 8
+    return {
+        (first.to_bytes(size, "big"), None if beyond == limit else beyond.to_bytes(size, "big"))
+        for first, beyond in result
+    }
