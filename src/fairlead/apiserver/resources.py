@@ -12,6 +12,7 @@ from fairlead.apiserver.http.info import RequestInfo
 from fairlead.apiserver.http.negotiation import negotiate
 from fairlead.apiserver.identity import Identity
 from fairlead.apiserver.kubelet import KubeletRequests
+from fairlead.apiserver.metadata import settle_identity
 from fairlead.apiserver.verbs import bind, collection, delete, patching, read, reviews, scale, update, watching
 from fairlead.apiserver.verbs.create import create
 from fairlead.apiserver.verbs.decoding import decode_for
@@ -93,6 +94,7 @@ class Resources:
 
     async def _put(self, request: web.BaseRequest, call: Call, encoding: Encoding) -> web.StreamResponse:
         obj = decode_for(call, body.media_type(request), await body.read(request))
+        settle_identity(call.served, obj, call.namespace, call.info.name)
         entry = await update.update(self._api, call, update.replacement(obj), unconditional=False)
         return answers.of_result(entry, encoding, warnings=call.warnings)
 

@@ -54,12 +54,12 @@ class Connection(RequestHandler):
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         """Answer what is no HTTP (or a defect) with a Status, never with a traceback."""
-        self.force_close()
         if status == 500:
             self.logger.error("request failed", exc_info=exc)
-            return of_error(internal("the request could not be handled"))
-        detail = (message or str(exc) or "malformed request").splitlines()[0]
-        response = of_error(failure(status, "BadRequest", f"malformed request: {detail}"))
+            response = of_error(internal("the request could not be handled"))
+        else:
+            detail = (message or str(exc) or "malformed request").splitlines()[0]
+            response = of_error(failure(status, "BadRequest", f"malformed request: {detail}"))
         response.force_close()
         return response
 

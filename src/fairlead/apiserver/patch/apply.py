@@ -112,7 +112,8 @@ def _drop_unstated(merged: Json, before: Json, mine: fields.Fields, others: list
         owned |= set(fields.paths(entry.get("fieldsV1") or {}))
     prefixes = {path[:length] for path in owned for length in range(1, len(path) + 1)}
     gone = [path for path in fields.paths(before.get("fieldsV1") or {}) if path not in prefixes]
-    for path in sorted(gone, key=len, reverse=True):
+    # Whole items first: an item that lost its key could not be found any more.
+    for path in sorted(gone, key=len):
         fields.remove(merged, path)
     for path in gone:
         _prune_empty(merged, path, prefixes)

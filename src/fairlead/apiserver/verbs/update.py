@@ -95,7 +95,7 @@ async def _prepare(
     of_status = call.info.subresource in ("status", "approval")
     if of_status:
         served.strategy.prepare_for_status_update(new, old)
-    elif call.info.subresource not in ("finalize",):
+    elif call.info.subresource not in ("finalize", "binding"):
         served.strategy.prepare_for_update(new, old)
     attributes = Attributes(
         operation="UPDATE",
