@@ -552,3 +552,45 @@ def test_any_text_is_a_quantity_or_refused(text: str) -> None:
         quantity.canonical(text)
     except quantity.QuantityError:
         pass
+
+
+def test_claim_templates_keep_their_kind_and_may_be_mounted() -> None:
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"]},
+    }
+    container = {"name": "c", "image": "i", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}}
+    spec = {"selector": SELECTOR, "template": template, "volumeClaimTemplates": [claim]}
+    kind = kind_of("apps/v1", "StatefulSet")
+    assert strategy.check_fields(kind, {"spec": spec}) == []
+    stored = made("apps/v1", "StatefulSet", spec=spec)
+    assert strategy.validate_create(kind, stored) == []
+    assert stored["spec"]["volumeClaimTemplates"][0]["kind"] == "PersistentVolumeClaim"
+
+
+@pytest.mark.parametrize(
+    ("text", "position"), [("YQ==", None), ("YWI=\n", None), ("a", 0), ("YWJj!", 4), ("YQ=", 2), ("", None)]
+)
+def test_secret_data_is_base64(text: str, position: int | None) -> None:
+    problem = strategy.type_errors(kind_of("v1", "Secret"), {"data": {"a": text}})
+    assert (problem is None) == (position is None)
+    if position is not None:
+        assert f"v1.Secret.Data: base64Codec: illegal base64 data at input byte {position}" in (problem or "")
+
+
+def test_daemon_set_counts_its_templates() -> None:
+    old = made("apps/v1", "DaemonSet", spec={"selector": SELECTOR, "template": TEMPLATE})
+    name = "deprecated.daemonset.template.generation"
+    assert old["metadata"]["annotations"] == {name: "1"}
+    new, errors = updated(old, spec__template__spec__containers__0__image="other")
+    assert (new["metadata"]["annotations"][name], new["metadata"]["generation"], errors) == ("2", 2, [])
+
+
+def test_node_status_comes_with_creation_and_stays_on_update() -> None:
+    node = made("v1", "Node", status={"capacity": {"cpu": "2"}})
+    assert node["status"]["allocatable"] == {"cpu": "2"}
+    new, _ = updated(node, status__capacity={"cpu": "9"})
+    assert new["status"]["capacity"] == {"cpu": "2"}

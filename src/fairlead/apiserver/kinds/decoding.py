@@ -107,6 +107,8 @@ def _scalar(type_name: str, value: Any) -> str:
         case "string" | "bytes":
             if not isinstance(value, str):
                 return f'ReadString: expects " or n, but found {_first(value)}'
+            if type_name == "bytes" and (bad := _base64_problem(value)) is not None:
+                return f"base64Codec: illegal base64 data at input byte {bad}"
         case "bool":
             if not isinstance(value, bool):
                 return f"ReadBool: expect t or f, but found {_first(value)}"
@@ -122,6 +124,20 @@ def _scalar(type_name: str, value: Any) -> str:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 return "readFloat64: unexpected character: \ufffd"
     return ""
+
+
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+
+
+def _base64_problem(text: str) -> int | None:
+    """Return where `text` stops being base64, None if it is all of it; line ends do not count."""
+    text = text.replace("\n", "").replace("\r", "")
+    match = _BASE64.match(text)
+    end = match.end() if match else 0
+    if end == len(text):
+        return None
+    stray = re.search(r"[^A-Za-z0-9+/]", text[end:])
+    return end + stray.start() if stray else len(text) - len(text) % 4
 
 
 def _special(type_name: str, value: Any) -> str | None:

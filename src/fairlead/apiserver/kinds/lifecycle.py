@@ -103,7 +103,15 @@ def _create_service(obj: Object) -> None:
         spec["clusterIPs"] = [spec["clusterIP"]]
 
 
+_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+
+
+def _create_daemon_set(obj: Object) -> None:
+    obj["metadata"].setdefault("annotations", {})[_TEMPLATE_GENERATION] = "1"
+
+
 _ON_CREATE: dict[str, Callable[[Object], None]] = {
+    "DaemonSet": _create_daemon_set,
     "Service": _create_service,
     "Pod": _create_pod,
     "Namespace": _create_namespace,
@@ -116,7 +124,7 @@ _ON_CREATE: dict[str, Callable[[Object], None]] = {
 def prepare_for_update(kind: Kind, new: Object, old: Object) -> None:
     """Keep status and system metadata of `old`, carry allocated values over, and count a new generation if the rest changed."""
     _keep_system_metadata(new, old)
-    if kind.has_status and kind.resource.kind != "Node":
+    if kind.has_status:
         _keep(new, old, "status")
     action = _ON_UPDATE.get(kind.resource.kind)
     if action is not None:
@@ -192,28 +200,39 @@ def _update_secret(new: Object, old: Object) -> None:
         new["type"] = old.get("type", "Opaque")
 
 
+def _update_daemon_set(new: Object, old: Object) -> None:
+    count = old["metadata"].get("annotations", {}).get(_TEMPLATE_GENERATION, "1")
+    if new["spec"].get("template") != old["spec"].get("template") and count.isdecimal():
+        count = str(int(count) + 1)
+    new["metadata"].setdefault("annotations", {})[_TEMPLATE_GENERATION] = count
+
+
 _ON_UPDATE: dict[str, Callable[[Object, Object], None]] = {
+    "DaemonSet": _update_daemon_set,
     "Namespace": _update_namespace,
     "Service": _update_service,
     "Secret": _update_secret,
 }
 
-_STATUS_METADATA_KEPT = frozenset(
-    {"Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "Job", "CronJob", "ReplicationController", "Ingress"}
-)
+_ALL_METADATA = ("labels", "annotations", "finalizers", "ownerReferences", "generateName")
+_METADATA_KEPT = {
+    "Pod": ("ownerReferences",),
+    "CustomResourceDefinition": _ALL_METADATA,
+    "ValidatingAdmissionPolicy": _ALL_METADATA,
+    "ServiceCIDR": _ALL_METADATA,
+    **dict.fromkeys(("Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "Job", "Ingress"), ("labels",)),
+}
+"""What of the metadata a status update leaves alone; upstream lets the rest through."""
 
 
 def prepare_for_status_update(kind: Kind, new: Object, old: Object) -> None:
-    """Keep everything of `old` but status and, except for owner references and finalizers, the metadata written beside it."""
+    """Keep everything of `old` but status and what of the metadata the kind lets through."""
     _keep_system_metadata(new, old)
     for part in list(new):
         if part not in ("metadata", "status", "apiVersion", "kind"):
             _keep(new, old, part)
     for part, value in old.items():
-        new.setdefault(part, value) if part != "status" else None
-    meta, before = new["metadata"], old["metadata"]
-    kept = ["ownerReferences"] + (["finalizers"] if kind.resource.kind == "Pod" else [])
-    if kind.resource.kind in _STATUS_METADATA_KEPT:
-        kept.append("labels")
-    for name in kept:
-        _keep(meta, before, name)
+        if part != "status":
+            new.setdefault(part, value)
+    for name in _METADATA_KEPT.get(kind.resource.kind, ()):
+        _keep(new["metadata"], old["metadata"], name)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from fairlead.apiserver.kinds import formats
-from fairlead.apiserver.kinds.common_rules import check_label_selector, check_one_of, go_strings
+from fairlead.apiserver.kinds.common_rules import check_one_of, go_strings
 from fairlead.apiserver.kinds.container_rules import check_containers, check_ids
 from fairlead.apiserver.kinds.field_error import FieldError, duplicate, forbidden, invalid, not_supported, required
 from fairlead.apiserver.kinds.metadata_rules import validate_annotations, validate_labels
@@ -30,14 +30,19 @@ def check_pod(obj: Object) -> list[FieldError]:
 
 def check_pod_template(template: Object, field: str) -> list[FieldError]:
     """Check the template of a workload."""
-    meta = template.get("metadata", {})
-    errors = validate_labels(meta.get("labels", {}), f"{field}.metadata.labels")
-    errors += validate_annotations(meta.get("annotations", {}), f"{field}.metadata.annotations")
+    errors = check_template_metadata(template, field)
     if template.get("spec", {}).get("ephemeralContainers"):
         errors.append(
             forbidden(f"{field}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template")
         )
     return errors + check_pod_spec(template.get("spec", {}), f"{field}.spec")
+
+
+def check_template_metadata(template: Object, field: str) -> list[FieldError]:
+    """Check the labels and annotations of a template alone."""
+    meta = template.get("metadata", {})
+    errors = validate_labels(meta.get("labels", {}), f"{field}.metadata.labels")
+    return errors + validate_annotations(meta.get("annotations", {}), f"{field}.metadata.annotations")
 
 
 def check_pod_spec(spec: Object, field: str) -> list[FieldError]:
@@ -247,13 +252,3 @@ def check_binding_target(target: Object) -> list[FieldError]:
     if not target.get("name"):
         errors.append(required("target.name"))
     return errors
-
-
-__all__ = [
-    "check_binding_target",
-    "check_label_selector",
-    "check_pod",
-    "check_pod_spec",
-    "check_pod_template",
-    "check_pod_update",
-]

@@ -36,6 +36,9 @@ OPAQUE = frozenset(
 STRUCTS_KEPT_OUT = TIMES | OPAQUE | {"resource.Quantity", "intstr.IntOrString"}
 """Non-pointer types for which no empty value is written when the field is absent."""
 
+_OBJECTS_WITHIN = frozenset({"core/v1.PersistentVolumeClaim", "meta/v1.DeleteOptions"})
+"""Messages that carry apiVersion and kind also inside of other objects."""
+
 _GROUPS = {
     "": "core",
     "networking.k8s.io": "networking",
@@ -181,10 +184,11 @@ def normalize(kind: Kind, obj: dict[str, Any]) -> None:
 
 def _normalize(message_type: Message, obj: dict[str, Any], *, top: bool = False) -> None:
     by_json = message_type.by_json
+    typed = top or message_type.name in _OBJECTS_WITHIN
     for key in list(obj):
         field = by_json.get(key)
         if field is None:
-            if not (top and key in ("apiVersion", "kind")):
+            if not (typed and key in ("apiVersion", "kind")):
                 del obj[key]
             continue
         value = obj[key]
@@ -248,11 +252,12 @@ def unknown_fields(kind: Kind, obj: dict[str, Any]) -> Iterator[str]:
 
 
 def _unknown(message_type: Message, obj: dict[str, Any], path: str, *, top: bool = False) -> Iterator[str]:
+    typed = top or message_type.name in _OBJECTS_WITHIN
     for key, value in obj.items():
         field = message_type.by_json.get(key)
         where = f"{path}.{key}" if path else key
         if field is None:
-            if not (top and key in ("apiVersion", "kind")):
+            if not (typed and key in ("apiVersion", "kind")):
                 yield where
             continue
         if field.type in SCALARS or field.type in OPAQUE or value is None:

@@ -19,13 +19,13 @@ from fairlead.apiserver.kinds.common_rules import (
     immutable,
 )
 from fairlead.apiserver.kinds.field_error import FieldError, forbidden, invalid, not_supported, required
-from fairlead.apiserver.kinds.pod_rules import check_pod_template
+from fairlead.apiserver.kinds.pod_rules import check_pod_template, check_template_metadata
 from fairlead.base import selectors
 
 Object = dict[str, Any]
 
 
-def _selector_and_template(spec: Object, kind: str) -> list[FieldError]:
+def _selector_and_template(spec: Object, kind: str, *, pods_checked: bool = True) -> list[FieldError]:
     selector = spec.get("selector")
     errors: list[FieldError] = []
     if selector is None:
@@ -39,7 +39,10 @@ def _selector_and_template(spec: Object, kind: str) -> list[FieldError]:
     if not _matches(selector, labels):
         text = "`selector` does not match template `labels`"
         errors.append(invalid("spec.template.metadata.labels", go_string_map(labels), text))
-    errors += check_pod_template(template, "spec.template")
+    if pods_checked:
+        errors += check_pod_template(template, "spec.template")
+    else:
+        errors += check_template_metadata(template, "spec.template")
     pod = template.get("spec", {})
     if pod.get("restartPolicy") in ("OnFailure", "Never"):
         errors.append(not_supported("spec.template.spec.restartPolicy", pod["restartPolicy"], ("Always",)))
@@ -160,7 +163,7 @@ def check_daemon_set_update(new: Object, old: Object) -> list[FieldError]:
 
 
 def check_stateful_set(obj: Object) -> list[FieldError]:
-    """Check a StatefulSet."""
+    """Check a StatefulSet. Its pods are checked when they are made: their mounts may name claims, as upstream."""
     spec = obj.get("spec", {})
     errors: list[FieldError] = []
     policy = spec.get("podManagementPolicy", "")
@@ -183,7 +186,7 @@ def check_stateful_set(obj: Object) -> list[FieldError]:
     else:
         errors.append(invalid("spec.updateStrategy", strategy, "must be 'RollingUpdate' or 'OnDelete'"))
     errors += check_not_negative(spec, "spec", "replicas", "minReadySeconds")
-    return errors + _selector_and_template(spec, "statefulset")
+    return errors + _selector_and_template(spec, "statefulset", pods_checked=False)
 
 
 _STATEFUL_SET_MUTABLE = (
