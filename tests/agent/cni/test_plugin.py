@@ -169,7 +169,11 @@ def test_the_configuration_speaks_the_newest_version_of_the_whole_chain(folder: 
     assert (chained.version, chained.missing) == ("1.0.0", ())
     document = json.loads(chained.conflist.read_text())
     assert (document["cniVersion"], document["name"]) == ("1.0.0", "fairlead")
+    assert document["disableCheck"]
     assert [each["type"] for each in document["plugins"]] == ["fairlead", "portmap", "bandwidth"]
+    fake_plugin(folder, "portmap", ["1.0.0", "1.1.0"])
+    document = json.loads(install.install(*where).conflist.read_text())
+    assert (document["cniVersion"], "disableCheck" in document) == ("1.1.0", False)
 
 
 def test_installing_twice_changes_nothing_and_uninstalling_removes_all(folder: Path) -> None:

@@ -26,6 +26,7 @@ _CHAINED: dict[str, dict[str, Any]] = {
     "portmap": {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True},
     "bandwidth": {"type": "bandwidth", "capabilities": {"bandwidth": True}},
 }
+_NEWEST = VERSIONS[-1]
 _PROBE_TIMEOUT_S = 5
 # The kernel reads no more of the first line of a script (BINPRM_BUF_SIZE), and splits it at white space.
 _SHEBANG_BYTES = 250
@@ -51,13 +52,18 @@ def install(
     """
     plugin = bin_dir / PLUGIN
     _replace(plugin, executable(socket_path).encode(), 0o755)
-    chain = {name: _find(name, plugin_path) for name in _CHAINED}
-    spoken = [versions for path in chain.values() if path and (versions := _versions(path))]
-    found = [name for name, path in chain.items() if path and _versions(path)]
-    version = max((v for v in VERSIONS if all(v in versions for versions in spoken)), key=VERSIONS.index)
+    chain = {name: _versions(path) for name in _CHAINED if (path := _find(name, plugin_path))}
+    found = {name: versions for name, versions in chain.items() if not set(VERSIONS).isdisjoint(versions)}
+    common = [each for each in VERSIONS if all(each in versions for versions in found.values())]
+    version = common[-1] if common else _NEWEST
     plugins = [{"type": PLUGIN, "capabilities": {"ips": True}}, *(_CHAINED[name] for name in found)]
+    document: dict[str, Any] = {"cniVersion": version, "name": network}
+    # A portmap that does not speak 1.1.0 looks for the rules of each address in the tables of both families: its CHECK of a
+    # dual-stack pod with a host port always fails, and disableCheck is what the specification has for that.
+    if _NEWEST not in found.get("portmap", [_NEWEST]):
+        document["disableCheck"] = True
+    document["plugins"] = plugins
     conflist = conf_dir / CONFLIST
-    document = {"cniVersion": version, "name": network, "plugins": plugins}
     _replace(conflist, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n", 0o644)
     return Installation(plugin, conflist, version, tuple(name for name in _CHAINED if name not in found))
 
