@@ -44,11 +44,11 @@ def from_data(data: Mapping[str, Any]) -> Plan:
     tables: dict[str, dict[Key, Row]] = {}
     origins: dict[tuple[str, Key], tuple[Origin, ...]] = {}
     for table, rows in data["tables"].items():
-        tables[table] = {}
         for each in rows:
             row = msgspec.convert(each, TABLES[table][0])
-            tables[table][key_of(row)] = row
-            origins[table, key_of(row)] = tuple(each["origins"])
+            tables.setdefault(table, {})[key_of(row)] = row
+            if each["origins"]:
+                origins[table, key_of(row)] = tuple(each["origins"])
     return Plan(node=data["node"], revision=data["revision"], tables=tables, origins=origins)
 
 

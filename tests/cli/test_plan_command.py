@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fairlead.base.errors import UserError
+from fairlead.cli.plan import plan
+
+MANIFEST = """\
+kind: Service
+metadata: {name: web}
+spec: {ports: [{port: 80, protocol: ICMP}, {name: alt, port: 81}], ipFamilyPolicy: PreferDualStack}
+"""
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> str:
+    path = tmp_path / "web.yaml"
+    path.write_text(MANIFEST)
+    return str(path)
+
+
+def test_manifests_alone_give_a_plan_for_each_node_of_a_new_lab(manifest: str) -> None:
+    result = CliRunner().invoke(plan, ["-f", manifest], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert [line for line in result.output.splitlines() if line.startswith("node ")] == [
+        "node node-1",
+        "node node-2",
+        "node node-3",
+    ]
+    assert "  10.96.1.0     tcp       81" in result.output
+    assert f"warning: {manifest}:1: Service/default/web spec.ports[0].protocol: unknown protocol" in result.output
+
+
+def test_json_is_stable(manifest: str) -> None:
+    result = CliRunner().invoke(plan, ["-f", manifest, "--node", "node-2", "-o", "json"], catch_exceptions=False)
+    data = json.loads(result.stdout)
+    assert [each["node"] for each in data["plans"]] == ["node-2"]
+    assert {"address": "10.96.1.0", "origins": ["Service/default/web"]} in data["plans"][0]["tables"][
+        "service_addresses"
+    ]
+    assert data["diagnostics"][0]["field"] == "spec.ports[0].protocol"
+
+
+def test_an_unknown_node_is_the_users_mistake(manifest: str) -> None:
+    with pytest.raises(UserError, match="--node node-9: no such Node"):
+        CliRunner().invoke(plan, ["-f", manifest, "--node", "node-9"], catch_exceptions=False)

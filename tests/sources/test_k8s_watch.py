@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from fairlead.base.diagnostics import Diagnostic
+from fairlead.sources import k8s_watch
+from fairlead.sources.informer import Informer
+from fairlead.world.events import Event, KindReplaced, ObjectChanged
+
+
+class ScriptedClient:
+    """Lists what it was given, and watches what is put into its queue."""
+
+    def __init__(self, items: list[dict[str, Any]]) -> None:
+        self.items = items
+        self.queue: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
+
+    async def list(self, resource: object, **_: object) -> tuple[list[dict[str, Any]], str]:
+        return self.items, "10"
+
+    async def watch(self, resource: object, **_: object) -> Any:
+        while True:
+            yield await self.queue.get()
+
+
+def node(name: str, version: str, **spec: object) -> dict[str, Any]:
+    return {"metadata": {"name": name, "uid": name, "resourceVersion": version}, "spec": spec}
+
+
+async def test_first_everything_then_each_change() -> None:
+    client = ScriptedClient([node("n1", "3"), node("n2", "4", podCIDR=7)])
+    events: asyncio.Queue[Event] = asyncio.Queue()
+    informer = Informer(client, k8s_watch.WATCHED["Node"])  # type: ignore[arg-type]
+    task = asyncio.create_task(k8s_watch._follow(informer, "Node", events.put_nowait))
+    try:
+        async with asyncio.timeout(5):
+            first = await events.get()
+            assert isinstance(first, KindReplaced) and first.revision == "10"
+            assert list(first.objects) == [("", "n1"), ("", "n2")]
+            assert isinstance(first.objects["", "n2"], Diagnostic)
+            client.queue.put_nowait(("MODIFIED", node("n2", "11", podCIDR="10.0.0.0/24")))
+            client.queue.put_nowait(("DELETED", node("n1", "12")))
+            changed, gone = await events.get(), await events.get()
+            assert isinstance(changed, ObjectChanged) and changed.revision == "11"
+            assert not isinstance(changed.new, Diagnostic)
+            assert isinstance(gone, ObjectChanged) and (gone.key, gone.new) == (("", "n1"), None)
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
