@@ -16,6 +16,7 @@ from collections.abc import Iterable
 import msgspec
 
 from fairlead.drivers.dns import wire
+from fairlead.drivers.dns.images import Images
 from fairlead.drivers.dns.protocol import Forward, respond
 from fairlead.drivers.dns.upstream import Resolver
 from fairlead.drivers.dns.zone import Zones
@@ -48,6 +49,7 @@ class DnsServer:
         self._zones = zones
         self._resolver = resolver
         self._chance = random.Random()
+        self._images = Images()
         self._datagram_sockets: list[socket.socket] = []
         self._stream_sockets: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
@@ -120,6 +122,8 @@ class DnsServer:
     def _respond(self, packet: bytes, stream_limit: int | None) -> bytes | Forward | None:
         """Return the response if there is one at once, None for what must not be answered."""
         self._questions += 1
+        if stream_limit is None and (known := self._images.get(packet, self._zones.serial)) is not None:
+            return known
         try:
             query = wire.parse_query(packet)
         except wire.Malformed as malformed:
@@ -129,6 +133,8 @@ class DnsServer:
         reply = respond(query, self._zones, self._chance, limit=limit, recursion=self._resolver.available)
         if isinstance(reply, Forward):
             return self._resolver.quick(reply, limit=limit) or reply
+        if stream_limit is None:
+            self._images.keep(packet, reply)
         return reply
 
     def _forward(self, forward: Forward, sock: socket.socket, client: object) -> None:

@@ -61,7 +61,8 @@ class Zones:
         self._pod_zone = wire.name(f"pod.{domain}")
         self._sets: dict[bytes, dict[int, RecordSet]] = {}
         self._below: dict[bytes, int] = {}
-        self._serial = 1
+        self.serial = 1
+        """Changes with every change of a record."""
         self._server = wire.name(f"ns.dns.{domain}")
         self._soa: dict[bytes, RecordSet] = {}
         for apex in self._apexes:
@@ -81,7 +82,7 @@ class Zones:
                 self.put(self._server, record_set(kind, _STATIC_TTL_S, [wire.rdata(kind, each) for each in texts]))
 
     def __repr__(self) -> str:
-        return f"<Zones {wire.text(self.domain)} names={len(self._sets)} serial={self._serial}>"
+        return f"<Zones {wire.text(self.domain)} names={len(self._sets)} serial={self.serial}>"
 
     def put(self, name: bytes, records: RecordSet) -> None:
         """Hold `records` at `name` in place of those of the same type; raises ValueError for a name outside of every zone."""
@@ -124,12 +125,12 @@ class Zones:
         found = self._soa.get(apex)
         if found is None:
             mailbox = b"\x0ahostmaster" + self.domain
-            data = self._server + mailbox + struct.pack(">IIIII", self._serial, *_SOA_TIMERS)
+            data = self._server + mailbox + struct.pack(">IIIII", self.serial, *_SOA_TIMERS)
             found = self._soa[apex] = record_set(wire.SOA, NEGATIVE_TTL_S, [data])
         return found
 
     def _changed(self) -> None:
-        self._serial = (self._serial + 1) & 0xFFFFFFFF
+        self.serial = (self.serial + 1) & 0xFFFFFFFF
         self._soa.clear()
 
     def _count(self, name: bytes, apex: bytes, change: int) -> None:

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import random
+
+import dns.message
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fairlead.drivers.dns import images, wire
+from fairlead.drivers.dns.images import Images
+from fairlead.drivers.dns.protocol import Forward, respond
+from tests.drivers.dns.test_protocol import RECORDS, cluster
+
+NAMES = [line.split()[0] for line in RECORDS.strip().splitlines()] + ["none.default.svc.cluster.local."]
+
+
+def test_what_is_kept_goes_with_any_change() -> None:
+    kept = Images()
+    assert kept.get(b"\0\1question", 1) is None
+    kept.keep(b"\0\1question", b"\0\1....\0\1answer")
+    assert kept.get(b"\0\2question", 1) == b"\0\2....\0\1answer"
+    assert kept.get(b"\0\2question", 2) is None
+    assert len(kept) == 0
+
+
+def test_what_is_kept_is_bounded() -> None:
+    kept = Images()
+    kept.get(b"", 1)
+    for number in range(images._MOST_ENTRIES * 2):
+        kept.keep(b"\0\0%d" % number, bytes(8))
+    assert len(kept) <= images._MOST_ENTRIES
+
+
+@given(st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(["A", "AAAA", "SRV"]), st.integers(-1, 0))))
+def test_a_kept_answer_is_the_answer(questions: list[tuple[str, str, int]]) -> None:
+    kept, zones = Images(), cluster()
+    for name, kind, edns in questions:
+        packet = dns.message.make_query(name, kind, use_edns=edns).to_wire()
+        fresh = respond(wire.parse_query(packet), zones, random.Random(0), limit=512, recursion=False)
+        if isinstance(fresh, Forward):
+            continue
+        known = kept.get(packet, zones.serial)
+        assert known in (None, fresh)
+        kept.keep(packet, fresh)
