@@ -19,7 +19,7 @@ from typing import NoReturn
 from fairlead.lab.agnhost import main as agnhost
 from fairlead.lab.responder import h2c as _h2c  # noqa: F401 loaded for the forked children
 from fairlead.lab.responder import main as _responder  # noqa: F401 loaded for the forked children
-from fairlead.lab.runtime import codec, kernel, netns, wire
+from fairlead.lab.runtime import codec, kernel, wire
 from fairlead.lab.runtime.init import SCRATCH, PodInit
 from fairlead.lab.runtime.layers import Layers, prepare
 from fairlead.lab.runtime.spec import SandboxSpec
@@ -87,8 +87,6 @@ def _become_init(sandbox: SandboxSpec, folder: Path, layers: Layers, network: in
         if network is not None:
             kernel.setns(network, kernel.CLONE_NEWNET)
             os.close(network)
-        elif not netns.is_machines_own():
-            netns.permit_pods()
         kernel.unshare(kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC)
         socket.sethostname(sandbox.hostname)
         for name, value in sandbox.sysctls:

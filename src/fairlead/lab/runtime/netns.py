@@ -92,9 +92,10 @@ def delete(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def is_machines_own() -> bool:
-    """Whether the caller is in the machine's network namespace, whose settings are nobody's business here."""
-    return os.stat("/proc/self/ns/net").st_ino == os.stat("/proc/1/ns/net").st_ino  # noqa: PTH116
+def is_named() -> bool:
+    """Whether the caller is in a namespace that has a name, so not in the machine's own, whose settings are not ours."""
+    own = os.stat("/proc/self/ns/net").st_ino  # noqa: PTH116
+    return RUN.exists() and any(os.stat(path).st_ino == own for path in RUN.iterdir())  # noqa: PTH116
 
 
 def permit_pods() -> None:

@@ -70,6 +70,8 @@ class Runtime:
     async def start(self) -> None:
         """Adopt every sandbox in the state folder and start the fork server. Some 100 ms, independent of the pods."""
         self._root.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if netns.is_named():  # the node's, which hostNetwork pods share
+            netns.permit_pods()
         found = []
         for folder in self._root.iterdir():
             try:
@@ -167,6 +169,10 @@ class Runtime:
         """Whether the sandbox exists and its init runs."""
         pod = self._pods.get(uid)
         return pod is not None and pod.channel is not None
+
+    def fork_server_pid(self) -> int | None:
+        """Process id of the fork server, None while none runs. Killing it costs the next sandbox some 100 ms."""
+        return self._forks.pid
 
     def on_change(self, callback: Callable[[str], None]) -> None:
         """Call back with the pod's uid after each change of a container's state, from the event loop."""
