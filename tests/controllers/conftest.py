@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.apiserver import pki
+from tests.apiserver import apiserver_pki
 
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pki")
-    pki.cluster(folder)
+    apiserver_pki.cluster(folder)
     return folder

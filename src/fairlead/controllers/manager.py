@@ -34,6 +34,11 @@ CONTROLLERS: Mapping[str, str] = {
     "replicationcontroller": f"{_HERE}.replicaset.controller:ReplicationControllerController",
     "endpointslice": f"{_HERE}.endpoints.controller:EndpointSliceController",
     "endpoints": f"{_HERE}.endpoints.controller:EndpointsController",
+    "namespace": f"{_HERE}.namespaces.controller:NamespaceController",
+    "garbage-collector": f"{_HERE}.collector.controller:GarbageCollector",
+    "node-lifecycle": f"{_HERE}.nodes.lifecycle:NodeLifecycleController",
+    "pod-garbage-collector": f"{_HERE}.nodes.podgc:PodCollector",
+    "persistentvolume-binder": f"{_HERE}.volumes.controller:VolumeBinder",
 }
 """Name → `module:class`. Names are those of kube-controller-manager without `-controller`."""
 

@@ -247,7 +247,8 @@ class Client:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=self._connection.tls(), limit=64, keepalive_timeout=60)
+            # No limit: a watch holds its connection for good, and some followers watch every kind there is.
+            connector = aiohttp.TCPConnector(ssl=self._connection.tls(), limit=0, keepalive_timeout=60)
             headers = {"User-Agent": self._user_agent, "Accept": "application/json"}
             if self._connection.token:
                 headers["Authorization"] = f"Bearer {self._connection.token}"

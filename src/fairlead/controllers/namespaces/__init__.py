@@ -1,0 +1,1 @@
+"""Namespaces: what a deleted one holds goes first."""

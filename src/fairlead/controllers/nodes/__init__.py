@@ -1,0 +1,1 @@
+"""Nodes: what happens when one falls silent or goes."""

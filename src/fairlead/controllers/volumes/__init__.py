@@ -1,0 +1,1 @@
+"""Volumes: claims that are bound at once."""
