@@ -5,11 +5,11 @@ import random
 import dns.message
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.drivers.dns.test_protocol import RECORDS, cluster
 
 from fairlead.drivers.dns import images, wire
 from fairlead.drivers.dns.images import Images
 from fairlead.drivers.dns.protocol import Forward, respond
-from tests.drivers.dns.test_protocol import RECORDS, cluster
 
 NAMES = [line.split()[0] for line in RECORDS.strip().splitlines()] + ["none.default.svc.cluster.local."]
 

@@ -290,3 +290,8 @@ def test_reverse_zones(cidr: str, zones: list[str]) -> None:
 def test_names_that_cannot_be_are_refused(text: str) -> None:
     with pytest.raises(ValueError):
         wire.name(text)
+
+
+@pytest.mark.parametrize("text", ['"1.1.0"', "1.1.0"])
+def test_quotes_around_text_are_presentation(text: str) -> None:
+    assert wire.rdata(wire.TXT, text) == b"\x051.1.0"

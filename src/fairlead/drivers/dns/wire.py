@@ -125,7 +125,8 @@ def rdata(kind: int, data: str) -> bytes:
             priority, weight, port, target = data.split()
             return struct.pack(">HHH", int(priority), int(weight), int(port)) + name(target)
         case 16:
-            return bytes((len(data.encode()),)) + data.encode()
+            words = data.removeprefix('"').removesuffix('"').encode()
+            return bytes((len(words),)) + words
         case _:
             return name(data)
 
