@@ -11,15 +11,14 @@ from fairlead.cli.options import name_option
 @name_option
 def supervisor(name: str) -> None:
     """Keep the components of a lab running (started by `fairlead up`)."""
-    import asyncio
-
     from fairlead.aio import logs
+    from fairlead.cli.main import main
     from fairlead.lab import state
     from fairlead.lab.components import components
     from fairlead.lab.home import LabHome
-    from fairlead.lab.supervisor import supervise
+    from fairlead.lab.supervisor import Supervisor
 
     logs.setup("supervisor")
     home = LabHome.of(name)
     topology = state.require(home)
-    asyncio.run(supervise(home, components(topology, home)))
+    Supervisor(home, components(topology, home), main).run()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 from fairlead.lab.home import LabHome
-from fairlead.lab.topology import CLUSTER_CIDRS, CLUSTER_DNS, CLUSTER_DOMAIN, SERVICE_CIDRS, Node, Topology
+from fairlead.lab.topology import (
+    CLUSTER_CIDRS,
+    CLUSTER_DNS,
+    CLUSTER_DOMAIN,
+    INTERNET_HOST,
+    SERVICE_CIDRS,
+    Node,
+    Topology,
+)
 
-_PROGRAM = (sys.executable, "-m", "fairlead")
 # A lab's node must be missed within seconds, a cluster's within the upstream default of 40 s.
 _LEASE_INTERVAL_S = 2
 _NODE_GRACE_S = 8
@@ -16,7 +22,10 @@ _NODE_GRACE_S = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """One process of a lab: `name` is also that of its record and log; `namespace` None: the host's."""
+    """One process of a lab: `name` is also that of its record and log; `namespace` None: the host's.
+
+    `argv` are the arguments of our command line.
+    """
 
     name: str
     argv: tuple[str, ...]
@@ -32,7 +41,7 @@ def components(topology: Topology, home: LabHome) -> list[Component]:
 
 
 def _apiserver(topology: Topology, home: LabHome) -> Component:
-    argv = [*_PROGRAM, "apiserver", "--state", str(home.apiserver), "--pki", str(home.pki)]
+    argv = ["apiserver", "--state", str(home.apiserver), "--pki", str(home.pki)]
     argv += ["--listen", f"127.0.0.1:{topology.api_port}"]
     for address in topology.control:
         argv += ["--listen", f"netns=/run/netns/{home.namespace('control')},[{address}]:{topology.api_port}"]
@@ -44,17 +53,18 @@ def _apiserver(topology: Topology, home: LabHome) -> Component:
 
 
 def _controller(home: LabHome) -> Component:
-    argv = [*_PROGRAM, "controller", "--kubeconfig", str(home.folder / "controller.kubeconfig")]
+    argv = ["controller", "--kubeconfig", str(home.folder / "controller.kubeconfig")]
     argv += ["--node-monitor-grace-period", f"{_NODE_GRACE_S}s"]
     return Component(name="controller", argv=tuple(argv))
 
 
 def _agent(topology: Topology, home: LabHome, node: Node) -> Component:
     folder = home.node(node.name)
-    argv = [*_PROGRAM, "agent", "--node", node.name, "--kubeconfig", str(folder / "kubeconfig")]
+    argv = ["agent", "--node", node.name, "--kubeconfig", str(folder / "kubeconfig")]
     argv += ["--state", str(folder / "agent"), "--socket", str(folder / "agent.sock")]
     argv += ["--cni-conf-dir", str(folder / "cni/net.d"), "--cni-bin-dir", str(folder / "cni/bin")]
     argv += ["--tunnel", topology.tunnel]
+    argv += ["--dns-upstream", INTERNET_HOST[0]]
     for option, values in (
         ("--cluster-cidr", CLUSTER_CIDRS),
         ("--service-cidr", SERVICE_CIDRS),
@@ -67,7 +77,7 @@ def _agent(topology: Topology, home: LabHome, node: Node) -> Component:
 
 def _kubelet(topology: Topology, home: LabHome, node: Node) -> Component:
     folder = home.node(node.name)
-    argv = [*_PROGRAM, "kubelet", "--node", node.name, "--kubeconfig", str(folder / "kubeconfig")]
+    argv = ["kubelet", "--node", node.name, "--kubeconfig", str(folder / "kubeconfig")]
     argv += ["--root", str(folder), "--lab-name", topology.name, "--zone", node.zone]
     for option, values in (
         ("--pod-cidr", node.pod_cidrs),

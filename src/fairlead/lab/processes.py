@@ -9,12 +9,17 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO, NoReturn
 
 import msgspec
+import setproctitle
 
 from fairlead.lab.home import MARK, LabHome
+from fairlead.lab.netns import enter
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,30 +47,93 @@ def start_time_of(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-def spawn(home: LabHome, component: str, argv: Sequence[str], *, namespace: str | None = None) -> Record:
-    """Start `argv` as `component` in a session of its own, logging to its file, and record it.
-
-    `namespace` is the name of the network namespace to run in; None: that of the caller.
-    """
-    command = list(argv)
-    if namespace is not None:
-        # Not `ip netns exec`: it would mount a /sys of its own and hide bpffs.
-        command = ["nsenter", f"--net=/run/netns/{namespace}", "--", *command]
-    home.log.mkdir(parents=True, exist_ok=True)
-    home.run.mkdir(parents=True, exist_ok=True)
-    with (home.log / f"{component}.log").open("ab") as log:
+def spawn(home: LabHome, component: str, argv: Sequence[str]) -> Record:
+    """Start the program `argv` as `component` in a session of its own, logging to its file, and record it."""
+    with _log(home, component) as log:
         process = subprocess.Popen(
-            command,
+            argv,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env={**os.environ, MARK: str(home.folder), "FAIRLEAD_HOME": str(home.folder.parent)},
+            env=os.environ | _environment(home),
             cwd="/",
         )
-    # The supervisor watches it by pidfd; Popen must not complain that nobody waited.
+    # Nobody here will ever wait for it; Popen must not complain.
     process.returncode = 0
-    record = Record(pid=process.pid, start_time=start_time_of(process.pid) or 0, argv=tuple(argv))
+    return _record(home, component, process.pid, argv)
+
+
+def fork(
+    home: LabHome, component: str, argv: Sequence[str], *, namespace: str | None, main: Callable[[], object]
+) -> Record:
+    """Fork this process to run `main` with `argv` as its command line as `component`, like `spawn`, and record it.
+
+    `namespace` is the name of the network namespace to run in; None: that of the caller. The caller must have no other thread.
+    """
+    with _log(home, component) as log:
+        pid = os.fork()
+        if pid == 0:
+            _become(home, component, argv, namespace, log.fileno(), main)
+    return _record(home, component, pid, argv)
+
+
+def _become(
+    home: LabHome,
+    component: str,
+    argv: Sequence[str],
+    namespace: str | None,
+    log: int,
+    main: Callable[[], object],
+) -> NoReturn:
+    code = 70
+    try:
+        os.setsid()
+        os.chdir("/")
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        for target, source in ((0, nothing), (1, log), (2, log)):
+            os.dup2(source, target)
+        os.closerange(3, 1024)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        if namespace is not None:
+            enter(Path("/run/netns", namespace))
+        os.environ.update(_environment(home))
+        sys.argv = ["fairlead", *argv]
+        setproctitle.setproctitle(f"fairlead {component} {home.name}")
+        main()
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # What was registered for the parent's exit is none of ours.
+        os._exit(code)
+
+
+def _environment(home: LabHome) -> dict[str, str]:
+    return {
+        MARK: str(home.folder),
+        "FAIRLEAD_HOME": str(home.folder.parent),
+        # Components trust the lab's own authority alone; reading the machine's takes a tenth of their start.
+        "SSL_CERT_FILE": os.devnull,
+        "SSL_CERT_DIR": os.devnull,
+        # The title must not overwrite the environment, by which `kill_all` knows a process of the lab.
+        "SPT_NOENV": "1",
+    }
+
+
+def _log(home: LabHome, component: str) -> IO[bytes]:
+    home.log.mkdir(parents=True, exist_ok=True)
+    return (home.log / f"{component}.log").open("ab")
+
+
+def _record(home: LabHome, component: str, pid: int, argv: Sequence[str]) -> Record:
+    record = Record(pid=pid, start_time=start_time_of(pid) or 0, argv=tuple(argv))
+    home.run.mkdir(parents=True, exist_ok=True)
     scratch = home.run / f".{component}.json"
     scratch.write_bytes(msgspec.json.encode(record))
     scratch.replace(home.run / f"{component}.json")

@@ -10,8 +10,8 @@ import errno
 import secrets
 import socket
 
-from fairlead.lab.check.netns import make_socket
 from fairlead.lab.check.places import Family, Place
+from fairlead.lab.netns import make_socket
 
 TIMEOUT_S = 2.0
 

@@ -15,10 +15,10 @@ import msgspec
 
 from fairlead.api.resources import DAEMONSETS, NAMESPACES, PODS, SERVICES
 from fairlead.base.errors import UserError
-from fairlead.lab.check.netns import within
 from fairlead.lab.check.places import Family, Place, family_of
 from fairlead.lab.check.suite import NAMESPACE, PORT, SERVICE, World
 from fairlead.lab.home import LabHome
+from fairlead.lab.netns import within
 from fairlead.lab.topology import INTERNET_HOST, Topology
 from fairlead.sources.client import Client
 from fairlead.sources.errors import ApiError, NotFound, Unreachable

@@ -1,4 +1,4 @@
-"""Sockets inside other network namespaces, made without leaving one's own.
+"""Entering network namespaces, and making sockets inside them without leaving one's own.
 
 A socket belongs for ever to the namespace in which it was made, so a thread that enters, makes the socket and ends is enough.
 """
@@ -19,6 +19,17 @@ _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def enter(namespace: Path) -> None:
+    """Move the calling thread into the network namespace at `namespace`; raises OSError."""
+    descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc.setns(descriptor, _CLONE_NEWNET) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(namespace))
+    finally:
+        os.close(descriptor)
+
+
 def within(namespace: Path, action: Callable[[], T]) -> T:
     """Run `action` in a thread that has entered the network namespace at `namespace`, and return its result.
 
@@ -29,13 +40,7 @@ def within(namespace: Path, action: Callable[[], T]) -> T:
 
     def run() -> None:
         try:
-            descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                if _libc.setns(descriptor, _CLONE_NEWNET) != 0:
-                    number = ctypes.get_errno()
-                    raise OSError(number, os.strerror(number), str(namespace))
-            finally:
-                os.close(descriptor)
+            enter(namespace)
             results.append(action())
         except BaseException as error:
             errors.append(error)
