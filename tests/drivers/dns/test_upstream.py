@@ -146,6 +146,16 @@ async def test_nobody_answers() -> None:
         assert reply.extended_errors()[0].code == 22
 
 
+async def test_while_nobody_answers_clients_do_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream, "_HOPELESS_DEADLINE_S", 0.05)
+    async with serving(silent) as (_, where):
+        resolver = Resolver([where])
+        assert said(await ask(resolver)) == "SERVFAIL"
+        async with asyncio.timeout(0.5):
+            assert said(await ask(resolver, "b.example")) == "SERVFAIL"
+        await resolver.close()
+
+
 async def test_without_upstreams_names_outside_are_refused_and_aliases_fail() -> None:
     resolver = Resolver([])
     reply = await ask(resolver, use_edns=0)

@@ -22,6 +22,8 @@ from fairlead.drivers.dns.protocol import Forward, failure
 
 _DEADLINE_S = 4.0
 """Less than the five seconds after which resolvers ask again."""
+# When none of them answered lately, a client is better served by a quick failure than by a late one.
+_HOPELESS_DEADLINE_S = 1.0
 _NEXT_AFTER_S = 0.5
 _SHUN_S = 5.0
 _MOST_OUTSTANDING = 1024
@@ -120,13 +122,17 @@ class Resolver:
     async def _resolve(self, question: Question) -> Response | None:
         last: Response | None = None
         try:
-            async with asyncio.timeout(_DEADLINE_S):
+            async with asyncio.timeout(_HOPELESS_DEADLINE_S if self._hopeless() else _DEADLINE_S):
                 last = await self._race(question)
         except TimeoutError:
             pass
         if last is not None:
             self.cache.put(question, last, self._clock())
         return last
+
+    def _hopeless(self) -> bool:
+        now = self._clock()
+        return all(self._shunned.get(server, 0.0) > now for server in self._servers)
 
     async def _race(self, question: Question) -> Response | None:
         """Ask the first server, and each next one when that fails or is slow; the first final answer wins."""
