@@ -139,5 +139,5 @@ def test_an_established_connection_runs_no_rules(lab: NftLab, v: int) -> None:
         assert client.recv(100).startswith(b"pod-a")
     with pytest.raises(ConnectionRefusedError):
         lab.ask("outside", OTHER_VIP[v], 80)
-    rows = [row for row in lab.observe()["service_ports"].values()]
+    rows = list(lab.observe()["service_ports"].values())
     assert all((":" in row.address) == (v == 4) for row in rows if isinstance(row, ServicePort))
