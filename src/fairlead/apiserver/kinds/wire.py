@@ -8,6 +8,7 @@ is loaded at first use, never at import.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,9 @@ OPAQUE = frozenset(
 
 STRUCTS_KEPT_OUT = TIMES | OPAQUE | {"resource.Quantity", "intstr.IntOrString"}
 """Non-pointer types for which no empty value is written when the field is absent."""
+
+_NULLS: dict[str, Any] = {"intstr.IntOrString": 0, "stringlist": []}
+"""What null means inside of a list or map."""
 
 _OBJECTS_WITHIN = frozenset({"core/v1.PersistentVolumeClaim", "meta/v1.DeleteOptions"})
 """Messages that carry apiVersion and kind also inside of other objects."""
@@ -234,7 +238,9 @@ def _normalize_value(type_name: str, value: Any) -> Any:
     if type_name in SCALARS:
         return _zero(type_name) if value is None else value
     if type_name == "resource.Quantity":
-        return quantity.canonical(value)
+        return "0" if value is None else quantity.canonical(value)
+    if value is None and type_name in _NULLS:
+        return copy(_NULLS[type_name])
     if type_name in OPAQUE:
         return value
     inner = message(type_name)
