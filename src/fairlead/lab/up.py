@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from fairlead.api.resources import NODES
 from fairlead.base.errors import UserError
@@ -23,6 +24,8 @@ from fairlead.sources.client import Client, wait_available
 from fairlead.sources.errors import ApiError, Unreachable
 
 _FIRST_API_PORT = 6443
+
+T = TypeVar("T")
 
 Step = Callable[[str], AbstractContextManager[None]]
 
@@ -79,13 +82,11 @@ def _settle(home: LabHome, wishes: Wishes) -> Topology:
     present = state.load(home)
     wanted = design(
         name=home.name,
-        nodes=wishes.nodes or (len(present.nodes) if present else 3),
-        zones=wishes.zones or (len(present.zones) if present else 3),
+        nodes=_first(wishes.nodes, len(present.nodes) if present else 3),
+        zones=_first(wishes.zones, len(present.zones) if present else 3),
         api_port=present.api_port if present else _free_port(),
-        strict_commands=wishes.strict_commands
-        if wishes.strict_commands is not None
-        else bool(present and present.strict_commands),
-        tunnel=wishes.tunnel or (present.tunnel if present else "auto"),
+        strict_commands=_first(wishes.strict_commands, present.strict_commands if present else False),
+        tunnel=_first(wishes.tunnel, present.tunnel if present else "auto"),
     )
     if present is None:
         if strays := fabric.existing(home):
@@ -100,6 +101,10 @@ def _settle(home: LabHome, wishes: Wishes) -> Topology:
             fix=f"`fairlead down --name {home.name}` first, or start another one with --name",
         )
     return wanted
+
+
+def _first(wish: T | None, otherwise: T) -> T:
+    return otherwise if wish is None else wish
 
 
 def _free_port() -> int:
