@@ -14,6 +14,12 @@ from fairlead.lab.kubelet.pod import Container, ExecAction, Handler, HttpAction,
 from fairlead.lab.runtime.spec import CommandMissing, RuntimeFault
 
 _OUTPUT_BYTES = 10 * 1024
+# Programs that ask one certain application. One may be on the host by chance while the application is not.
+_CLIENTS = frozenset(
+    "pg_isready psql mysqladmin mysql mariadb mariadb-admin redis-cli valkey-cli mongo mongosh rabbitmqctl rabbitmq-diagnostics "
+    "etcdctl nodetool cqlsh zkServer.sh zkCli.sh kafka-topics.sh nats consul vault memcached-tool ldapsearch".split()
+)
+_WORD = re.compile(r"[\w.-]+")
 _NOT_FOUND = re.compile(rb"(?:^|: )(\S+): (?:command )?not found|can't open|No such file or directory", re.MULTILINE)
 
 
@@ -24,6 +30,8 @@ class Target:
     pod: Pod
     container: Container
     ip: str
+    stand_in: bool = False
+    """The responder answers in place of the application."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -85,7 +93,9 @@ class Actor:
             return _no_port(action.port).answer
         path = action.path or "/"
         path = path if path.startswith("/") else f"/{path}"
-        url = f"{action.scheme.lower()}://{join_host_port(action.host or target.ip, port)}{path}"
+        # The responder has no certificate; what it stands in for would have one.
+        scheme = "http" if target.stand_in else action.scheme.lower()
+        url = f"{scheme}://{join_host_port(action.host or target.ip, port)}{path}"
         headers = [(header.name, header.value) for header in action.http_headers or ()]
         return await http_get(url, headers, timeout_s)
 
@@ -106,6 +116,8 @@ class Actor:
         if code == 0:
             return Outcome(answer=Answer(ok=True, message=text))
         if not self._strict and (code in SHELL_NOT_FOUND or _says_not_found(action.command, output)):
+            return self._absent(" ".join(action.command), text)
+        if target.stand_in and not self._strict and _asks_application(action.command):
             return self._absent(" ".join(action.command), text)
         return Outcome(answer=Answer(ok=False, message=text))
 
@@ -132,6 +144,10 @@ def _says_not_found(command: Sequence[str], output: bytes) -> bool:
     shell = bool(command) and command[0].rpartition("/")[2] in ("sh", "bash", "ash", "dash")
     match = _NOT_FOUND.search(output) if shell else None
     return bool(match and match.group(1))
+
+
+def _asks_application(command: Sequence[str]) -> bool:
+    return any(word in _CLIENTS for part in command for word in _WORD.findall(part))
 
 
 def _no_port(port: int | str) -> Outcome:

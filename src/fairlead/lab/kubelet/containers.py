@@ -12,7 +12,7 @@ from typing import Any
 
 from fairlead.lab.kubelet import launch
 from fairlead.lab.kubelet.acting import Actor, Target
-from fairlead.lab.kubelet.commands import COMMAND_NOT_ON_HOST, HOST, SHELL_NOT_FOUND, runs_shell
+from fairlead.lab.kubelet.commands import COMMAND_NOT_ON_HOST, HOST, RESPONDER, SHELL_NOT_FOUND, runs_shell
 from fairlead.lab.kubelet.decide import Doom, Stop
 from fairlead.lab.kubelet.env import ConfigError, Surroundings
 from fairlead.lab.kubelet.floor import Floor
@@ -238,7 +238,8 @@ class Containers:
 
     def _target(self, record: PodRecord, container: Container) -> Target:
         ip = record.ips[0] if record.ips else ""
-        return Target(pod=record.pod, container=container, ip=ip)
+        stand_in = record.container(container.name).image_id == RESPONDER
+        return Target(pod=record.pod, container=container, ip=ip, stand_in=stand_in)
 
 
 def vanish(record: PodRecord) -> None:

@@ -82,7 +82,7 @@ class Kubelet:
         def verdict(target: Target, attempt: int, kind: Kind, passed: bool, message: str) -> None:
             sync.verdict(target.pod.uid, target.container.name, attempt, kind, passed)
 
-        prober = Prober(actor.probe, verdict=verdict, complaint=_complaints(reporter))
+        prober = Prober(actor.probe, verdict=verdict, complaint=_complaints(reporter, sync))
         sync.containers = Containers(
             settings,
             floor,
@@ -132,8 +132,12 @@ def _wake_waiting(sync: PodSync) -> None:
             sync.wake(uid)
 
 
-def _complaints(reporter: Reporter) -> Any:
+def _complaints(reporter: Reporter, sync: PodSync) -> Any:
     def complain(target: Target, kind: Kind, outcome: Outcome) -> None:
+        record = sync.records.get(target.pod.uid)
+        if record is None or record.ending:
+            # It is meant to fall silent.
+            return
         name = target.container.name
         if outcome.absent is not None:
             message = (

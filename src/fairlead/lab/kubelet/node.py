@@ -114,6 +114,7 @@ class NodeReporter:
         self._status: Json = {}
         self._uid = ""
         self._dirty = asyncio.Event()
+        self._checked = asyncio.Event()
 
     async def run(self) -> None:
         """Register, then report forever."""
@@ -151,6 +152,7 @@ class NodeReporter:
         pause_s = _FIRST_POLL_S
         while True:
             why = await self._check_network()
+            self._checked.set()
             if why != self.not_ready:
                 log.info("network", extra={"ready": why is None, "why": why or ""})
                 self.not_ready = why
@@ -160,6 +162,8 @@ class NodeReporter:
             await asyncio.sleep(pause_s)
 
     async def _report(self) -> None:
+        # A restarted kubelet must not say NotReady only because it has not looked yet.
+        await self._checked.wait()
         while True:
             self._dirty.clear()
             try:

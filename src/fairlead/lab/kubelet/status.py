@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fairlead.lab.kubelet.decide import Finish, should_restart
+from fairlead.lab.kubelet.decide import Finish
 from fairlead.lab.kubelet.pod import Container, Json, Pod
 from fairlead.lab.kubelet.qos import qos_class
 
@@ -131,7 +131,12 @@ def patch_between(old: Json, new: Json) -> Json | None:
             continue
         if field == "conditions":
             before = {condition["type"]: condition for condition in was or ()}
-            changes[field] = [condition for condition in will or () if before.get(condition["type"]) != condition]
+            # Conditions merge by type and field: what one no longer says must be taken back by null.
+            changes[field] = [
+                dict.fromkeys(before.get(condition["type"], {})) | condition
+                for condition in will or ()
+                if before.get(condition["type"]) != condition
+            ]
             if not changes[field]:
                 del changes[field]
         elif field in ("podIPs", "hostIPs") and was:
@@ -254,7 +259,7 @@ def _gated(pod: Pod, containers_ready: tuple[bool, str, str]) -> tuple[bool, str
 
 def _condition(kind: str, holds: bool, reason: str, message: str, pod: Pod, before: Json | None, now: float) -> Json:
     status = "True" if holds else "False"
-    condition: dict[str, Any] = {"type": kind, "status": status, "lastProbeTime": None}
+    condition: dict[str, Any] = {"type": kind, "status": status}
     if pod.metadata.generation is not None:
         condition["observedGeneration"] = pod.metadata.generation
     if reason:
@@ -264,8 +269,3 @@ def _condition(kind: str, holds: bool, reason: str, message: str, pod: Pod, befo
     same = before is not None and before.get("status") == status and before.get("lastTransitionTime")
     condition["lastTransitionTime"] = before["lastTransitionTime"] if same and before else timestamp(now)
     return condition
-
-
-def restarts(pod: Pod, container: Container, report: Report) -> bool:
-    """Tell whether an exited container is going to run again."""
-    return report.phase == "exited" and should_restart(pod, container, report.exit_code)
