@@ -74,14 +74,14 @@ class Http2:
     def drain(self) -> None:
         """Take no new streams, end health watches, and close after the last answer."""
         self._draining = True
-        goaway = GoAwayFrame(0, last_stream_id=max(self._streams, default=0), error_code=0)
-        # Written by hand: h2 itself sends nothing more on a connection once it has sent GOAWAY.
-        self._connection.write(goaway.serialize())
         for number, stream in list(self._streams.items()):
             if stream.request.path == _WATCH:
                 self._h2.send_headers(number, [("grpc-status", "0")], end_stream=True)
                 del self._streams[number]
         self._send()
+        # Written by hand: h2 itself sends nothing more on a connection once it has sent GOAWAY.
+        goaway = GoAwayFrame(0, last_stream_id=max(self._streams, default=0), error_code=0)
+        self._connection.write(goaway.serialize())
         self._close_when_idle()
 
     def _react(self, event: Event) -> None:

@@ -26,28 +26,29 @@ class ForkServer:
         self._channel: Channel | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._ready: asyncio.Future[None] | None = None
-        self._starting = asyncio.Lock()
 
     @property
     def pid(self) -> int | None:
         """Process id of the server that runs now."""
         return self._process.pid if self._process is not None and self._channel is not None else None
 
-    async def start(self) -> None:
-        """Make sure that a server runs. Raises RuntimeFault naming its log when it does not come up."""
-        async with self._starting:
-            if self._channel is not None and self._channel.is_open:
-                return
+    def launch(self) -> None:
+        """Start a server unless one runs; does not wait for it. Raises OSError when processes are exhausted."""
+        if self._channel is None or not self._channel.is_open:
             self._launch()
-            assert self._ready is not None
-            try:
-                await self._ready
-            except wire.Closed:
-                raise RuntimeFault(f"the fork server did not start: see {self._log()}") from None
+
+    async def ready(self) -> None:
+        """Make sure that a server runs. Raises RuntimeFault naming its log when it does not come up."""
+        self.launch()
+        assert self._ready is not None
+        try:
+            await asyncio.shield(self._ready)
+        except wire.Closed:
+            raise RuntimeFault(f"the fork server did not start: see {self._log()}") from None
 
     async def spawn(self, spec: SandboxSpec) -> int:
         """Fork the init of a pod and return its process id once it listens on its socket."""
-        await self.start()
+        await self.ready()
         assert self._channel is not None
         fds = () if spec.netns is None else (os.open(spec.netns, os.O_RDONLY | os.O_CLOEXEC),)
         try:
@@ -94,6 +95,7 @@ class ForkServer:
         def on_close() -> None:
             if not ready.done():
                 ready.set_exception(wire.Closed())
+                ready.exception()  # nobody may be waiting yet
 
         self._channel = Channel(ours, on_event, on_close)
 

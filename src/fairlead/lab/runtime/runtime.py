@@ -68,7 +68,7 @@ class Runtime:
         self._forks = forkclient.ForkServer(root)
 
     async def start(self) -> None:
-        """Adopt every sandbox in the state folder and start the fork server. Some 100 ms, independent of the pods."""
+        """Adopt every sandbox in the state folder. The fork server starts meanwhile; only the first sandbox waits for it."""
         self._root.mkdir(mode=0o755, parents=True, exist_ok=True)
         if netns.is_named():  # the node's, which hostNetwork pods share
             netns.permit_pods()
@@ -80,7 +80,8 @@ class Runtime:
                 continue
             self._pods[spec.uid] = pod = _Pod(spec, folder)
             found.append(self._adopt(pod))
-        await asyncio.gather(self._forks.start(), *found)
+        self._forks.launch()
+        await asyncio.gather(*found)
 
     async def close(self) -> None:
         """Let go of everything; pods go on running."""
