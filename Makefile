@@ -24,7 +24,7 @@ format: install
 	$(BIN)/ruff format src tests
 	$(BIN)/ruff check --fix src tests
 
-install: $(VENV)/.packages $(VENV)/.installed
+install: $(VENV)/.packages $(VENV)/.installed $(VENV)/.unpacked
 
 $(VENV)/.packages: packages.txt
 	./tools/install-packages packages.txt
@@ -34,6 +34,10 @@ $(VENV)/.packages: packages.txt
 $(VENV)/.installed: $(VENV)/.packages requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.unpacked: $(VENV)/.packages packages.txt
+	./tools/unpack-packages packages.txt $(VENV)/kubectl-debian
 	touch $@
 
 clean:
