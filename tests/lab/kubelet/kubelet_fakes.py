@@ -151,7 +151,7 @@ def _merge(target, patch):
         elif key == "conditions":
             merged = {entry["type"]: entry for entry in target.get(key) or ()}
             for entry in value:
-                merged[entry["type"]] = {**merged.get(entry["type"], {}), **entry}
+                merged[entry["type"]] = _merge(merged.get(entry["type"], {}), entry)
             target[key] = list(merged.values())
         else:
             target[key] = (
