@@ -64,6 +64,15 @@ async def test_writes_build_on_accepted_state(store: Store):
     assert store.get("things", "n", "a") is second
 
 
+async def test_the_outcome_is_told_even_when_nobody_waits(store: Store):
+    told: list[bool] = []
+    _, durable = store.submit(Op("things", ("n", "a"), thing("a"), None), settled=told.append)
+    durable.cancel()
+    await put(store, "b")
+    assert told == [True]
+    assert store.get("things", "n", "a") is not None
+
+
 async def test_restart_keeps_objects_revisions_and_history(tmp_path: Path):
     store = Store(tmp_path / "state.db")
     store.open()

@@ -407,6 +407,17 @@ async def test_a_new_cluster(http: Http):
     )
 
 
+async def test_what_a_cluster_needs_comes_back(http: Http):
+    services, maps = "/api/v1/namespaces/default/services", MAPS
+    async with http.watch(services, fieldSelector="metadata.name=kubernetes") as events:
+        await http.ok("DELETE", f"{services}/kubernetes")
+        assert [(await anext(events))["type"] for _ in range(3)] == ["ADDED", "DELETED", "ADDED"]
+    assert (await http.ok("GET", f"{services}/kubernetes"))["spec"]["clusterIP"] == "10.96.0.1"
+    async with http.watch(maps) as events:
+        await http.ok("DELETE", f"{maps}/kube-root-ca.crt")
+        assert [(await anext(events))["type"] for _ in range(3)] == ["ADDED", "DELETED", "ADDED"]
+
+
 async def test_life_of_a_namespace(http: Http):
     made = await http.ok("POST", "/api/v1/namespaces", {"metadata": {"name": "shop"}})
     assert made["status"] == {"phase": "Active"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,10 +11,13 @@ from fairlead.api import resources as r
 from fairlead.api.resources import Resource
 from fairlead.apiserver import namespaces
 from fairlead.apiserver.api import Api, Call, Json
+from fairlead.apiserver.errors import StatusError
 from fairlead.apiserver.http.info import RequestInfo
 from fairlead.apiserver.identity import Identity
 from fairlead.apiserver.listeners import Address
+from fairlead.apiserver.served import Served
 from fairlead.apiserver.services.admission import ServiceAddresses
+from fairlead.apiserver.store.records import Mismatch, Unavailable
 from fairlead.apiserver.verbs.create import create
 from fairlead.apiserver.verbs.update import update
 
@@ -21,6 +26,17 @@ _PRIORITIES = (
     ("system-cluster-critical", 2_000_000_000, "cluster"),
     ("system-node-critical", 2_000_001_000, "node"),
 )
+
+_KEPT = frozenset(
+    {
+        ("services", "default", "kubernetes"),
+        ("endpoints", "default", "kubernetes"),
+        ("discovery.k8s.io/endpointslices", "default", "kubernetes"),
+        ("namespaces", "", "kube-node-lease"),
+    }
+)
+
+log = logging.getLogger(__name__)
 
 
 async def run(api: Api, addresses: ServiceAddresses, advertise: Sequence[Address]) -> None:
@@ -38,6 +54,29 @@ async def run(api: Api, addresses: ServiceAddresses, advertise: Sequence[Address
     if reachable:
         await _set(api, r.ENDPOINTS, _endpoints(reachable), ("subsets",))
         await _set(api, r.ENDPOINTSLICES, _slice(reachable, family), ("endpoints", "ports"))
+
+
+def restore(api: Api, addresses: ServiceAddresses, advertise: Sequence[Address]) -> Callable[[Served, Json], None]:
+    """Return the releasing function that brings back what a cluster cannot be without when somebody deletes it."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def again() -> None:
+        try:
+            await run(api, addresses, advertise)
+            await namespaces.restore_companions(api)
+        except (StatusError, Mismatch, Unavailable) as error:
+            log.warning("could not restore what was deleted", extra={"error": error})
+
+    def release(served: Served, obj: Json) -> None:
+        metadata = obj["metadata"]
+        if (served.table, metadata.get("namespace", ""), metadata["name"]) in _KEPT or (
+            (served.table, metadata["name"]) in namespaces.COMPANIONS
+        ):
+            task = asyncio.get_running_loop().create_task(again())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+    return release
 
 
 def _service(addresses: ServiceAddresses) -> Json:

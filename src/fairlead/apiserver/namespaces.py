@@ -15,6 +15,8 @@ from fairlead.apiserver.store.records import Op
 SYSTEM = ("default", "kube-system", "kube-public", "kube-node-lease")
 _IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
 _ROOT_CA = "kube-root-ca.crt"
+COMPANIONS = frozenset({("serviceaccounts", "default"), ("configmaps", _ROOT_CA)})
+"""Table and name of the objects that every namespace holds."""
 
 
 def protect() -> Plugin:
@@ -74,6 +76,13 @@ def companions_of_namespace(api: Api, name: str) -> list[Op]:
         for table, obj in (("serviceaccounts", account), ("configmaps", config))
         if api.store.latest(table, name, obj["metadata"]["name"]) is None
     ]
+
+
+async def restore_companions(api: Api) -> None:
+    """Create the companions that living namespaces have lost."""
+    for entry in api.store.latest_entries("namespaces"):
+        if "deletionTimestamp" not in entry.obj["metadata"] and (missing := companions_of_namespace(api, entry.key[1])):
+            await api.store.write(*missing)
 
 
 def _metadata(name: str, namespace: str) -> Json:

@@ -110,6 +110,7 @@ class Server:
         _compose(api, addresses)
         addresses.rebuild(entry.obj for entry in api.store.latest_entries("services"))
         await bootstrap.run(api, addresses, settings.advertise)
+        api.admission.releasing.append(bootstrap.restore(api, addresses, settings.advertise))
         gc.collect()
         gc.freeze()
         # Objects of the store live long: frequent full collections would only walk them again.

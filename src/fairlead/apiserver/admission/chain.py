@@ -41,8 +41,14 @@ class Attributes:
             undo()
         self.on_failure.clear()
 
-    def stored(self) -> None:
-        """Finish; the object was stored."""
+    def settle(self, stored: bool) -> None:
+        """Finish what a durable write brings with it, or undo the reservations of one that failed.
+
+        The store calls this, whether or not anybody still waits for the answer.
+        """
+        if not stored:
+            self.failed()
+            return
         for finish in self.on_success:
             finish()
         self.on_failure.clear()

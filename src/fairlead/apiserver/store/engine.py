@@ -10,8 +10,9 @@ import asyncio
 import bisect
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple, cast
 
 from fairlead.apiserver.store.records import (
     Change,
@@ -77,13 +78,21 @@ class Table:
         self.history_bytes += len(change.entry.data)
 
 
+class _Pending(NamedTuple):
+    """What is settled when a batch is on the disk: its changes and those who wait."""
+
+    changes: list[tuple[Table, Change]]
+    durable: asyncio.Future[None]
+    settled: Callable[[bool], None] | None
+
+
 class Store:
     """The objects of one API server, kept in the SQLite file at `path`."""
 
     def __init__(
         self, path: Path, *, history_changes: int = HISTORY_CHANGES, history_bytes: int = HISTORY_BYTES
     ) -> None:
-        self._log = Log(path)
+        self._log = Log(path, self._written)
         self._history_changes = history_changes
         self._history_bytes = history_bytes
         self._tables: dict[str, Table] = {}
@@ -179,18 +188,23 @@ class Store:
 
     # Writing.
 
-    async def write(self, *ops: Op) -> list[Entry]:
+    async def write(self, *ops: Op, settled: Callable[[bool], None] | None = None) -> list[Entry]:
         """Do all of `ops` or none and return when they are durable; raises Mismatch or Unavailable.
 
-        A cancelled caller takes nothing back. Returned is the new version for each op (for a deletion the last state under
+        A cancelled caller takes nothing back; `settled` is called with the outcome all the same. Returned is the new version for each op (for a deletion the last state under
         the revision of the deletion).
         """
-        entries, durable = self.submit(*ops)
+        entries, durable = self.submit(*ops, settled=settled)
         await durable
         return entries
 
-    def submit(self, *ops: Op) -> tuple[list[Entry], asyncio.Future[None]]:
-        """Accept `ops` and return their new versions and a future that ends when they are durable; raises Mismatch."""
+    def submit(
+        self, *ops: Op, settled: Callable[[bool], None] | None = None
+    ) -> tuple[list[Entry], asyncio.Future[None]]:
+        """Accept `ops` and return their new versions and a future that ends when they are durable; raises Mismatch.
+
+        `settled` is called once with whether they became so, also when nobody waits for the future any more.
+        """
         assert self._loop is not None, "open() the store first"
         for op in ops:
             if self.table(op.table).latest(op.key) is not op.expected:
@@ -205,12 +219,8 @@ class Store:
             changes.append((table, change))
             rows.append(Row(entry.revision, op.table, *op.key, change.type, entry.data))
             table.accepted[op.key] = None if op.obj is None else entry
-        loop, durable = self._loop, self._loop.create_future()
-
-        def done(error: BaseException | None) -> None:
-            loop.call_soon_threadsafe(self._committed, changes, durable, error)
-
-        self._log.submit(Batch(rows, done))
+        durable = self._loop.create_future()
+        self._log.submit(Batch(rows, _Pending(changes, durable, settled)))
         return [change.entry for _, change in changes], durable
 
     def _change(self, op: Op, revision: int) -> Change:
@@ -226,12 +236,27 @@ class Store:
         entry = Entry(op.key, revision, data)
         return Change("ADDED" if op.expected is None else "MODIFIED", entry, op.expected)
 
-    def _committed(
-        self, changes: list[tuple[Table, Change]], durable: asyncio.Future[None], error: BaseException | None
-    ) -> None:
-        if error is not None:
-            self._refuse(changes, durable, error)
-            return
+    def _written(self, batches: list[Batch], error: BaseException | None) -> None:
+        """Called by the writer thread; one wake-up of the loop per transaction lets watchers send its changes together."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._settle, batches, error)
+
+    def _settle(self, batches: list[Batch], error: BaseException | None) -> None:
+        for batch in batches:
+            pending = cast(_Pending, batch.tag)
+            if error is None:
+                self._committed(pending.changes)
+            else:
+                self._refused(pending.changes, error)
+            if pending.settled is not None:
+                pending.settled(error is None)
+            if not pending.durable.done():
+                if error is None:
+                    pending.durable.set_result(None)
+                else:
+                    pending.durable.set_exception(Unavailable(str(error)))
+
+    def _committed(self, changes: list[tuple[Table, Change]]) -> None:
         for table, change in changes:
             key = change.entry.key
             latest = table.accepted.get(key, change)
@@ -245,18 +270,14 @@ class Store:
                 change.previous.forget_object()
             if len(table.history) > self._history_changes + _TRIM_STEP or table.history_bytes > self._history_bytes:
                 self._trim(table)
-        if not durable.done():
-            durable.set_result(None)
 
-    def _refuse(self, changes: list[tuple[Table, Change]], durable: asyncio.Future[None], error: BaseException) -> None:
+    def _refused(self, changes: list[tuple[Table, Change]], error: BaseException) -> None:
         # Later writes may have built on this one. Versions that are not durable are dropped; what builds on them and is
         # still queued commits after all, which `apply` takes as it comes.
         log.error("store refused a write", extra={"error": repr(error), "objects": len(changes)})
         for table, change in changes:
             if table.accepted.get(change.entry.key, change) in (change.entry, None):
                 table.accepted.pop(change.entry.key, None)
-        if not durable.done():
-            durable.set_exception(Unavailable(str(error)))
 
     def _trim(self, table: Table) -> None:
         keep_bytes = self._history_bytes * 3 // 4

@@ -34,10 +34,10 @@ class Row(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What is written in one transaction, or not at all; `done` is called from the writer thread."""
+    """What is written in one transaction, or not at all; `tag` is the submitter's."""
 
     rows: list[Row]
-    done: Callable[[BaseException | None], None]
+    tag: object
 
 
 class Trim(NamedTuple):
@@ -48,10 +48,14 @@ class Trim(NamedTuple):
 
 
 class Log:
-    """The log file at `path`. `load` first, then `start`; `close` waits for what was submitted."""
+    """The log file at `path`. `load` first, then `start`; `close` waits for what was submitted.
 
-    def __init__(self, path: Path) -> None:
+    `done` is called from the writer thread once per transaction, with its batches and what went wrong, if anything did.
+    """
+
+    def __init__(self, path: Path, done: Callable[[list[Batch], BaseException | None], None]) -> None:
         self._path = path
+        self._done = done
         self._queue: queue.SimpleQueue[Batch | Trim | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,8 +103,8 @@ class Log:
                 self._write(batches, trims)
             except sqlite3.Error as problem:
                 error = problem
-            for batch in batches:
-                batch.done(error)
+            if batches:
+                self._done(batches, error)
             if None in work:
                 return
 

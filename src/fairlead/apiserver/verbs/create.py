@@ -66,17 +66,14 @@ async def _store(api: Api, call: Call, attributes: Attributes) -> Entry:
             attributes.failed()
             return Entry((call.namespace, name), 0, encode(stored))
         (entry, *_), durable = api.store.submit(
-            Op(served.table, (call.namespace, name), stored, None), *companions(api, call, stored)
+            Op(served.table, (call.namespace, name), stored, None),
+            *companions(api, call, stored),
+            settled=attributes.settle,
         )
     except BaseException:
         attributes.failed()
         raise
-    try:
-        await durable
-    except Exception:
-        attributes.failed()
-        raise
-    attributes.stored()
+    await durable
     return entry
 
 

@@ -115,8 +115,12 @@ async def _remove(api: Api, call: Call, entry: Entry) -> tuple[int, Entry | Json
     served = call.served
     gone = entry
     if not call.dry_run:
-        (gone,) = await api.store.write(Op(served.table, entry.key, None, entry))
-        api.admission.release(served, entry.obj)
+
+        def settled(stored: bool) -> None:
+            if stored:
+                api.admission.release(served, entry.obj)
+
+        (gone,) = await api.store.write(Op(served.table, entry.key, None, entry), settled=settled)
     if served.table in _RETURNS_OBJECT:
         return 200, gone
     resource = served.resource

@@ -6,6 +6,7 @@ Put, patch, apply and every subresource that changes an object end here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fairlead.apiserver import metadata
@@ -49,27 +50,20 @@ async def update(
         if call.dry_run:
             attributes.failed()
             return Entry(entry.key, entry.revision, encode(stored))
+        # Where the last finalizer went, the final state is not stored, but the deletion is.
+        removed = _is_gone(stored)
+        if removed:
+            attributes.on_success.append(partial(api.admission.release, served, entry.obj))
         try:
-            removed = _is_gone(stored)
-            if removed:
-                # The last finalizer went: the final state is not stored, but the deletion is.
-                (written,), durable = api.store.submit(Op(served.table, entry.key, None, entry))
-            else:
-                (written,), durable = api.store.submit(Op(served.table, entry.key, stored, entry))
+            op = Op(served.table, entry.key, None if removed else stored, entry)
+            (written,), durable = api.store.submit(op, settled=attributes.settle)
         except Mismatch:
             attributes.failed()
             continue
         except BaseException:
             attributes.failed()
             raise
-        try:
-            await durable
-        except Exception:
-            attributes.failed()
-            raise
-        attributes.stored()
-        if removed:
-            api.admission.release(served, entry.obj)
+        await durable
         return written
     raise conflict(served.resource, info.name)
 

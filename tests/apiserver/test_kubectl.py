@@ -1,0 +1,106 @@
+"""kubectl itself, in every version that is installed here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+import apiserver_pki
+import pytest
+from apiserver_client import Http
+
+from fairlead.apiserver.server import Server
+
+_FOLDERS = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep)] + [
+    Path("/usr/lib/google-cloud-sdk/bin")
+]
+
+
+def versions() -> list[str]:
+    found = {str(path): None for folder in _FOLDERS if folder.is_dir() for path in sorted(folder.glob("kubectl.1.*"))}
+    default = shutil.which("kubectl")
+    return ([default] if default else []) + list(found)
+
+
+MANIFEST = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: "web:1", ports: [{containerPort: 80}]}]}
+"""
+
+
+class Kubectl:
+    def __init__(self, program: str, home: Path) -> None:
+        self.program = program
+        self.environment = {"HOME": str(home), "KUBECONFIG": str(home / "config"), "PATH": os.environ["PATH"]}
+
+    async def __call__(self, *arguments: str, stdin: str = "", code: int = 0) -> str:
+        process = await asyncio.create_subprocess_exec(
+            self.program, *arguments, env=self.environment, stdin=-1, stdout=-1, stderr=asyncio.subprocess.STDOUT
+        )
+        output, _ = await asyncio.wait_for(process.communicate(stdin.encode()), 60)
+        assert process.returncode == code, output.decode()
+        return output.decode()
+
+
+@pytest.mark.skipif(not versions(), reason="no kubectl is installed")
+@pytest.mark.parametrize("program", versions(), ids=lambda path: Path(path).name)
+async def test_kubectl(program: str, server: Server, http: Http, certificates: Path, tmp_path: Path):
+    apiserver_pki.kubeconfig(certificates, server.ports[0], tmp_path / "config")
+    kubectl = Kubectl(program, tmp_path)
+    assert (await kubectl("apply", "-f", "-", stdin=MANIFEST)).splitlines() == [
+        "namespace/shop created",
+        "service/web created",
+        "deployment.apps/web created",
+    ]
+    assert "unchanged" in await kubectl("apply", "-f", "-", stdin=MANIFEST)
+    assert "serverside-applied" in await kubectl("apply", "--server-side", "-f", "-", stdin=MANIFEST)
+    assert "configured" in await kubectl(
+        "apply", "-f", "-", stdin=MANIFEST.replace("port: 80}]}\n---", "port: 81}]}\n---")
+    )
+    assert "0/2" in await kubectl("get", "deploy", "-n", "shop", "-o", "wide")
+    assert "Selector:" in await kubectl("describe", "deploy", "web", "-n", "shop")
+    await kubectl("create", "configmap", "c", "--from-literal=a=b")
+    assert await kubectl("get", "cm", "c", "-o", "jsonpath={.data.a}") == "b"
+    await kubectl("label", "cm", "c", "x=y")
+    await kubectl("annotate", "cm", "c", "x=y")
+    assert "c" in await kubectl("get", "cm", "-l", "x=y", "-o", "name")
+    await kubectl("patch", "cm", "c", "-p", '{"data":{"a":"c"}}')
+    await kubectl("scale", "deploy", "web", "-n", "shop", "--replicas=5")
+    assert await kubectl("get", "deploy", "web", "-n", "shop", "-o", "jsonpath={.spec.replicas}") == "5"
+    await kubectl("set", "image", "deploy/web", "web=web:2", "-n", "shop")
+    await kubectl("rollout", "restart", "deploy/web", "-n", "shop")
+    await kubectl("run", "p", "--image=web:1")
+    await kubectl("wait", "pod/p", "--for=jsonpath={.status.phase}=Pending")
+    await kubectl("create", "job", "j", "--image=web:1", "--", "true")
+    await kubectl("create", "deployment", "d", "--image=web:1", "--replicas=3")
+    await kubectl("expose", "deploy", "d", "--port=80", "--type=NodePort")
+    assert await kubectl("auth", "can-i", "create", "pods") == "yes\n"
+    assert "containers" in await kubectl("explain", "pod.spec")
+    assert "deployments" in await kubectl("api-resources")
+    assert "apps/v1" in await kubectl("api-versions")
+    wrong = await kubectl(
+        "apply", "-f", "-", stdin="apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndta: {}\n", code=1
+    )
+    assert 'unknown field "dta"' in wrong
+    assert "not found" in await kubectl("get", "pod", "nobody", code=1)
+    await kubectl("delete", "svc,deploy,pod,job", "--all")
+    await kubectl("delete", "ns", "shop", "--wait=false")
+    assert await kubectl("get", "ns", "shop", "-o", "jsonpath={.status.phase}") == "Terminating"
