@@ -155,6 +155,16 @@ async def test_plans_that_were_overtaken_are_skipped() -> None:
         assert len(driver.calls) - before <= 4
 
 
+async def test_a_resync_that_is_asked_for_before_the_first_plan_waits_for_it() -> None:
+    driver = MemoryDriver()
+    async with running(driver) as engine:
+        engine.request_resync("memory")
+        await until(lambda: bool(engine.snapshot.interfaces))
+        engine.push(*listed())
+        await engine.wait_ready()
+        assert driver.calls == ["resync"]
+
+
 async def test_it_looks_at_the_kernel_now_and_then_and_when_told() -> None:
     driver = MemoryDriver()
     async with running(driver, resync_s=0.02) as engine:

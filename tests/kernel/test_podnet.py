@@ -9,16 +9,17 @@ from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 import pytest
+from tests.kernel.netlab import NetLab, inside, netns, node_ips
 
 from fairlead.api.meta import ObjectMeta
 from fairlead.api.node import Node, NodeAddress, NodeSpec, NodeStatus
+from fairlead.drivers.netlink import link
 from fairlead.drivers.netlink.driver import NetlinkDriver
 from fairlead.drivers.netlink.socket import enter
 from fairlead.engine.reconcile import Engine
 from fairlead.world.attachment import Attachment
 from fairlead.world.events import InterfacesObserved, KindReplaced
 from fairlead.world.settings import Settings, TunnelMode
-from tests.kernel.netlab import NetLab, inside, netns, node_ips
 
 pytestmark = pytest.mark.kernel
 
@@ -216,9 +217,9 @@ async def test_what_others_remove_is_repaired_within_a_second(damage: list[str])
     async with cluster("auto") as engines:
         healthy = inside("n1", "ip", "-o", "route") + inside("n1", "ip", "-o", "-6", "route")
         inside("n1", *damage)
-        async with asyncio.timeout(1):
-            while not engines["n1"].receipt().drivers[0].repaired:
-                await asyncio.sleep(0.02)
+        deadline = asyncio.get_running_loop().time() + 1
+        while not engines["n1"].receipt().drivers[0].repaired and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
         assert inside("n1", "ip", "-o", "route") + inside("n1", "ip", "-o", "-6", "route") == healthy
         assert await asyncio.to_thread(ping, "pod-n1", pod_ips("n3")[0], 1450)
         assert await asyncio.to_thread(ping, "pod-n1", pod_ips("n3")[1], 1450)
@@ -256,3 +257,37 @@ async def test_foreign_routes_are_left_alone() -> None:
             assert not receipt.healthy
             assert "not ours" in receipt.summary
             assert "via 10.10.0.1" in inside("n1", "ip", "route", "show", "10.244.3.0/24")
+
+
+async def test_many_pods_come_and_go_and_a_foreign_interface_of_our_group_stays() -> None:
+    with NetLab("n1") as lab:
+        inside("n1", "ip", "link", "add", "foreign", "group", "79", "type", "veth", "peer", "name", "foreign-peer")
+        async with agent("n1", "auto") as engine:
+            pods = []
+            for number in range(20):
+                lab.add_namespace(f"pod-{number}")
+                pods.append(
+                    Attachment(
+                        container_id=f"c{number}", ifname="eth0", netns=str(netns(f"pod-{number}")),
+                        host_ifname=f"fl{number:012x}", mac=f"02:00:00:00:00:{number:02x}",
+                        addresses=(f"10.244.1.{number + 10}", f"fd10:244:0:1::{number + 10:x}"),
+                    )
+                )  # fmt: skip
+            await asyncio.gather(*(engine.attach(each) for each in pods))
+            assert await asyncio.to_thread(ping, "pod-3", "10.244.1.29", 1450)
+            # Some are gone already, as after their namespace was deleted.
+            inside("n1", "ip", "link", "delete", "fl000000000000")
+            await asyncio.gather(*(engine.detach(*each.key) for each in pods))
+            assert engine.receipt().healthy
+            links = inside("n1", "ip", "-br", "link")
+            assert "foreign" in links and "fl00000000" not in links
+
+
+async def test_links_that_a_killed_agent_was_removing_are_removed() -> None:
+    with NetLab("n1") as lab:
+        lab.add_namespace("pod-n1")
+        async with agent("n1", "auto") as engine:
+            await engine.attach(attachment("n1", 1450))
+        inside("n1", "ip", "link", "set", "fl00000000001a", "group", str(link.GOING))
+        async with agent("n1", "auto"):
+            assert "fl00000000001a" not in inside("n1", "ip", "link")

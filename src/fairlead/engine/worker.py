@@ -95,10 +95,8 @@ class Worker:
     async def run(self) -> None:
         """Apply what is offered, forever."""
         while True:
-            resync = await self._wait()
-            if self._wanted is None:
-                continue
-            plan, number = self._wanted, self._offered
+            plan, resync = await self._next()
+            number = self._offered
             self._resync_wanted = False
             await self._apply(plan, resync=resync)
             async with self._finished:
@@ -106,8 +104,11 @@ class Worker:
                 self._finished.notify_all()
             self._on_progress()
 
-    async def _wait(self) -> bool:
-        """Wait for something to do and tell whether to observe first."""
+    async def _next(self) -> tuple[Plan, bool]:
+        """Wait for something to do and return the wanted plan and whether to observe first."""
+        while self._wanted is None:
+            self._wake.clear()
+            await self._wake.wait()
         if self._done == self._offered and not self._resync_wanted:
             self._wake.clear()
             pause = next(self._pauses) if self._pauses else self._resync_s
@@ -115,8 +116,8 @@ class Worker:
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
             except TimeoutError:
-                return True
-        return self._resync_wanted or bool(self._error)
+                return self._wanted, True
+        return self._wanted, self._resync_wanted or bool(self._error)
 
     async def _apply(self, plan: Plan, *, resync: bool) -> None:
         unchanged = plan is self._plan

@@ -66,12 +66,12 @@ class Kernel:
         return tuple(
             Interface(name=each.name, mtu=each.mtu, addresses=tuple(sorted(addresses.get(index, ()))))
             for index, each in sorted(links.items(), key=lambda item: item[1].name)
-            if each.up and not each.loopback and each.group != link.OURS
+            if each.up and not each.loopback and not each.is_ours
         )
 
     def is_ours(self, index: int) -> bool:
         """Tell whether the interface was ours when last observed."""
-        return any(found.index == index and found.group == link.OURS for found in tuple(self._links.values()))
+        return any(found.index == index and found.is_ours for found in tuple(self._links.values()))
 
     def has_changed(self, found: link.Link) -> bool:
         """Tell whether an interface differs from what is known of it in a way that matters: state, MTU, address."""
@@ -80,9 +80,13 @@ class Kernel:
 
     def observe(self) -> None:
         """Read back everything that is ours."""
-        self._links = {found.name: found for found in map(link.decode, self._socket.dump(*link.listing()))}
+        self._links = self._dump_links()
+        if any(found.group == link.GOING and found.is_ours for found in self._links.values()):
+            # An agent was killed in the middle of removing them.
+            self._socket.execute([link.delete_going()])
+            self._links = self._dump_links()
         names = {found.index: found.name for found in self._links.values()}
-        ours = {found.index: found for found in self._links.values() if found.group == link.OURS}
+        ours = {found.index: found for found in self._links.values() if found.is_ours}
         addresses: dict[int, list[str]] = {}
         for address in map(inet.decode_address, self._socket.dump(*inet.address_listing())):
             if address is not None and address.index in ours:
@@ -112,6 +116,9 @@ class Kernel:
             ),
         }
         self._done = {}
+
+    def _dump_links(self) -> dict[str, link.Link]:
+        return {found.name: found for found in map(link.decode, self._socket.dump(*link.listing()))}
 
     def apply(self, plan: Plan) -> Outcome:
         """Make the kernel equal to `plan` by the difference to what is known."""
@@ -245,10 +252,27 @@ class _Work:
                     del rows[key]
                 else:
                     requests.append((key, self._removal(row)))
-            self._execute(table, requests, lambda key, rows=rows: rows.pop(key))  # type: ignore[misc]
+            if table == "pod_links" and len(requests) > 1:
+                self._remove_together(requests)
+            else:
+                self._execute(table, requests, lambda key, rows=rows: rows.pop(key))  # type: ignore[misc]
         for name in going:
             if (name,) not in self._kernel._rows["pod_links"] and (name,) not in self._kernel._rows["tunnels"]:
                 self._kernel._links.pop(name, None)
+
+    def _remove_together(self, requests: list[tuple[Key, Request]]) -> None:
+        """Remove several pod links in one step; those that cannot go that way go alone."""
+        names = [str(name) for (name,), _ in requests]
+        marked = self._socket.execute([link.set_link(name, group=link.GOING) for name in names])
+        gone = self._socket.execute([link.delete_going()])[0] is None
+        rest = []
+        for each, problem in zip(requests, marked, strict=True):
+            if gone and problem is None:
+                del self._kernel._rows["pod_links"][each[0]]
+                self._applied += 1
+            else:
+                rest.append(each)
+        self._execute("pod_links", rest, lambda key: self._kernel._rows["pod_links"].pop(key))
 
     def _removal(self, row: Row) -> Request:
         match row:
