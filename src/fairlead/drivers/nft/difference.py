@@ -10,7 +10,7 @@ row costs its own elements plus 30 ns for each row of the table, and nothing whe
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import compress
+from itertools import compress, zip_longest
 from operator import is_not
 
 from fairlead.drivers.nft import elements, wire
@@ -164,9 +164,9 @@ class Difference:
                 continue
             layout = LAYOUTS[name]
             if removed := sorted(known - goal):
-                self.deletions.setdefault(name, []).extend(wire.bounds(layout, removed))
+                self.deletions.setdefault(name, []).extend(layout.bounds(removed))
             if added := sorted(goal - known):
-                self.additions.setdefault(name, []).extend(wire.bounds(layout, added))
+                self.additions.setdefault(name, []).extend(layout.bounds(added))
             self.changed += len(known ^ goal)
             self._intervals[name] = goal
 
@@ -210,10 +210,9 @@ class Difference:
         self._services.append((key, None))
 
     def _rearrange(self, name: str, key: bytes, known: list[bytes], arranged: list[bytes]) -> None:
-        gone, come = [], []
-        for index in range(max(len(known), len(arranged))):
-            before = known[index] if index < len(known) else None
-            after = arranged[index] if index < len(arranged) else None
+        gone: list[bytes] = []
+        come: list[tuple[bytes, bytes]] = []
+        for index, (before, after) in enumerate(zip_longest(known, arranged)):
             if before == after:
                 continue
             place = key + elements.number(index)
@@ -230,7 +229,7 @@ class Difference:
         come = sorted(key for key in add if key not in known)
         self._delete(name, gone)
         if come:
-            self.additions.setdefault(name, []).extend(wire.keys(LAYOUTS[name], come))
+            self.additions.setdefault(name, []).extend(LAYOUTS[name].keys(come))
         self._members += [(known, key, False) for key in gone] + [(known, key, True) for key in come]
         self.changed += len(gone) + len(come)
 
@@ -248,11 +247,11 @@ class Difference:
 
     def _delete(self, name: str, keys: list[bytes]) -> None:
         if keys:
-            self.deletions.setdefault(name, []).extend(wire.keys(LAYOUTS[name], keys))
+            self.deletions.setdefault(name, []).extend(LAYOUTS[name].keys(keys))
 
     def _add(self, name: str, pairs: list[tuple[bytes, bytes]]) -> None:
         if pairs:
-            self.additions.setdefault(name, []).extend(wire.pairs(LAYOUTS[name], pairs))
+            self.additions.setdefault(name, []).extend(LAYOUTS[name].pairs(pairs))
 
 
 def collect(
@@ -270,29 +269,22 @@ def collect(
     them: no others are looked at, except those in `retry`. Rows in `without` are treated as if the plan did not have them.
     """
     difference = Difference(known)
+    if previous is not None and named is not None and not retry and not without:
+        for table, keys in named.items():
+            if keys:
+                _collect_some(difference, table, previous.table(table), plan.table(table), keys, ())
+        return difference
     for table in TABLES:
         rows = plan.table(table)
-        before = None if previous is None else previous.table(table)
         excluded = {key for name, key in without if name == table}
-        if before is not None:
-            keys = named.get(table, ()) if named is not None else changed(before, rows)
+        if previous is not None:
+            before = previous.table(table)
             again = {key for name, key in (*retry, *without) if name == table}
+            keys = named.get(table, ()) if named is not None else changed(before, rows)
             if keys or again:
                 _collect_some(difference, table, before, rows, {*keys, *again}, excluded)
-        elif table == SERVICES:
-            wanted = {
-                difference.set_service(row)
-                for key, row in rows.items()
-                if key not in excluded and isinstance(row, ServicePort)
-            }
-            for key in [key for key in known.services if key not in wanted]:
-                difference.remove_service(key)
         else:
-            kept = [row for key, row in rows.items() if key not in excluded]
-            if table in INTERVALS:
-                difference.set_intervals(table, kept)
-            else:
-                difference.set_all_members(table, kept)
+            _collect_all(difference, known, table, rows, excluded)
     return difference
 
 
@@ -309,6 +301,20 @@ def changed(before: Mapping[Key, Row], after: Mapping[Key, Row]) -> Collection[K
     found = {key for key, row in after.items() if before.get(key) is not row}
     found.update(key for key in before if key not in after)
     return found
+
+
+def _collect_all(
+    difference: Difference, known: Elements, table: str, rows: Mapping[Key, Row], excluded: Collection[Key]
+) -> None:
+    kept = [row for key, row in rows.items() if key not in excluded]
+    if table in INTERVALS:
+        difference.set_intervals(table, kept)
+    elif table in MEMBERS:
+        difference.set_all_members(table, kept)
+    else:
+        wanted = {difference.set_service(row) for row in kept if isinstance(row, ServicePort)}
+        for key in [key for key in known.services if key not in wanted]:
+            difference.remove_service(key)
 
 
 def _collect_some(

@@ -57,7 +57,10 @@ class NftDriver:
         of them), and then the cost depends on those alone. Raises OSError when the kernel cannot be talked to.
         """
         kernel = self._started()
-        named = changed if changed is not None and kernel.is_settled else kernel.changes(plan)
+        if changed is not None and kernel.is_settled:
+            named: Mapping[str, Collection[Key]] | None = {table: changed.get(table, ()) for table in TABLES}
+        else:
+            named = kernel.changes(plan)
         if named is not None and sum(map(len, named.values())) <= _SMALL:
             return kernel.apply(plan, named)
         return await self._run(lambda: kernel.apply(plan, named))

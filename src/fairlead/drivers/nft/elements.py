@@ -91,14 +91,24 @@ def service_key(row: ServicePort) -> bytes:
 
 def endpoints(row: ServicePort) -> list[bytes]:
     """Return the data of the row's endpoints, without duplicates; raises ValueError, also when families differ."""
-    wanted: dict[bytes, None] = {}
-    is_ipv6 = ":" in row.address
-    for each in row.endpoints:
-        if (":" in each.address) != is_ipv6:
-            raise ValueError(f"endpoint {each.address} is not of the same family as service address {row.address}")
-        _check_port(each.port)
-        wanted[address(each.address) + _PORT.pack(each.port)] = None
+    family = AF_INET6 if ":" in row.address else AF_INET
+    pack = _PORT.pack
+    try:
+        # Through a dictionary, which keeps the order.
+        wanted = dict.fromkeys([inet_pton(family, each.address) + pack(each.port) for each in row.endpoints])
+    except (OSError, ValueError, struct.error):
+        wanted = {}
+    if len(wanted) != len(row.endpoints) or any(each[-4:] == b"\0\0\0\0" for each in wanted):
+        for target in row.endpoints:
+            _check_endpoint(row, target)
     return list(wanted)
+
+
+def _check_endpoint(row: ServicePort, target: Endpoint) -> None:
+    address(target.address)
+    _check_port(target.port)
+    if (":" in target.address) != (":" in row.address):
+        raise ValueError(f"endpoint {target.address} is not of the same family as service address {row.address}")
 
 
 def service_sets(key: bytes) -> tuple[str, str, int]:

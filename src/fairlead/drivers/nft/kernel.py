@@ -123,7 +123,7 @@ class Kernel:
         A refused transaction changed nothing: then the kernel is observed anew, and rows that it still refuses are left out and
         reported. Raises OSError when the kernel cannot be talked to.
         """
-        if not any(plan.table(table) for table in TABLES):
+        if not any(map(plan.tables.get, TABLES)):
             return self._remove(plan)
         excluded: dict[tuple[str, Key], Failure] = {}
         refusals: list[wire.Refusal] = []

@@ -130,7 +130,7 @@ def _repair_chains(current: ListedTable, table: Table) -> list[wire.Message]:
         wanted = {0: pick_name(0)} | {count: chain.name for chain in table.chains if (count := pick_count(chain.name))}
         gone = [count for count, chain in current.picks.items() if count not in wanted or wanted[count] != chain]
         come = [count for count, chain in wanted.items() if current.picks.get(count) != chain]
-        encoded = wire.keys(LAYOUTS[PICKS], map(elements.number, gone))
+        encoded = LAYOUTS[PICKS].keys(map(elements.number, gone))
         found += wire.element_messages(wire.DELSETELEM, table.family, NAME, PICKS, encoded)
         found += _pick_elements(table.family, come)
     return found

@@ -7,6 +7,7 @@ bytes. Lengths and types of netlink are in host byte order, numbers inside nf_ta
 
 from __future__ import annotations
 
+import functools
 import struct
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -60,6 +61,10 @@ INTERVAL_END = 0x1
 Attributes: TypeAlias = Mapping[int, bytes]
 
 
+_OF_NFTABLES = _GENERIC.pack(NFPROTO_UNSPEC, 0, _NFTABLES >> 8)
+_BEGIN = _HEADER.pack(20, _BATCH_BEGIN, NLM_F_REQUEST, 0, 0) + _OF_NFTABLES
+
+
 class Refusal(msgspec.Struct, frozen=True, gc=False):
     """The kernel's answer to one message of a transaction that it did not carry out."""
 
@@ -71,6 +76,9 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
     """The kernel's extended message, often empty."""
     offset: int = 0
     """Where in the message the refused attribute starts, in bytes; 0 when the kernel does not say."""
+
+
+_END_FLAG = _ATTRIBUTE.pack(8, 3) + INTERVAL_END.to_bytes(4, "big")
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -107,11 +115,11 @@ def text(kind: int, value: str) -> bytes:
     return attribute(kind, value.encode() + b"\0")
 
 
-def request(message: Message, sequence: int, *, flags: int = 0, resource: int = 0) -> bytes:
+def request(message: Message, sequence: int, *, flags: int = 0) -> bytes:
     """Return `message` with its headers."""
     return (
         _HEADER.pack(20 + len(message.body), message.kind, message.flags | flags | NLM_F_REQUEST, sequence, 0)
-        + _GENERIC.pack(message.family, 0, resource)
+        + _GENERIC.pack(message.family, 0, 0)
         + message.body
     )
 
@@ -122,14 +130,22 @@ def transaction(messages: Iterable[Message], *, generation: int | None = None, c
     With `generation` the kernel refuses it (ERESTART) when anyone has changed any table since that generation. Without
     `commit` the kernel checks everything and changes nothing.
     """
-    begin = b"" if generation is None else u32(1, generation)
-    parts = [request(Message(_BATCH_BEGIN, NFPROTO_UNSPEC, begin), 0, resource=_NFTABLES >> 8)]
+    parts = [_BEGIN if generation is None else _begin(u32(1, generation))]
     sequence = 0
-    for sequence, message in enumerate(messages, 1):
-        parts.append(request(message, sequence))
+    for message in messages:
+        sequence += 1
+        parts.append(
+            _HEADER.pack(20 + len(message.body), message.kind, message.flags | NLM_F_REQUEST, sequence, 0)
+            + _GENERIC.pack(message.family, 0, 0)
+        )
+        parts.append(message.body)
     if commit:
-        parts.append(request(Message(_BATCH_END, NFPROTO_UNSPEC, b""), sequence + 1, resource=_NFTABLES >> 8))
+        parts.append(_HEADER.pack(20, _BATCH_END, NLM_F_REQUEST, sequence + 1, 0) + _OF_NFTABLES)
     return b"".join(parts)
+
+
+def _begin(attributes: bytes) -> bytes:
+    return _HEADER.pack(20 + len(attributes), _BATCH_BEGIN, NLM_F_REQUEST, 0, 0) + _OF_NFTABLES + attributes
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
@@ -186,57 +202,57 @@ def refusal(flags: int, payload: bytes) -> Refusal:
     return Refusal(sequence, code, as_text(found.get(1, b"")), offset)
 
 
-class Layout(msgspec.Struct, frozen=True):
-    """How the elements of one set look on the wire: lengths of key and data in bytes, both multiples of four."""
+class Layout:
+    """How the elements of one set look on the wire: lengths of key and data in bytes, both multiples of four.
 
-    key_bytes: int
-    data_bytes: int = 0
-    """0 for a set."""
+    What stands around key and data is the same in all of them and made once.
+    """
 
-    @property
-    def element_bytes(self) -> int:
-        """Return the size of one element with its data."""
-        return 12 + self.key_bytes + (8 + self.data_bytes if self.data_bytes else 0)
+    __slots__ = ("_end_head", "_key_head", "_middle", "_pair_head", "data_bytes", "element_bytes", "key_bytes")
 
-    def heads(self, *, with_data: bool) -> tuple[bytes, bytes]:
-        """Return what stands before the key and what stands between key and data."""
-        key = _ATTRIBUTE.pack(8 + self.key_bytes, 1 | _NESTED) + _ATTRIBUTE.pack(4 + self.key_bytes, 1)
-        length = 12 + self.key_bytes
-        if not with_data or not self.data_bytes:
-            return _ATTRIBUTE.pack(length, 1 | _NESTED) + key, b""
-        data = _ATTRIBUTE.pack(8 + self.data_bytes, 2 | _NESTED) + _ATTRIBUTE.pack(4 + self.data_bytes, 1)
-        return _ATTRIBUTE.pack(length + len(data) + self.data_bytes, 1 | _NESTED) + key, data
+    def __init__(self, key_bytes: int, data_bytes: int = 0) -> None:
+        """Without `data_bytes` it is a set, or a map of verdicts."""
+        self.key_bytes = key_bytes
+        self.data_bytes = data_bytes
+        key = _ATTRIBUTE.pack(8 + key_bytes, 1 | _NESTED) + _ATTRIBUTE.pack(4 + key_bytes, 1)
+        self._middle = _ATTRIBUTE.pack(8 + data_bytes, 2 | _NESTED) + _ATTRIBUTE.pack(4 + data_bytes, 1)
+        self.element_bytes = 12 + key_bytes + (8 + data_bytes if data_bytes else 0)
+        """Size of one element with its data."""
+        self._key_head = _ATTRIBUTE.pack(12 + key_bytes, 1 | _NESTED) + key
+        self._pair_head = _ATTRIBUTE.pack(self.element_bytes, 1 | _NESTED) + key
+        self._end_head = _ATTRIBUTE.pack(12 + key_bytes + len(_END_FLAG), 1 | _NESTED) + key
+
+    def __repr__(self) -> str:
+        return f"Layout({self.key_bytes}, {self.data_bytes})"
+
+    def keys(self, wanted: Iterable[bytes]) -> list[bytes]:
+        """Return the elements of these keys without data: members of a set, or what shall be deleted from a map."""
+        head = self._key_head
+        return [head + key for key in wanted]
+
+    def pairs(self, wanted: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+        """Return the elements of a map from (key, data)."""
+        head, middle = self._pair_head, self._middle
+        return [head + key + middle + data for key, data in wanted]
+
+    def bounds(self, wanted: Iterable[tuple[bytes, bytes | None]]) -> list[bytes]:
+        """Return the elements of intervals from (first key, first key beyond); None beyond means up to the last address."""
+        found = []
+        for first, beyond in wanted:
+            found.append(self._key_head + first)
+            if beyond is not None:
+                found.append(self._end_head + beyond + _END_FLAG)
+        return found
 
 
-def keys(layout: Layout, wanted: Iterable[bytes]) -> list[bytes]:
-    """Return the elements of these keys without data: members of a set, or what shall be deleted from a map."""
-    head, _ = layout.heads(with_data=False)
-    return [head + key for key in wanted]
-
-
-def pairs(layout: Layout, wanted: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
-    """Return the elements of a map from (key, data)."""
-    head, middle = layout.heads(with_data=True)
-    return [head + key + middle + data for key, data in wanted]
-
-
-def bounds(layout: Layout, wanted: Iterable[tuple[bytes, bytes | None]]) -> list[bytes]:
-    """Return the elements of intervals from (first key, first key beyond); None beyond means up to the last address."""
-    flag = u32(3, INTERVAL_END)
-    key = _ATTRIBUTE.pack(8 + layout.key_bytes, 1 | _NESTED) + _ATTRIBUTE.pack(4 + layout.key_bytes, 1)
-    head = _ATTRIBUTE.pack(12 + layout.key_bytes, 1 | _NESTED) + key
-    tail = _ATTRIBUTE.pack(12 + layout.key_bytes + len(flag), 1 | _NESTED) + key
-    elements = []
-    for first, beyond in wanted:
-        elements.append(head + first)
-        if beyond is not None:
-            elements.append(tail + beyond + flag)
-    return elements
+@functools.cache
+def _set_names(table: str, name: str) -> bytes:
+    return text(1, table) + text(2, name)
 
 
 def element_messages(kind: int, family: int, table: str, name: str, elements: Sequence[bytes]) -> list[Message]:
     """Return the messages that add or delete `elements` of set `name`, split so that no attribute outgrows its length field."""
-    prefix = text(1, table) + text(2, name)
+    prefix = _set_names(table, name)
     flags = NLM_F_CREATE if kind == NEWSETELEM else 0
     found: list[Message] = []
     start = 0
