@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fairlead.lab.runtime import codec
 from fairlead.lab.runtime.runtime import Runtime
 from fairlead.lab.runtime.session import ExecSession
 from fairlead.lab.runtime.spec import (
@@ -393,6 +394,49 @@ async def test_a_new_runtime_adopts_what_runs_and_learns_what_ended(bench: Bench
     assert (states["main"].state, states["main"].exit_code) == ("exited", 4)
     assert [line.split()[-1] for line in log.read_text().splitlines()] == ["before", "after"]
     assert await bench.output_of("stays", "echo", "hi") == (0, "hi\n", "")
+
+
+DYING_KUBELET = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from fairlead.lab.runtime import codec
+from fairlead.lab.runtime.runtime import Runtime
+from fairlead.lab.runtime.spec import ContainerSpec, SandboxSpec
+
+async def main():
+    runtime = Runtime(Path(sys.argv[1]), netns_prefix="flt-")
+    await runtime.start()
+    sandbox = codec.decode(sys.argv[2].encode(), SandboxSpec)
+    await runtime.run_sandbox(sandbox)
+    await runtime.start_container(sandbox.uid, codec.decode(sys.argv[3].encode(), ContainerSpec))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_pod_survives_the_death_of_its_kubelet_and_carries_the_labs_mark(tmp_path: Path) -> None:
+    async with new_bench(tmp_path / "pods") as bench:
+        spec = bench.container(ports=(("http", 80, "TCP"),))
+        values = [codec.encode(value).decode() for value in (bench.sandbox(), spec)]
+        kubelet = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            DYING_KUBELET,
+            str(bench.root),
+            *values,
+            env={**os.environ, "FAIRLEAD_LAB": str(tmp_path)},
+        )
+        assert await kubelet.wait() == -signal.SIGKILL
+        runtime = await bench.reborn()
+        state = runtime.containers(bench.uid)["main"]
+        assert state.state == "running"
+        reader, writer = await runtime.dial(bench.uid, 80)
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        assert b"200 OK" in await reader.read()
+        writer.close()
+        for pid in (init_pid(bench), state.pid):
+            assert f"FAIRLEAD_LAB={tmp_path}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
 
 
 async def test_killing_the_init_ends_its_containers_and_the_next_start_revives_it(bench: Bench) -> None:
