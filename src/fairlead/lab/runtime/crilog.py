@@ -1,7 +1,7 @@
 """A container's log file in the format of the Kubernetes CRI, bounded in size.
 
-Each line is `<RFC3339Nano> <stdout|stderr> <F|P> <text>`; P marks a piece of a line longer than 16 KiB (KEP-1753's neighbor:
-kubernetes/design-proposals kubelet-cri-logging). Written by the pod's init, so it goes on while no kubelet runs. A full disk loses
+Each line is `<RFC3339Nano> <stdout|stderr> <F|P> <text>`; P marks a piece of a line longer than 16 KiB (design proposal
+"CRI: log management for container stdout/stderr streams"). Written by the pod's init, so it goes on while no kubelet runs. A full disk loses
 log lines and never stops the pod.
 """
 
