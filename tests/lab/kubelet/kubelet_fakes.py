@@ -289,4 +289,11 @@ class FakeRuntime:
         raise ConnectionRefusedError(111, "Connection refused")
 
 
+async def eventually(predicate, timeout_s=5):
+    """Wait for something that nothing announces, such as a file."""
+    async with asyncio.timeout(timeout_s):
+        while not predicate():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 RESOURCES = {"configmap": CONFIGMAPS, "secret": SECRETS, "service": SERVICES}

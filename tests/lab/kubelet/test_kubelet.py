@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from tests.lab.kubelet.kubelet_fakes import RESOURCES
+from tests.lab.kubelet.kubelet_fakes import RESOURCES, eventually
 
 from fairlead.api.resources import NODES, PODS, SERVICES
 
@@ -142,9 +140,7 @@ async def test_a_config_map_volume_follows_its_object(lab):
         shown = node.settings.pods / pod["metadata"]["uid"] / "volumes" / "conf" / "a"
         assert shown.read_text() == "1"
         node.api.put(RESOURCES["configmap"], {"metadata": {"name": "conf"}, "data": {"a": "2"}})
-        async with asyncio.timeout(5):
-            while shown.read_text() != "2":
-                await asyncio.sleep(0.01)
+        await eventually(lambda: shown.read_text() == "2")
 
 
 async def test_a_network_that_fails_is_reported_and_tried_again(lab):
@@ -210,9 +206,7 @@ async def test_a_restarted_kubelet_notices_what_ended_meanwhile(lab):
     node.api.remove(PODS, "gone")
     async with node.kubelet():
         await node.api.wait_pod("web", lambda status: status["phase"] == "Succeeded")
-        async with asyncio.timeout(5):
-            while node.runtime.pods:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: not node.runtime.pods)
 
 
 async def test_a_pod_forgotten_by_a_restarted_machine_starts_again(lab):
@@ -292,9 +286,7 @@ async def test_a_finalizer_keeps_the_object_and_nothing_else(lab):
         assert condition(status, "Ready")["status"] == "False"
         assert node.runtime.pods == {}
         node.api.remove(PODS, "web")
-        async with asyncio.timeout(5):
-            while (node.settings.pods / pod["metadata"]["uid"]).exists():
-                await asyncio.sleep(0.01)
+        await eventually(lambda: not (node.settings.pods / pod["metadata"]["uid"]).exists())
     assert len(node.api.deletes) == 1
 
 
