@@ -26,6 +26,8 @@ LAZY: Mapping[str, str] = {
     "controller": "fairlead.cli.controller:controller",
     "apiserver": "fairlead.cli.apiserver:apiserver",
     "kubelet": "fairlead.cli.kubelet:kubelet",
+    "outside": "fairlead.cli.outside:outside",
+    "bench": "fairlead.cli.bench:bench",
     "supervisor": "fairlead.cli.supervisor:supervisor",
 }
 """Command name → `module:attribute`; a command's module is imported only when it runs or the list of commands is shown."""

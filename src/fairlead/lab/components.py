@@ -34,7 +34,7 @@ class Component:
 
 def components(topology: Topology, home: LabHome) -> list[Component]:
     """Return all components in the order in which they are started."""
-    found = [_apiserver(topology, home), _controller(home)]
+    found = [_apiserver(topology, home), _controller(home), _outside(home)]
     for node in topology.nodes:
         found += [_agent(topology, home, node), _kubelet(topology, home, node)]
     return found
@@ -56,6 +56,10 @@ def _controller(home: LabHome) -> Component:
     argv = ["controller", "--kubeconfig", str(home.folder / "controller.kubeconfig")]
     argv += ["--node-monitor-grace-period", f"{_NODE_GRACE_S}s"]
     return Component(name="controller", argv=tuple(argv))
+
+
+def _outside(home: LabHome) -> Component:
+    return Component(name="internet", argv=("outside",), namespace=home.namespace("internet"))
 
 
 def _agent(topology: Topology, home: LabHome, node: Node) -> Component:
