@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from collections.abc import Iterator
 
@@ -141,3 +142,32 @@ def test_an_established_connection_runs_no_rules(lab: NftLab, v: int) -> None:
         lab.ask("outside", OTHER_VIP[v], 80)
     rows = list(lab.observe()["service_ports"].values())
     assert all((":" in row.address) == (v == 4) for row in rows if isinstance(row, ServicePort))
+
+
+def sctp_init(source_port: int, port: int) -> bytes:
+    """An SCTP packet that opens an association (RFC 9260 section 3.3.2), with the checksum that conntrack demands."""
+    chunk = struct.pack(">BBHIIHHI", 1, 0, 20, 0x1234, 65535, 1, 1, 7)
+    packet = struct.pack(">HHII", source_port, port, 0, 0) + chunk
+    crc = 0xFFFFFFFF
+    for byte in packet:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return packet[:8] + struct.pack("<I", crc ^ 0xFFFFFFFF) + packet[12:]
+
+
+def test_sctp_is_translated_though_this_kernel_has_no_sockets_for_it(lab: NftLab, v: int) -> None:
+    plan = lab.observe()
+    rows = [row for row in plan["service_ports"].values() if isinstance(row, ServicePort)]
+    lab.apply(plan_of(*rows, service(v, 90, "pod-b", protocol="sctp", target=9000)))
+    try:
+        with (
+            lab.socket("pod-b", VIP[v], socket.SOCK_RAW, socket.IPPROTO_SCTP) as receiver,
+            lab.socket("outside", VIP[v], socket.SOCK_RAW, socket.IPPROTO_SCTP) as sender,
+        ):
+            sender.sendto(sctp_init(5000, 90), (VIP[v], 0))
+            received = receiver.recv(200)
+            header = received[20:] if v == 4 else received
+            assert struct.unpack(">HH", header[:4]) == (5000, 9000)
+    finally:
+        lab.apply(plan_of(*rows))
