@@ -1,29 +1,38 @@
-"""`fairlead bench NAME`: measurements against the programs that people use today, each in a module that is loaded when it runs."""
+"""`fairlead bench`: benchmarks against the peers, in one run."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
-
 import click
 
-BENCHMARKS: Mapping[str, str] = {}
-"""Name → `module:attribute` of a click command."""
+from fairlead.cli.options import output_option
 
 
-class _Benchmarks(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(BENCHMARKS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in BENCHMARKS:
-            return None
-        module, _, attribute = BENCHMARKS[cmd_name].partition(":")
-        command = getattr(importlib.import_module(module), attribute)
-        assert isinstance(command, click.Command)
-        return command
-
-
-@click.group(cls=_Benchmarks)
+@click.group()
 def bench() -> None:
-    """Measure against the programs that people use today, in one run on this machine."""
+    """Measure against other programs' ways, in the same run on the same machine."""
+
+
+@bench.command()
+@click.option(
+    "--services",
+    "sizes",
+    type=int,
+    multiple=True,
+    default=(1000, 10000),
+    show_default=True,
+    metavar="N",
+    help="Number of services with ten endpoints each; may be given several times.",
+)
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Rounds of each measurement.")
+@output_option
+def sync(sizes: tuple[int, ...], rounds: int, output: str) -> None:
+    """Time to program Services: ours, and rulesets of kube-proxy's shapes through nft.
+
+    Everything happens in network namespaces of its own. The peer's load of 10,000 services takes most of a minute in each round.
+    """
+    from fairlead.cli.progress import Progress
+    from fairlead.lab.bench import sync as benchmark
+
+    with Progress() as progress:
+        report = benchmark.run(sizes, rounds=rounds, step=progress.step)
+    click.echo(report.as_json() if output == "json" else report.as_text())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from fairlead.drivers.nft import elements, expressions, ruleset, wire
@@ -43,6 +44,8 @@ class Kernel:
         self._plan: Plan | None = None
         """What is in force, when a plan is."""
         self._retry: frozenset[tuple[str, Key]] = frozenset()
+        self.last_commit_s = 0.0
+        """How long the last transaction took, from its rows to the kernel's answer, in seconds."""
 
     def __repr__(self) -> str:
         state = "intact" if self._is_intact else "to be repaired" if self._listed else "absent"
@@ -131,9 +134,11 @@ class Kernel:
             difference = collect(
                 self._elements, plan, self._plan, named=named, retry=self._retry, without=excluded.keys()
             )
+            begun = time.perf_counter()
             static = self._static(difference.counts)
             messages = [*static, *difference.messages(_MAIN)]
             refusals = self._commit(messages)
+            self.last_commit_s = time.perf_counter() - begun
             if not refusals:
                 self._settle(plan, difference, excluded)
                 return Outcome(difference.changed + len(static), (*excluded.values(), *difference.failures))

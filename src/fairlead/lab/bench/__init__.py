@@ -1,0 +1,1 @@
+"""Benchmarks against the peers, every number of a comparison measured in the same run."""
