@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, cast
 
 from aiohttp import WSMsgType, web
 
@@ -40,8 +40,10 @@ class RawPipe(asyncio.Protocol):
     async def take_over(cls, request: web.Request, headers: Mapping[str, str]) -> tuple[RawPipe, web.StreamResponse]:
         """Answer `request` with 101 and `headers`, and return its connection and the response for the library."""
         response = web.StreamResponse(status=101, headers={"Connection": "Upgrade", **headers})
-        transport = request.transport
-        assert isinstance(transport, asyncio.Transport)
+        # No check of the class: the TLS transports of other event loops are none of asyncio's.
+        transport = cast("asyncio.Transport | None", request.transport)
+        if transport is None:
+            raise ConnectionResetError("the client has gone")
         pipe = cls(transport, transport.get_protocol())
         # Nothing may arrive for the library's parser once the client has seen the 101.
         transport.set_protocol(pipe)
@@ -92,8 +94,11 @@ class WebSocketPipe:
 
     async def read(self) -> bytes:
         """Return the next bytes, or nothing at the end."""
-        message = await self._socket.receive()
-        return message.data if message.type is WSMsgType.BINARY else b""
+        while (message := await self._socket.receive()).type is WSMsgType.BINARY:
+            # An empty message, as kubectl sends for an empty last frame, is no end.
+            if message.data:
+                return bytes(message.data)
+        return b""
 
     async def write(self, data: bytes) -> None:
         """Send `data`."""
