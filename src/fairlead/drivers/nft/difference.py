@@ -183,18 +183,20 @@ class Difference:
         known = [] if packed is None else elements.split(packed, size)
         if packed is not None and (known == wanted or (len(known) == len(wanted) and set(known) == set(wanted))):
             return key
-        arranged = elements.arrange(known, wanted)
-        count = len(arranged)
+        self.changed += 1
+        count = len(wanted)
         self.counts.add(count)
         if packed is None:
             self._add(ports, [(key, elements.number(count))])
-            self._add(targets, [(key + elements.number(index), each) for index, each in enumerate(arranged)])
-        else:
-            if count != len(known):
-                self._delete(ports, [key])
-                self._add(ports, [(key, elements.number(count))])
-            self._rearrange(targets, key, known, arranged)
-        self.changed += 1
+            self._services.append((key, b"".join(wanted)))
+            if wanted:
+                self.additions.setdefault(targets, []).extend(LAYOUTS[targets].run(key, wanted))
+            return key
+        if count != len(known):
+            self._delete(ports, [key])
+            self._add(ports, [(key, elements.number(count))])
+        arranged = elements.arrange(known, wanted)
+        self._rearrange(targets, key, known, arranged)
         self._services.append((key, b"".join(arranged)))
         return key
 

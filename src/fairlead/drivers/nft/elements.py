@@ -92,16 +92,13 @@ def service_key(row: ServicePort) -> bytes:
 def endpoints(row: ServicePort) -> list[bytes]:
     """Return the data of the row's endpoints, without duplicates; raises ValueError, also when families differ."""
     family = AF_INET6 if ":" in row.address else AF_INET
-    pack = _PORT.pack
     try:
         # Through a dictionary, which keeps the order.
-        wanted = dict.fromkeys([inet_pton(family, each.address) + pack(each.port) for each in row.endpoints])
-    except (OSError, ValueError, struct.error):
-        wanted = {}
-    if len(wanted) != len(row.endpoints) or any(each[-4:] == b"\0\0\0\0" for each in wanted):
+        return list(dict.fromkeys([inet_pton(family, each.address) + _PORTS[each.port] for each in row.endpoints]))
+    except (OSError, ValueError):
         for target in row.endpoints:
             _check_endpoint(row, target)
-    return list(wanted)
+        raise
 
 
 def _check_endpoint(row: ServicePort, target: Endpoint) -> None:
@@ -231,6 +228,17 @@ def plan_key(name: str, key: bytes) -> tuple[str, Key]:
 def _check_port(port: int) -> None:
     if not 0 < port < 65536:
         raise ValueError(f"port {port} is not between 1 and 65535")
+
+
+class _Ports(dict[int, bytes]):
+    """Port → its bytes in a key, made when first asked for: clusters use few."""
+
+    def __missing__(self, port: int) -> bytes:
+        _check_port(port)
+        return self.setdefault(port, _PORT.pack(port))
+
+
+_PORTS = _Ports()
 
 
 def _merged(found: list[tuple[int, int]], size: int) -> set[Interval]:
