@@ -28,6 +28,10 @@ def chosen(container, *, strict=False, missing=False, **more):
 CASES = {
     "no command": (chosen({}), (None, "responder", False)),
     "args alone are the image's": (chosen({"args": ["--x"]}), (None, "responder", False)),
+    "args alone, an unknown word": (chosen({"args": ["serve"]}), (None, "responder", False)),
+    "args alone, a program of the host": (chosen({"args": ["sh", "-c", "x"]}), (("sh", "-c", "x"), "host", False)),
+    "Job with args alone": (chosen({"args": ["sh"]}, metadata=JOB), (("sh",), "host", False)),
+    "interactive without command": (chosen({"stdin": True, "tty": True}), (("sh",), "host", False)),
     "command on the host": (
         chosen({"command": ["sh", "-c"], "args": ["echo $(PORT)"]}),
         (("sh", "-c", "echo 80"), "host", False),

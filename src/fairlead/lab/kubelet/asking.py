@@ -16,7 +16,6 @@ from urllib.parse import urljoin, urlsplit
 
 _USER_AGENT = "kube-probe/1.37"
 _MOST_REDIRECTS = 10
-_BODY_BYTES = 10 * 1024
 _HEAD_BYTES = 64 * 1024
 _GRPC_UNIMPLEMENTED = "12"
 _GRPC_NOT_FOUND = "5"
@@ -54,7 +53,7 @@ async def http_get(url: str, headers: Sequence[tuple[str, str]], timeout_s: floa
     try:
         async with asyncio.timeout(timeout_s):
             for _ in range(_MOST_REDIRECTS):
-                status, location, _body = await _get(current, headers)
+                status, location = await _get(current, headers)
                 if status in (301, 302, 303, 307, 308) and location:
                     following = urljoin(current, location)
                     if urlsplit(following).hostname != started_host:
@@ -78,7 +77,7 @@ async def http_get(url: str, headers: Sequence[tuple[str, str]], timeout_s: floa
         return Answer(ok=False, message=f'Get "{url}": net/http: HTTP/1.x transport connection broken: {error}')
 
 
-async def _get(url: str, headers: Sequence[tuple[str, str]]) -> tuple[int, str | None, bytes]:
+async def _get(url: str, headers: Sequence[tuple[str, str]]) -> tuple[int, str | None]:
     parts = urlsplit(url)
     host, port = _endpoint(url)
     context = _unverified() if parts.scheme == "https" else None
@@ -109,7 +108,7 @@ async def _get(url: str, headers: Sequence[tuple[str, str]]) -> tuple[int, str |
         if len(words) < 2 or not words[0].startswith("HTTP/") or not words[1].isdecimal():
             raise ValueError(f'malformed HTTP response "{first[:80]}"')
         location = next((line.partition(":")[2].strip() for line in rest if line.lower().startswith("location:")), None)
-        return int(words[1]), location, b""
+        return int(words[1]), location
     finally:
         writer.transport.abort()
 

@@ -23,6 +23,7 @@ SHELL_NOT_FOUND = (126, 127)
 
 _DONE = ("true",)
 _AGNHOST_DEFAULT = "pause"
+_INTERACTIVE = ("sh",)
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "busybox", "env"})
 
 Exists = Callable[[Sequence[str]], bool]
@@ -56,6 +57,10 @@ def choose(
         return _replaced(container, f'command "{" ".join(argv) if missing else program}"', ends)
     if is_agnhost(container.image):
         return Chosen(argv=(AGNHOST, *(args or (_AGNHOST_DEFAULT,))), image_id=STAND_IN)
+    alone = args or (_INTERACTIVE if container.stdin and container.tty else ())
+    if alone and not missing and exists(alone):
+        # Images of tools have no program of their own: `kubectl run --image=busybox -- sh -c ...` gives arguments alone.
+        return Chosen(argv=alone, image_id=HOST)
     if ends:
         # The image's own program would end; the responder never does, and the pod would hang in its initialization.
         return _replaced(container, f'the command of image "{container.image}"', ends)

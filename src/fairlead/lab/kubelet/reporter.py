@@ -44,11 +44,6 @@ class Reporter:
         """Queue an event of type Warning."""
         self._add(_regarding(pod, container), "Warning", reason, message)
 
-    def about_node(self, reason: str, message: str) -> None:
-        """Queue a Normal event about the node."""
-        regarding = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self._node, "uid": self._node}}
-        self._add(regarding, "Normal", reason, message)
-
     async def run(self) -> None:
         """Write events forever."""
         while True:
