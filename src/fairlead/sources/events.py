@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
-import secrets
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self._written: OrderedDict[tuple[str, ...], tuple[str, int]] = OrderedDict()
+        self._last = 0
 
     async def record(
         self,
@@ -56,7 +57,9 @@ class Recorder:
                 else:
                     self._remember(key, name, count + 1)
                     return
-            name = f"{metadata['name']}.{secrets.token_hex(8)}"
+            # As Kubernetes names them: lists, ordered by name, then tell what happened in its order.
+            name = f"{metadata['name']}.{max(time.time_ns(), self._last + 1):016x}"
+            self._last = int(name.rpartition(".")[2], 16)
             event = {
                 "apiVersion": "v1",
                 "kind": "Event",
