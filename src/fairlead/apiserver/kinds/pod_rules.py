@@ -198,6 +198,20 @@ def check_pod_update(new: Object, old: Object) -> list[FieldError]:
     return errors
 
 
+def check_ephemeral_update(new: Object, old: Object) -> list[FieldError]:
+    """Check an update of the ephemeral containers: they may be added, neither changed nor taken away."""
+    spec = new.get("spec", {})
+    errors = check_pod_spec(spec, "spec")
+    wanted = {item.get("name"): item for item in spec.get("ephemeralContainers", ())}
+    for before in old.get("spec", {}).get("ephemeralContainers", ()):
+        after = wanted.get(before["name"])
+        if after != before:
+            verb = "removed" if after is None else "changed"
+            text = f'existing ephemeral containers "{before["name"]}" may not be {verb}'
+            errors.append(forbidden("spec.ephemeralContainers", text))
+    return errors
+
+
 def _deadline_change(spec: Object, before: Object) -> list[FieldError]:
     new, old = spec.get("activeDeadlineSeconds"), before.get("activeDeadlineSeconds")
     where = "spec.activeDeadlineSeconds"

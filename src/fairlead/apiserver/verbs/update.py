@@ -14,6 +14,8 @@ from fairlead.apiserver.admission.chain import Attributes, run
 from fairlead.apiserver.api import Api, Call, Json
 from fairlead.apiserver.errors import StatusError, conflict, invalid, not_found
 from fairlead.apiserver.kinds import status_error
+from fairlead.apiserver.kinds.field_error import FieldError
+from fairlead.apiserver.kinds.pod_rules import check_ephemeral_update
 from fairlead.apiserver.store.records import Entry, Mismatch, Op, decode, encode
 
 Transform = Callable[[Json], Json]
@@ -105,8 +107,7 @@ async def _prepare(
     )
     await run(api.admission.mutating, attributes)
     if validate:
-        judge = served.strategy.validate_status_update if of_status else served.strategy.validate_update
-        errors = judge(new, old)
+        errors = _judge(call)(new, old)
         if errors:
             raise StatusError(status_error.invalid(served.kind, call.info.name, errors))
     await run(api.admission.validating, attributes)
@@ -120,6 +121,17 @@ async def _prepare(
         attributes.failed()
         return None
     return attributes, metadata.in_order(served.to_storage(new) if served.to_storage else new)
+
+
+def _judge(call: Call) -> Callable[[Json, Json], list[FieldError]]:
+    """Return the rules of an update through this subresource."""
+    match call.info.subresource:
+        case "status" | "approval":
+            return call.served.strategy.validate_status_update
+        case "ephemeralcontainers":
+            return check_ephemeral_update
+        case _:
+            return call.served.strategy.validate_update
 
 
 def _check_version(call: Call, meta: Json, old: Json, *, unconditional: bool) -> None:
