@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Protocol, cast
+from typing import Protocol
 
 from aiohttp import WSMsgType, web
 
@@ -41,7 +41,7 @@ class RawPipe(asyncio.Protocol):
         """Answer `request` with 101 and `headers`, and return its connection and the response for the library."""
         response = web.StreamResponse(status=101, headers={"Connection": "Upgrade", **headers})
         # No check of the class: the TLS transports of other event loops are none of asyncio's.
-        transport = cast("asyncio.Transport | None", request.transport)
+        transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client has gone")
         pipe = cls(transport, transport.get_protocol())
