@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
-from fairlead.api.resources import EVENTS_V1, Resource
-from fairlead.apiserver import events_conversion
+from fairlead.api.resources import EVENTS_V1, HPAS_V1, Resource
+from fairlead.apiserver import autoscaler_conversion, events_conversion
 from fairlead.apiserver.kinds import strategy
 from fairlead.apiserver.kinds.field_error import FieldError
 from fairlead.apiserver.kinds.registry import KINDS, Kind
@@ -211,18 +211,26 @@ def tables() -> Any:
     return tables
 
 
+_Conversion: TypeAlias = Callable[[Json], Json]
+_CONVERSIONS: dict[Resource, tuple[_Conversion, _Conversion]] = {
+    EVENTS_V1: (events_conversion.from_core, events_conversion.to_core),
+    HPAS_V1: (autoscaler_conversion.from_v2, autoscaler_conversion.to_v2),
+}
+"""Resource → from and to the form in which another one stores its objects."""
+
+
 def builtin_catalog() -> Catalog:
     """Return the catalog of the built-in kinds."""
     catalog = Catalog()
     for kind in KINDS:
-        converted = kind.resource == EVENTS_V1
+        from_storage, to_storage = _CONVERSIONS.get(kind.resource, (None, None))
         catalog.add(
             Served(
                 kind=kind,
                 strategy=BuiltinStrategy(kind),
                 table=table_name(kind.storage),
-                from_storage=events_conversion.from_core if converted else None,
-                to_storage=events_conversion.to_core if converted else None,
+                from_storage=from_storage,
+                to_storage=to_storage,
             )
         )
     return catalog

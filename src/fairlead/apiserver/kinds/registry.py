@@ -117,6 +117,7 @@ KINDS: tuple[Kind, ...] = (
     _kind(r.PRIORITYCLASSES, "pc"),
     _kind(Resource("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", namespaced=False)),
     _kind(r.HPAS, "hpa", sub="status", categories=_ALL),
+    _kind(r.HPAS_V1, "hpa", sub="status", categories=_ALL, storage_alias=r.HPAS),
     _kind(
         Resource(
             "certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", namespaced=False

@@ -164,10 +164,14 @@ def hpa_cells(obj: Object, now: datetime) -> list[Any]:
     """Return the cells of a HorizontalPodAutoscaler."""
     meta, spec, status = _start(obj)
     target = spec.get("scaleTargetRef", {})
+    metrics = spec.get("metrics") or []
+    if (percent := spec.get("targetCPUUtilizationPercentage")) is not None:
+        # As autoscaling/v1 has it.
+        metrics = [{"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": percent}}}]
     return [
         meta.get("name", ""),
         f"{target.get('kind', '')}/{target.get('name', '')}",
-        _targets(spec.get("metrics") or [], status.get("currentMetrics") or []),
+        _targets(metrics, status.get("currentMetrics") or []),
         str(spec["minReplicas"]) if spec.get("minReplicas") is not None else "<unset>",
         spec.get("maxReplicas", 0),
         status.get("currentReplicas", 0),

@@ -117,7 +117,7 @@ def default_hpa(obj: Object) -> None:
     """Fill in a HorizontalPodAutoscaler: 80 % CPU when no metric is named."""
     spec = obj["spec"]
     spec.setdefault("minReplicas", 1)
-    if not spec.get("metrics"):
+    if not spec.get("metrics") and "targetCPUUtilizationPercentage" not in spec:
         target = {"type": "Utilization", "averageUtilization": 80}
         spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
     behavior = spec.get("behavior")

@@ -13,7 +13,7 @@ from typing import Any
 
 from fairlead.aio.backoff import delays
 from fairlead.aio.workqueue import WorkQueue
-from fairlead.api.resources import CRDS, ENDPOINTSLICES, EVENTS, EVENTS_V1, PODS, REPLICASETS, Resource
+from fairlead.api.resources import CRDS, ENDPOINTSLICES, EVENTS, EVENTS_V1, HPAS_V1, PODS, REPLICASETS, Resource
 from fairlead.controllers.catalog import discover
 from fairlead.controllers.collector.graph import (
     FOREGROUND,
@@ -41,7 +41,7 @@ _ABSENT_REMEMBERED = 2000
 _LATER_S = 5.0
 _REDISCOVER_S = 60.0
 _SETTLE_S = 0.5
-_IGNORED = frozenset({EVENTS, EVENTS_V1})
+_IGNORED = frozenset({EVENTS, EVENTS_V1, HPAS_V1})
 
 
 class GarbageCollector:
