@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from fairlead.drivers.dns.driver import DnsDriver
+from fairlead.drivers.dns.handover import Keeper
 from fairlead.drivers.dns.upstream import Upstream
 from fairlead.drivers.netlink.driver import NetlinkDriver
 from fairlead.drivers.nft.driver import NftDriver
@@ -23,6 +24,8 @@ class Drivers(msgspec.Struct, frozen=True):
 
     netlink: NetlinkDriver
     others: Sequence[Driver]
+    dns: DnsDriver | None = None
+    """One of `others`, when the cluster has DNS addresses."""
 
     @property
     def all(self) -> tuple[Driver, ...]:
@@ -40,20 +43,35 @@ class Drivers(msgspec.Struct, frozen=True):
             await driver.close()
 
 
-def make(settings: Settings, *, dns_upstreams: Sequence[str]) -> Drivers:
+def make(
+    settings: Settings, *, dns_upstreams: Sequence[str], dns_search: Sequence[str] = (), dns_keeper: Path | None = None
+) -> Drivers:
     """Return the drivers for the network namespace of this process; raises ValueError for an upstream that is no address."""
     others: list[Driver] = [NftDriver()]
+    dns: DnsDriver | None = None
     if settings.cluster_dns:
-        others.append(
-            DnsDriver(
-                settings.cluster_dns,
-                domain=settings.cluster_domain,
-                service_cidrs=settings.service_cidrs,
-                pod_cidrs=settings.cluster_cidrs,
-                upstreams=[Upstream.parse(each) for each in dns_upstreams],
-            )
+        dns = DnsDriver(
+            settings.cluster_dns,
+            domain=settings.cluster_domain,
+            service_cidrs=settings.service_cidrs,
+            pod_cidrs=settings.cluster_cidrs,
+            upstreams=[Upstream.parse(each) for each in dns_upstreams],
+            search=dns_search,
+            keeper=Keeper(dns_keeper) if dns_keeper is not None else None,
         )
-    return Drivers(NetlinkDriver(), others)
+        others.append(dns)
+    return Drivers(NetlinkDriver(), others, dns)
+
+
+def host_search(path: Path = Path("/etc/resolv.conf")) -> tuple[str, ...]:
+    """Return the search domains of the node itself, which the kubelet appends to its pods' (resolv.conf(5)); none when unknown."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ()
+    found = [line.split()[1:] for line in lines if line.split()[:1] in (["search"], ["domain"])]
+    # The last line counts; the root is no domain to append.
+    return tuple(each.rstrip(".") for each in found[-1] if each.strip(".")) if found else ()
 
 
 def host_resolvers(cluster_dns: Sequence[str], path: Path = Path("/etc/resolv.conf")) -> tuple[str, ...]:

@@ -15,14 +15,16 @@ from pathlib import Path
 
 import msgspec
 
-from fairlead.agent import drivers, facts
+from fairlead.agent import drivers, facts, metrics
 from fairlead.agent.attachments import AttachmentStore, StoreError
 from fairlead.agent.cni.inspector import KernelInspector
 from fairlead.agent.cni.install import install
 from fairlead.agent.cni.server import serve
 from fairlead.agent.cni.service import Reply
+from fairlead.agent.dns_config import DnsConfigKeeper
 from fairlead.agent.keepers import FactsKeeper, HostKeeper, StatusKeeper
 from fairlead.base.errors import UserError
+from fairlead.drivers.dns.driver import DnsDriver
 from fairlead.engine.reconcile import Engine
 from fairlead.model.compile import compile
 from fairlead.plan.render import to_data
@@ -49,6 +51,10 @@ class Options:
     """Folders that hold the reference plugins."""
     dns_upstreams: Sequence[str] = ()
     """Resolvers for names outside of the cluster; none: those that the node itself asks."""
+    dns_search: Sequence[str] | None = None
+    """Search domains of the node; None: those of its resolv.conf, unless resolvers are named."""
+    dns_metrics_port: int = 9153
+    """Port of the metrics with CoreDNS's names; 0: none are served."""
 
 
 async def run(options: Options) -> None:
@@ -60,7 +66,12 @@ async def run(options: Options) -> None:
         raise UserError(f"--state {options.state}: {error}", fix="give a folder that the agent may write to") from error
     upstreams = options.dns_upstreams or drivers.host_resolvers(options.settings.cluster_dns)
     try:
-        floor = drivers.make(options.settings, dns_upstreams=upstreams)
+        floor = drivers.make(
+            options.settings,
+            dns_upstreams=upstreams,
+            dns_search=_search(options),
+            dns_keeper=options.state / "dns.sock",
+        )
     except ValueError as error:
         raise UserError(f"--dns-upstream: {error}", fix="give ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT") from error
     try:
@@ -94,21 +105,25 @@ async def _serve(
         return Reply(0, msgspec.json.encode(data))
 
     log.info("agent started", extra={"node": options.settings.node, "attachments": len(store.records)})
+    duties = [
+        engine.run(),
+        host.run(),
+        follow(client, engine.push),
+        FactsKeeper(known, engine).run(),
+        StatusKeeper(options.state / "status.json", engine.receipt).run(),
+        _install_when_ready(options, engine),
+    ]
+    if floor.dns is not None:
+        dns_config = DnsConfigKeeper(client, floor.dns, options.state / "dns.yaml", options.settings.node)
+        dns_config.load()
+        duties.append(dns_config.run())
+        if options.dns_metrics_port:
+            duties.append(_serve_metrics(options.dns_metrics_port, floor.dns))
     async with (
         serve(options.socket, store, engine, inspector, verbs={"status": status, "plan": plan}),
         asyncio.TaskGroup() as group,
     ):
-        tasks = [
-            group.create_task(each)
-            for each in (
-                engine.run(),
-                host.run(),
-                follow(client, engine.push),
-                FactsKeeper(known, engine).run(),
-                StatusKeeper(options.state / "status.json", engine.receipt).run(),
-                _install_when_ready(options, engine),
-            )
-        ]
+        tasks = [group.create_task(each) for each in duties]
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -117,6 +132,18 @@ async def _serve(
         for task in tasks:
             task.cancel()
     log.info("agent stopped", extra={"node": options.settings.node})
+
+
+def _search(options: Options) -> Sequence[str]:
+    if options.dns_search is not None:
+        return options.dns_search
+    return () if options.dns_upstreams else drivers.host_search()
+
+
+async def _serve_metrics(port: int, dns: DnsDriver) -> None:
+    """Serve what the resolver counts, forever."""
+    async with metrics.serve(port, {"/metrics": dns.metrics, "/health": lambda: "OK"}):
+        await asyncio.Event().wait()
 
 
 async def _install_when_ready(options: Options, engine: Engine) -> None:

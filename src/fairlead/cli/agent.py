@@ -54,6 +54,19 @@ _PLUGIN_PATH = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
     metavar="ADDRESS[:PORT]",
     help="Resolver for other names; repeatable. Default: those of /etc/resolv.conf.",
 )
+@click.option(
+    "--dns-search",
+    multiple=True,
+    metavar="DOMAIN",
+    help="Search domain of this node that the kubelet appends to its pods'; repeatable. Default: those of /etc/resolv.conf.",
+)
+@click.option(
+    "--dns-metrics-port",
+    type=click.IntRange(0, 65535),
+    default=9153,
+    show_default=True,
+    help="Port of the resolver's metrics; 0: none.",
+)
 def agent(
     node: str,
     kubeconfig: Path,
@@ -68,6 +81,8 @@ def agent(
     cluster_dns: tuple[str, ...],
     cluster_domain: str,
     dns_upstreams: tuple[str, ...],
+    dns_search: tuple[str, ...],
+    dns_metrics_port: int,
 ) -> None:
     """Run the network of one node in the foreground.
 
@@ -99,6 +114,8 @@ def agent(
         cni_bin_dir=cni_bin_dir,
         cni_plugin_path=cni_plugin_path,
         dns_upstreams=dns_upstreams,
+        dns_search=dns_search or None,
+        dns_metrics_port=dns_metrics_port,
     )
     uvloop.run(run(options))
 

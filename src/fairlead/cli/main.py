@@ -23,6 +23,7 @@ LAZY: Mapping[str, str] = {
     "plan": "fairlead.cli.plan:plan",
     "completion": "fairlead.cli.completion:completion",
     "agent": "fairlead.cli.agent:agent",
+    "dns-keeper": "fairlead.cli.dns_keeper:dns_keeper",
     "controller": "fairlead.cli.controller:controller",
     "apiserver": "fairlead.cli.apiserver:apiserver",
     "kubelet": "fairlead.cli.kubelet:kubelet",

@@ -25,6 +25,7 @@ from fairlead.base.diagnostics import Diagnostic
 from fairlead.base.interfaces import Interface
 from fairlead.model.rows import Rows, RowsBuilder
 from fairlead.plan.tables import (
+    DnsClient,
     ForwardingEntry,
     LocalPod,
     LocalRange,
@@ -265,6 +266,8 @@ def _attach(out: RowsBuilder, attachment: Attachment, sources: Mapping[bool, str
     for address in sorted(attachment.addresses, key=sort_key):
         out.add("local_pods", LocalPod(address=address, host_ifname=device), origin)
         out.add("pod_sources", PodSource(host_ifname=device, address=address), origin)
+        if attachment.pod_namespace:
+            out.add("dns_clients", DnsClient(address=address, namespace=attachment.pod_namespace), origin)
         out.add("neighbors", Neighbor(device=device, address=address, mac=attachment.mac), origin)
         source = sources[is_ipv6(address)]
         out.add("routes", Route(destination=host_prefix(address), device=device, source=source), origin)

@@ -112,7 +112,7 @@ class Endpoint(msgspec.Struct, frozen=True, order=True):
 class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
     """A virtual address and port and the endpoints it is translated to. Key: `address`, `protocol`, `port`.
 
-    An empty `endpoints` means: reject at once (RST or ICMP port unreachable), never a timeout.
+    An empty `endpoints` means: reject at once (RST or ICMP port unreachable), never a timeout; with `drop`: say nothing.
     """
 
     address: str
@@ -120,6 +120,58 @@ class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     endpoints: tuple[Endpoint, ...]
     """Sorted, without duplicates."""
+    affinity_s: int | None = None
+    """For how long a client keeps its endpoint after its last connection; None: every connection is on its own."""
+    drop: bool = False
+
+
+class LocalPort(msgspec.Struct, frozen=True, kw_only=True):
+    """What clients outside of this node get in place of the `ServicePort` of the same key. Key: `address`, `protocol`, `port`.
+
+    An empty `endpoints` means: drop, so that a load balancer looks elsewhere.
+    """
+
+    address: str
+    protocol: str
+    port: int
+    endpoints: tuple[Endpoint, ...]
+    """Sorted, without duplicates."""
+    affinity_s: int | None = None
+
+
+class ServiceMasquerade(msgspec.Struct, frozen=True, kw_only=True):
+    """A service port whose clients are hidden behind this node's address. Key: `address`, `protocol`, `port`."""
+
+    address: str
+    protocol: str
+    port: int
+
+
+class RestrictedPort(msgspec.Struct, frozen=True, kw_only=True):
+    """A service port that only the sources in its `SourceRange` rows reach. Key: `address`, `protocol`, `port`."""
+
+    address: str
+    protocol: str
+    port: int
+
+
+class SourceRange(msgspec.Struct, frozen=True, kw_only=True):
+    """Sources that a restricted port lets in. Key: all fields; ranges of one port do not overlap."""
+
+    address: str
+    protocol: str
+    port: int
+    prefix: str
+
+
+class HealthPort(msgspec.Struct, frozen=True, kw_only=True):
+    """A port on which load balancers ask whether this node has endpoints of a service. Key: `port`."""
+
+    port: int
+    namespace: str
+    service: str
+    endpoints: int
+    """How many ready ones are on this node."""
 
 
 class ServiceAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +205,13 @@ class DnsRecords(msgspec.Struct, frozen=True, kw_only=True):
     data: tuple[str, ...]
 
 
+class DnsClient(msgspec.Struct, frozen=True, kw_only=True):
+    """An address of this node that asks with the search path of `namespace`. Key: `address`."""
+
+    address: str
+    namespace: str
+
+
 Row: TypeAlias = (
     PodLink
     | Tunnel
@@ -163,10 +222,16 @@ Row: TypeAlias = (
     | PodSource
     | LocalPod
     | ServicePort
+    | LocalPort
+    | ServiceMasquerade
+    | RestrictedPort
+    | SourceRange
+    | HealthPort
     | ServiceAddress
     | NatExemption
     | LocalRange
     | DnsRecords
+    | DnsClient
 )
 
 Key: TypeAlias = tuple[str | int, ...]
@@ -183,8 +248,14 @@ TABLES: Mapping[str, tuple[type[Row], tuple[str, ...]]] = {
     "nat_exemptions": (NatExemption, ("prefix",)),
     "local_ranges": (LocalRange, ("prefix",)),
     "service_addresses": (ServiceAddress, ("address",)),
+    "service_masquerades": (ServiceMasquerade, ("address", "protocol", "port")),
+    "restricted_ports": (RestrictedPort, ("address", "protocol", "port")),
+    "source_ranges": (SourceRange, ("address", "protocol", "port", "prefix")),
+    "local_ports": (LocalPort, ("address", "protocol", "port")),
     "service_ports": (ServicePort, ("address", "protocol", "port")),
+    "health_ports": (HealthPort, ("port",)),
     "dns_records": (DnsRecords, ("name", "type")),
+    "dns_clients": (DnsClient, ("address",)),
 }
 """Table name → row type and the fields that make its key, in the order in which rows are added; removed in reverse."""
 

@@ -56,6 +56,8 @@ def test_answers_age_and_end() -> None:
     assert dns.message.from_wire(kept).answer[0].ttl == 200
     assert cache.get((QUESTION[0], wire.AAAA, False, False), 1100.5) is None
     assert cache.get(QUESTION, 1300.0) is None
+    assert len(cache) == 1, "it may still be served stale"
+    assert cache.get(QUESTION, 1300.0 + 3600) is None
     assert len(cache) == 0
 
 
@@ -101,3 +103,35 @@ def test_whatever_a_resolver_sends_is_understood_or_refused(noise: bytes, offset
         else:
             assert 0 <= understood.lifetime_s <= 3600
             assert len(understood.aged(5)) == len(understood.packet)
+
+
+def test_stale_answers_say_so_and_end() -> None:
+    cache = Cache(stale_s=100)
+    cache.put(QUESTION, understand(response("example.com. 300 IN A 192.0.2.1")), 1000.0)
+    fresh, stale = cache.look(QUESTION, 1299.0), cache.look(QUESTION, 1301.0)
+    assert fresh and fresh.fresh
+    assert stale and not stale.fresh
+    assert dns.message.from_wire(stale.response.stale()).answer[0].ttl == 30
+    assert cache.look(QUESTION, 1401.0) is None
+    assert len(cache) == 0
+
+
+@pytest.mark.parametrize(("asked_before", "now", "due"), [(1, 1290.0, True), (0, 1290.0, False), (1, 1100.0, False)])
+def test_what_is_asked_again_is_fetched_before_it_ends(asked_before: int, now: float, due: bool) -> None:
+    cache = Cache()
+    cache.put(QUESTION, understand(response("example.com. 300 IN A 192.0.2.1")), 1000.0)
+    for _ in range(asked_before):
+        cache.look(QUESTION, 1001.0)
+    hit = cache.look(QUESTION, now)
+    assert hit is not None and hit.due is due
+
+
+def test_limits_may_change_while_it_is_used() -> None:
+    cache = Cache()
+    for number in range(10):
+        question = (wire.name(f"n{number}.example"), wire.A, False, False)
+        cache.put(question, understand(response("example.com. 300 IN A 192.0.2.1")), 0.0)
+    cache.configure(3, stale_s=0, most_ttl_s=10, prefetch=False)
+    assert len(cache) == 3
+    assert cache.get((wire.name("n9.example"), wire.A, False, False), 9.0) is not None
+    assert cache.get((wire.name("n9.example"), wire.A, False, False), 11.0) is None

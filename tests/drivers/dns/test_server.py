@@ -12,6 +12,7 @@ from tests.drivers.dns.test_protocol import cluster
 from tests.drivers.dns.test_upstream import polite, serving
 
 from fairlead.drivers.dns import server as server_module
+from fairlead.drivers.dns.responder import Responder
 from fairlead.drivers.dns.server import DnsServer
 from fairlead.drivers.dns.upstream import Resolver
 
@@ -28,7 +29,7 @@ def port() -> int:
 
 @pytest.fixture
 async def server(port: int) -> AsyncIterator[DnsServer]:
-    made = DnsServer(cluster(), Resolver([]))
+    made = DnsServer(Responder(cluster(), Resolver([])))
     made.open(["127.0.0.1", "::1"], port)
     yield made
     await made.close()
@@ -81,7 +82,7 @@ async def test_tcp_answers_many_questions_of_one_connection(server: DnsServer, p
 
 async def test_a_forwarded_question_does_not_hold_up_the_next_one(port: int) -> None:
     async with serving(lambda question, how: []) as (_, where):
-        made = DnsServer(cluster(), Resolver([where]))
+        made = DnsServer(Responder(cluster(), Resolver([where])))
         made.open(["127.0.0.1"], port)
         await made.run()
         try:
@@ -97,7 +98,7 @@ async def test_a_forwarded_question_does_not_hold_up_the_next_one(port: int) -> 
 
 async def test_forwards_over_udp(port: int) -> None:
     async with serving(polite) as (_, where):
-        made = DnsServer(cluster(), Resolver([where]))
+        made = DnsServer(Responder(cluster(), Resolver([where])))
         made.open(["127.0.0.1"], port)
         await made.run()
         try:
@@ -137,4 +138,4 @@ async def test_a_taken_port_is_named(port: int) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", port))
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {port}: Address already in use"):
-            DnsServer(cluster(), Resolver([])).open(["127.0.0.1"], port)
+            DnsServer(Responder(cluster(), Resolver([]))).open(["127.0.0.1"], port)

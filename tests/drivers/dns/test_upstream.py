@@ -92,7 +92,9 @@ async def ask(resolver: Resolver, name: str = "example.com", **options: object) 
     packet = dns.message.make_query(name, "A", **options).to_wire()
     forward = respond(wire.parse_query(packet), ZONES, random.Random(0), limit=1232, recursion=True)
     assert isinstance(forward, Forward)
-    reply = resolver.quick(forward, limit=1232) or await resolver.answer(forward, limit=1232)
+    reply = resolver.quick(forward, limit=1232)
+    if isinstance(reply, Forward):
+        reply = await resolver.answer(reply, limit=1232)
     return dns.message.from_wire(reply, raise_on_truncation=False)
 
 

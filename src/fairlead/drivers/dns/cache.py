@@ -17,18 +17,26 @@ from fairlead.drivers.dns import wire
 Question: TypeAlias = tuple[bytes, int, bool, bool]
 """Name, type, whether DNSSEC records are wanted (DO), whether checking is disabled (CD)."""
 
+Flat: TypeAlias = tuple[int, tuple[tuple[bytes, int, int, bytes], ...], tuple[tuple[bytes, int, int, bytes], ...]]
+"""Response code, answers and authority, each record as (owner, type, TTL, data) without compression."""
+
 _MOST_TTL_S = 3600
 _MOST_NEGATIVE_TTL_S = 300
+STALE_TTL_S = 30
+"""What a stale answer says of its life (RFC 8767 §4)."""
+_PREFETCH_SHARE = 0.1
 _U32 = struct.Struct(">I")
 
 
-class Response(msgspec.Struct, frozen=True, gc=False):
-    """An answer of a resolver, cut behind the authority section."""
+class Response(msgspec.Struct, gc=False):
+    """An answer of a resolver, cut behind the authority section. Only `flat` is ever written, once."""
 
     packet: bytes
     ttl_offsets: tuple[int, ...]
     lifetime_s: int
     """Zero: must not be kept."""
+    flat: Flat | None = None
+    """The same without compression, once somebody needed it."""
 
     @property
     def flags(self) -> int:
@@ -44,6 +52,23 @@ class Response(msgspec.Struct, frozen=True, gc=False):
         for offset in self.ttl_offsets:
             _U32.pack_into(packet, offset, max(0, _U32.unpack_from(packet, offset)[0] - age_s))
         return bytes(packet)
+
+    def stale(self) -> bytes:
+        """Return the packet with the TTLs of a stale answer."""
+        packet = bytearray(self.packet)
+        for offset in self.ttl_offsets:
+            _U32.pack_into(packet, offset, STALE_TTL_S)
+        return bytes(packet)
+
+
+class Hit(msgspec.Struct, frozen=True, gc=False):
+    """What the cache holds for a question."""
+
+    response: Response
+    age_s: int
+    fresh: bool
+    due: bool
+    """Asked for more than once and about to expire: fetch it before a client has to wait."""
 
 
 def understand(packet: bytes) -> Response:
@@ -69,38 +94,68 @@ def understand(packet: bytes) -> Response:
     return Response(cut, tuple(offsets), _lifetime(flags, answers, ttls, negative))
 
 
+class _Entry:
+    __slots__ = ("asked", "response", "stored_s")
+
+    def __init__(self, response: Response, stored_s: float) -> None:
+        self.response, self.stored_s, self.asked = response, stored_s, 0
+
+
 class Cache:
     """Question → answer, the least recently used ones leaving first."""
 
-    def __init__(self, most_entries: int = 10_000) -> None:
-        self._most = most_entries
-        self._entries: OrderedDict[Question, tuple[Response, float]] = OrderedDict()
+    def __init__(
+        self, most_entries: int = 10_000, *, stale_s: int = 3600, most_ttl_s: int = _MOST_TTL_S, prefetch: bool = True
+    ) -> None:
+        """`stale_s`: how long after its end an answer may still be used when nobody gives another; 0: never."""
+        self._entries: OrderedDict[Question, _Entry] = OrderedDict()
+        self.configure(most_entries, stale_s=stale_s, most_ttl_s=most_ttl_s, prefetch=prefetch)
         self.hits = 0
         self.misses = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, question: Question, now_s: float) -> bytes | None:
-        """Return the answer with what is left of its TTLs."""
+    def configure(self, most_entries: int, *, stale_s: int, most_ttl_s: int, prefetch: bool) -> None:
+        """Change the limits; what is kept stays."""
+        self._most, self._stale_s, self._most_ttl_s, self._prefetch = most_entries, stale_s, most_ttl_s, prefetch
+        while len(self._entries) > self._most:
+            self._entries.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget everything: other servers may say something else."""
+        self._entries.clear()
+
+    def look(self, question: Question, now_s: float) -> Hit | None:
+        """Return what is kept, fresh or stale. Counts nothing."""
         entry = self._entries.get(question)
         if entry is None:
-            self.misses += 1
             return None
-        response, stored_s = entry
-        if now_s - stored_s >= response.lifetime_s:
+        age_s = now_s - entry.stored_s
+        lifetime_s = min(entry.response.lifetime_s, self._most_ttl_s)
+        if age_s >= lifetime_s + self._stale_s:
             del self._entries[question]
-            self.misses += 1
             return None
         self._entries.move_to_end(question)
+        entry.asked += 1
+        left_s = lifetime_s - age_s
+        due = self._prefetch and entry.asked > 1 and 0 < left_s <= max(1.0, lifetime_s * _PREFETCH_SHARE)
+        return Hit(entry.response, int(age_s), left_s > 0, due)
+
+    def get(self, question: Question, now_s: float) -> bytes | None:
+        """Return the fresh answer with what is left of its TTLs."""
+        hit = self.look(question, now_s)
+        if hit is None or not hit.fresh:
+            self.misses += 1
+            return None
         self.hits += 1
-        return response.aged(int(now_s - stored_s))
+        return hit.response.aged(hit.age_s)
 
     def put(self, question: Question, response: Response, now_s: float) -> None:
         """Keep an answer, if it may be kept."""
-        if response.lifetime_s <= 0:
+        if response.lifetime_s <= 0 or not self._most:
             return
-        self._entries[question] = (response, now_s)
+        self._entries[question] = _Entry(response, now_s)
         self._entries.move_to_end(question)
         if len(self._entries) > self._most:
             self._entries.popitem(last=False)

@@ -1,34 +1,41 @@
 """The DNS driver: the plan's `dns_records`, answered on the cluster's DNS addresses by this node.
 
 Pods find the resolver at the well-known address of the cluster's DNS Service, which is local to every node: a question never leaves
-the node that it was asked on. It must never look at another table.
+the node that it was asked on. It must never look at a table that is not its own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import logging
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 
 from fairlead.drivers.dns import address, wire
+from fairlead.drivers.dns.config import Configuration
+from fairlead.drivers.dns.handover import Keeper
+from fairlead.drivers.dns.meters import Meters
+from fairlead.drivers.dns.responder import Responder
+from fairlead.drivers.dns.search import SearchPath, search_path
 from fairlead.drivers.dns.server import DnsServer
 from fairlead.drivers.dns.upstream import Resolver, Upstream
 from fairlead.drivers.dns.zone import Zones, record_set
 from fairlead.drivers.protocol import Failure, Outcome
 from fairlead.plan.plan import Plan
-from fairlead.plan.tables import DnsRecords, Key, Row
+from fairlead.plan.tables import DnsClient, DnsRecords, Key, Row
 
 log = logging.getLogger(__name__)
 
 TABLE = "dns_records"
+CLIENTS = "dns_clients"
 
 
 class DnsDriver:
-    """Implements `fairlead.drivers.protocol.Driver` for the table `dns_records`."""
+    """Implements `fairlead.drivers.protocol.Driver` for the tables `dns_records` and `dns_clients`."""
 
     name = "dns"
-    tables = frozenset([TABLE])
+    tables = frozenset([TABLE, CLIENTS])
 
     def __init__(
         self,
@@ -38,17 +45,31 @@ class DnsDriver:
         service_cidrs: Iterable[str] = (),
         pod_cidrs: Iterable[str] = (),
         upstreams: Sequence[Upstream] = (),
+        search: Sequence[str] = (),
         port: int = 53,
+        keeper: Keeper | None = None,
     ) -> None:
-        """Answer at `addresses` for `domain` and the reverse zones of both kinds of ranges; ask `upstreams` about all else. Raises ValueError."""
+        """Answer at `addresses` for `domain` and the reverse zones of both kinds of ranges; ask `upstreams` about all else.
+
+        `search` are the search domains of the node itself; `keeper` holds the sockets while nobody answers. Raises ValueError.
+        """
         if loops := [each.address for each in upstreams if each.address in addresses]:
             raise ValueError(f"upstream {loops[0]} is the cluster's own DNS address: questions would never end")
         pods = tuple(pod_cidrs)
         self._addresses = tuple(addresses)
         self._port = port
         self._zones = Zones(domain, (*service_cidrs, *pods), pods, self._addresses)
-        self._resolver = Resolver(upstreams)
-        self._server = DnsServer(self._zones, self._resolver)
+        self.meters = Meters()
+        self._domain = domain
+        self._upstreams = tuple(upstreams)
+        self._search = tuple(search)
+        self._keeper = keeper
+        self._resolver = Resolver(upstreams, meters=self.meters)
+        self._responder = Responder(self._zones, self._resolver, self.meters)
+        self._server = DnsServer(self._responder)
+        self._configuration = Configuration()
+        self._clients: Mapping[Key, Row] = {}
+        self._paths: dict[str, SearchPath | None] = {}
         self._rows: Mapping[Key, Row] = {}
         self._bad: dict[Key, Failure] = {}
         self._open = False
@@ -61,6 +82,39 @@ class DnsDriver:
         """Return the server, for its statistics."""
         return self._server
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Return the addresses that are answered at."""
+        return self._addresses
+
+    def configure(self, configuration: Configuration) -> None:
+        """Answer by `configuration` from now on; questions under way are answered. It must have been read by `config.parse`."""
+        if configuration == self._configuration:
+            return
+        self._configuration = configuration
+        cache = configuration.cache
+        self._resolver.cache.configure(
+            cache.entries, stale_s=cache.stale_seconds, most_ttl_s=cache.max_ttl_seconds, prefetch=cache.prefetch
+        )
+        self._resolver.reroute(configuration.routes(self._upstreams))
+        self._responder.overlay = configuration.overlay()
+        self._paths.clear()
+        self._map_clients(self._clients)
+        self._responder.reconfigured()
+
+    def metrics(self) -> str:
+        """Return what is counted, in Prometheus' text format."""
+        statistics = self._server.statistics()
+        return self.meters.text(
+            cache_entries=len(self._resolver.cache),
+            cache_hits=self._resolver.cache.hits,
+            cache_misses=self._resolver.cache.misses,
+            failures={
+                "fairlead_dns_malformed_total": statistics.malformed,
+                "fairlead_dns_dropped_total": statistics.dropped,
+            },
+        )
+
     async def start(self) -> None:
         """Bind the sockets: questions wait in them until the first plan. Raises OSError."""
         self._listen()
@@ -69,6 +123,9 @@ class DnsDriver:
         """Answer from `plan` from now on. Costs what changed, and one comparison by identity per row that did not."""
         rows = plan.table(TABLE)
         applied = self._update(rows)
+        clients = plan.table(CLIENTS)
+        if clients is not self._clients:
+            self._map_clients(clients)
         if not plan.tables:
             await self._retire()
             return Outcome(applied=applied)
@@ -91,13 +148,36 @@ class DnsDriver:
     def _listen(self) -> None:
         if not self._open:
             address.claim(self._addresses)
-            self._server.open(self._addresses, self._port)
+            self._server.open(self._addresses, self._port, self._keeper)
             self._open = True
 
     async def _retire(self) -> None:
         await self._server.close()
+        if self._keeper is not None:
+            self._keeper.end()
         address.release(self._addresses)
         self._open = False
+
+    def _map_clients(self, rows: Mapping[Key, Row]) -> None:
+        self._clients = rows
+        found: dict[bytes, SearchPath] = {}
+        if self._configuration.search.enabled:
+            for row in rows.values():
+                assert isinstance(row, DnsClient)
+                path = self._path(row.namespace)
+                if path is not None:
+                    found[ipaddress.ip_address(row.address).packed] = path
+        self._responder.clients = found
+
+    def _path(self, namespace: str) -> SearchPath | None:
+        if namespace not in self._paths:
+            extra = self._configuration.search.extra
+            try:
+                path = search_path(namespace, self._domain, self._search if extra is None else extra)
+            except ValueError:
+                path = None
+            self._paths[namespace] = path
+        return self._paths[namespace]
 
     def _update(self, rows: Mapping[Key, Row]) -> int:
         old = self._rows

@@ -1,38 +1,42 @@
 """Answers kept as the bytes they are, for questions that come again exactly as they came before.
 
 Most questions of a pod differ from an earlier one in their id alone. An answer of several records is not kept, because each client
-is to get its own order. Everything kept is dropped when any record changes, so nothing here can be stale.
+is to get its own order, nor a denial, because a client's search path may lead further. Everything kept is dropped when any record
+changes, so nothing here can be stale.
 """
 
 from __future__ import annotations
 
-_MOST_ENTRIES = 8192
+from typing import TypeAlias
+
+Image: TypeAlias = tuple[bytes, list[int]]
+"""An answer without its id, and where its uses are counted: by IPv4 clients and by IPv6 clients."""
+
+_MOST_ENTRIES = 16_384
 _ID_BYTES = 2
 
 
 class Images:
-    """Question without its id → answer without its id, under one serial of the zones."""
+    """Question without its id → image, under one serial of the zones."""
 
     def __init__(self) -> None:
-        self._kept: dict[bytes, bytes] = {}
+        self.kept: dict[bytes, Image] = {}
+        """For the hot path, after `renew`; written by `keep` alone."""
         self._serial = -1
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self.kept)
 
-    def get(self, packet: bytes, serial: int) -> bytes | None:
-        """Return the answer to `packet` if an equal one was answered under the same serial."""
+    def renew(self, serial: int) -> None:
+        """Drop everything if the zones are not those of `serial` any more."""
         if serial != self._serial:
-            self._kept.clear()
+            self.kept.clear()
             self._serial = serial
-            return None
-        kept = self._kept.get(packet[_ID_BYTES:])
-        return None if kept is None else packet[:_ID_BYTES] + kept
 
-    def keep(self, packet: bytes, answer: bytes) -> None:
-        """Keep `answer` for questions like `packet`, if its records may always come in the same order."""
-        if int.from_bytes(answer[6:8], "big") > 1:
+    def keep(self, packet: bytes, answer: bytes, tally: list[int]) -> None:
+        """Keep `answer` for questions like `packet`, if every client may get it, with its records in the same order."""
+        if answer[3] & 0xF or int.from_bytes(answer[6:8], "big") > 1:
             return
-        if len(self._kept) >= _MOST_ENTRIES:
-            self._kept.clear()
-        self._kept[packet[_ID_BYTES:]] = answer[_ID_BYTES:]
+        if len(self.kept) >= _MOST_ENTRIES:
+            self.kept.clear()
+        self.kept[packet[_ID_BYTES:]] = answer[_ID_BYTES:], tally

@@ -10,8 +10,9 @@ import random
 import msgspec
 
 from fairlead.drivers.dns import wire
+from fairlead.drivers.dns.overlay import NOTHING, Overlay
 from fairlead.drivers.dns.wire import Query
-from fairlead.drivers.dns.zone import RecordSet, Zones
+from fairlead.drivers.dns.zone import NEGATIVE_TTL_S, RecordSet, Zones
 
 _MOST_ALIASES = 8
 _SHUFFLED = (wire.A, wire.AAAA, wire.SRV)
@@ -23,12 +24,28 @@ class Forward(msgspec.Struct, frozen=True, gc=False):
     query: Query
     name: bytes
     chain: tuple[bytes, ...] = ()
+    otherwise: bytes | None = None
+    """What to answer when `name` does not exist or nobody can say; None: what the others say."""
+    then: Forward | None = None
+    """Whom to ask about when `name` does not exist."""
+    last: bool = True
+    """A name that exists without records of the type is the answer too."""
 
 
-def respond(query: Query, zones: Zones, chance: random.Random, *, limit: int, recursion: bool) -> bytes | Forward:
+def respond(
+    query: Query,
+    zones: Zones,
+    chance: random.Random,
+    *,
+    limit: int,
+    recursion: bool,
+    overlay: Overlay = NOTHING,
+    alias: bytes | None = None,
+) -> bytes | Forward:
     """Return the response of at most `limit` bytes, or what must be asked elsewhere.
 
-    `recursion`: whether others can be asked at all, which responses announce.
+    `recursion`: whether others can be asked at all, which responses announce. `alias`: the name that the question's name is to
+    be an alias of, whatever the zones say.
     """
     if query.klass != wire.IN or query.type in (wire.AXFR, wire.IXFR):
         return wire.answer(query, wire.REFUSED, limit=limit, recursion=recursion)
@@ -36,6 +53,22 @@ def respond(query: Query, zones: Zones, chance: random.Random, *, limit: int, re
     seen: set[bytes] = set()
     name = query.name
     while True:
+        hosts = overlay.hosts.get(name)
+        if hosts is not None and alias is None:
+            records = hosts.get(query.type)
+            answers = chain + (_owned(records, name, query) if records else [])
+            return wire.answer(
+                query, wire.NOERROR, answers=answers, limit=limit, authoritative=True, recursion=recursion
+            )
+        target = alias or overlay.alias(name)
+        if target is not None:
+            alias = None
+            seen.add(name)
+            chain.append(wire.record(name, wire.CNAME, NEGATIVE_TTL_S, target))
+            name = target
+            if name in seen or len(seen) > _MOST_ALIASES:
+                return wire.answer(query, wire.SERVFAIL, answers=chain, limit=limit, recursion=recursion)
+            continue
         apex = zones.apex(name)
         if apex is None:
             return Forward(query, name, tuple(chain))
@@ -43,13 +76,13 @@ def respond(query: Query, zones: Zones, chance: random.Random, *, limit: int, re
         found = _select(sets, query.type, zones, name, apex) if sets is not None else None
         if found is not None:
             break
-        alias = (sets or {}).get(wire.CNAME)
-        if alias is None:
+        pointer = (sets or {}).get(wire.CNAME)
+        if pointer is None:
             rcode = wire.NXDOMAIN if sets is None else wire.NOERROR
             return _denial(query, rcode, chain, zones, apex, limit=limit, recursion=recursion)
         seen.add(name)
-        chain += _owned(alias, name, query)
-        name = alias.targets[0]
+        chain += _owned(pointer, name, query)
+        name = pointer.targets[0]
         if name in seen or len(seen) > _MOST_ALIASES:
             return wire.answer(query, wire.SERVFAIL, answers=chain, limit=limit, recursion=recursion)
     answers = _owned(found, name, query)

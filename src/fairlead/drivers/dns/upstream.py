@@ -1,155 +1,254 @@
-"""Asks other resolvers what this cluster does not know, and believes only answers to what was asked.
+"""Asks other resolvers what this cluster does not know: which of them, how long, and what to do when none answers.
 
-Each try has a socket, a port, an id and a spelling of the name of its own (RFC 5452, draft 0x20), so that an answer cannot be forged
-from off the path. Slow servers are raced by the next one; what is asked already is not asked twice. Nothing here waits without end.
+Slow servers are raced by the next one; what is asked already is not asked twice; a server that does not answer is passed over until
+a probe finds it well again; and while nobody answers, what was known last is better than nothing (RFC 8767). Nothing here waits
+without end.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ipaddress
 import random
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from fairlead.drivers.dns import wire
-from fairlead.drivers.dns.cache import Cache, Question, Response, readdress, understand
+from fairlead.drivers.dns.cache import Cache, Hit, Question, Response
+from fairlead.drivers.dns.exchange import Upstream, ask
+from fairlead.drivers.dns.join import join
+from fairlead.drivers.dns.meters import Meters
 from fairlead.drivers.dns.protocol import Forward, failure
+
+__all__ = ["Policy", "Resolver", "Routes", "Upstream"]
+
+Policy: TypeAlias = Literal["sequential", "parallel", "random"]
+"""`sequential`: the first server that is well; `parallel`: all at once, the first answer counts; `random`: any that is well."""
 
 _DEADLINE_S = 4.0
 """Less than the five seconds after which resolvers ask again."""
 # When none of them answered lately, a client is better served by a quick failure than by a late one.
 _HOPELESS_DEADLINE_S = 1.0
 _NEXT_AFTER_S = 0.5
+_STALE_AFTER_S = 1.8
+"""How long a client waits for a fresh answer when there is a stale one (RFC 8767 §5)."""
 _SHUN_S = 5.0
+_PROBE_EVERY_S = 1.0
+_FAILED_S = 2.0
+"""How long a question that nobody could answer is not asked again (RFC 9520)."""
+_MOST_FAILED = 1024
 _MOST_OUTSTANDING = 1024
-_DNS_PORT = 53
+_MOST_PARALLEL = 3
 _FINAL = (wire.NOERROR, wire.NXDOMAIN)
+_PROBE: Question = (b"\0", wire.NS, False, False)
 
 
-class Upstream(msgspec.Struct, frozen=True):
-    """Where another resolver listens."""
+class Routes(msgspec.Struct, frozen=True):
+    """Which servers are asked about which names."""
 
-    address: str
-    port: int = _DNS_PORT
+    servers: tuple[Upstream, ...] = ()
+    policy: Policy = "sequential"
+    stubs: Mapping[bytes, tuple[Upstream, ...]] = {}
+    """Domain → servers for it and all below, the longest match first."""
 
-    @classmethod
-    def parse(cls, text: str) -> Upstream:
-        """Return the server that `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT` means; raises ValueError."""
-        host, port = text, str(_DNS_PORT)
-        if text.startswith("["):
-            host, _, rest = text[1:].partition("]")
-            port = rest.removeprefix(":") or port
-        elif text.count(":") == 1:
-            host, _, port = text.partition(":")
-        if not 0 < int(port) < 65536:
-            raise ValueError(f"{text}: {port} is no port")
-        return cls(str(ipaddress.ip_address(host)), int(port))
+    def servers_for(self, name: bytes) -> tuple[Upstream, ...]:
+        """Return the servers to ask about `name`."""
+        if self.stubs:
+            for suffix in wire.suffixes(name):
+                if suffix in self.stubs:
+                    return self.stubs[suffix]
+        return self.servers
 
 
 class Resolver:
-    """Forwards questions to `servers`, in that order while they answer."""
+    """Forwards questions by its routes."""
 
     def __init__(
-        self, servers: Sequence[Upstream], *, cache: Cache | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        servers: Sequence[Upstream] | Routes,
+        *,
+        cache: Cache | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        meters: Meters | None = None,
     ) -> None:
-        self._servers = list(servers)
+        self._routes = servers if isinstance(servers, Routes) else Routes(tuple(servers))
         self._clock = clock
         self._shunned: dict[Upstream, float] = {}
+        self._probes: dict[Upstream, asyncio.Task[None]] = {}
         self._running: dict[Question, asyncio.Task[Response | None]] = {}
+        self._failed: dict[Question, float] = {}
         self._chance = random.SystemRandom()
+        self._meters = meters or Meters()
         self.cache = cache if cache is not None else Cache()
 
     def __repr__(self) -> str:
-        return f"<Resolver servers={len(self._servers)} outstanding={len(self._running)} cached={len(self.cache)}>"
+        return f"<Resolver {self._routes} outstanding={len(self._running)} cached={len(self.cache)}>"
 
     @property
     def available(self) -> bool:
         """Return whether there is anybody to ask."""
-        return bool(self._servers)
+        return bool(self._routes.servers or self._routes.stubs)
 
-    def quick(self, forward: Forward, *, limit: int) -> bytes | None:
-        """Return the response if it needs nobody: from the cache, or a refusal; None when `answer` must be awaited."""
+    def reroute(self, routes: Routes) -> None:
+        """Ask by other routes from now on; what is under way goes on, what other servers said is forgotten."""
+        if routes != self._routes:
+            self._routes = routes
+            self.cache.clear()
+            self._failed.clear()
+
+    def quick(self, forward: Forward, *, limit: int) -> bytes | Forward:
+        """Return the response if it needs nobody (from the cache, or a refusal), else what `answer` must be awaited for."""
+        while True:
+            reply = self._quick(forward, limit=limit)
+            if not isinstance(reply, Forward) or reply is forward:
+                return reply
+            forward = reply
+
+    def _quick(self, forward: Forward, *, limit: int) -> bytes | Forward:
         query = forward.query
-        if not self._servers:
-            why = (
-                wire.EDE_NOT_AUTHORITATIVE,
-                f"{wire.text(forward.name)} is outside of the cluster and there is no upstream resolver",
-            )
-            if forward.chain:
-                return wire.answer(query, wire.SERVFAIL, answers=forward.chain, limit=limit, why=why)
-            return failure(query, limit=limit, recursion=False, why=why, rcode=wire.REFUSED)
+        servers = self._routes.servers_for(forward.name)
+        if not servers:
+            return self._refusal(forward, limit=limit)
         if not query.flags & wire.RD:
-            return failure(
-                query,
-                limit=limit,
-                recursion=True,
-                why=(wire.EDE_NOT_AUTHORITATIVE, "recursion not desired"),
-                rcode=wire.REFUSED,
-            )
+            why = (wire.EDE_NOT_AUTHORITATIVE, "recursion not desired")
+            return failure(query, limit=limit, recursion=True, why=why, rcode=wire.REFUSED)
         question = _question(forward)
-        kept = self.cache.get(question, self._clock())
-        if kept is not None:
-            return _join(kept, forward, limit=limit)
+        now = self._clock()
+        hit = self.cache.look(question, now)
+        if hit is not None and (hit.fresh or self._hopeless(servers) or self._failed.get(question, 0.0) > now):
+            self.cache.hits += 1
+            if hit.due:
+                self._fetch(question)
+                self._meters.prefetches += 1
+            elif not hit.fresh:
+                self._meters.stale += 1
+            return self._settle(hit, forward, limit=limit)
+        self.cache.misses += 1
+        if self._failed.get(question, 0.0) > now:
+            return self._failure(forward, limit=limit)
         if len(self._running) >= _MOST_OUTSTANDING and question not in self._running:
             return failure(query, limit=limit, recursion=True, why=(0, "too many questions outstanding"))
-        return None
+        return forward
 
     async def answer(self, forward: Forward, *, limit: int) -> bytes:
         """Return the response; SERVFAIL when no server answers within four seconds."""
-        question = _question(forward)
-        task = self._running.get(question)
-        if task is None:
-            task = self._running[question] = asyncio.create_task(self._resolve(question))
-            task.add_done_callback(lambda _: self._running.pop(question, None))
-        response = await asyncio.shield(task)
-        if response is None:
-            why = (wire.EDE_NO_REACHABLE, "no upstream resolver answers")
-            return failure(forward.query, limit=limit, recursion=True, why=why)
-        return _join(response.packet, forward, limit=limit)
+        while True:
+            reply = await self._answer(forward, limit=limit)
+            if isinstance(reply, Forward):
+                reply = self.quick(reply, limit=limit)
+            if not isinstance(reply, Forward):
+                return reply
+            forward = reply
 
     async def close(self) -> None:
         """Give up what is under way."""
-        tasks = list(self._running.values())
+        tasks = [*self._running.values(), *self._probes.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def _answer(self, forward: Forward, *, limit: int) -> bytes | Forward:
+        question = _question(forward)
+        task = self._fetch(question)
+        hit = self.cache.look(question, self._clock())
+        if hit is None:
+            response = await asyncio.shield(task)
+        else:
+            await asyncio.wait([task], timeout=_STALE_AFTER_S)
+            response = task.result() if task.done() and not task.cancelled() else None
+        if response is not None and response.flags & 0xF in _FINAL:
+            return self._settle(Hit(response, 0, True, False), forward, limit=limit)
+        if hit is not None:
+            self._meters.stale += 1
+            return self._settle(Hit(hit.response, hit.age_s, False, False), forward, limit=limit)
+        if response is None or forward.otherwise is not None:
+            return self._failure(forward, limit=limit)
+        return join(Hit(response, 0, True, False), forward, limit=limit)
+
+    def _settle(self, hit: Hit, forward: Forward, *, limit: int) -> bytes | Forward:
+        """Return the response that follows from an answer: itself, or the next name of a search."""
+        if forward.otherwise is not None:
+            flags = hit.response.flags
+            if flags & 0xF == wire.NXDOMAIN:
+                return forward.then or forward.otherwise
+            if not forward.last and not wire.HEADER.unpack_from(hit.response.packet)[3]:
+                return forward.otherwise
+        return join(hit, forward, limit=limit)
+
+    def _refusal(self, forward: Forward, *, limit: int) -> bytes:
+        if forward.otherwise is not None:
+            return forward.otherwise
+        outside = f"{wire.text(forward.name)} is outside of the cluster and there is no upstream resolver"
+        why = (wire.EDE_NOT_AUTHORITATIVE, outside)
+        if forward.chain:
+            return wire.answer(forward.query, wire.SERVFAIL, answers=forward.chain, limit=limit, why=why)
+        return failure(forward.query, limit=limit, recursion=False, why=why, rcode=wire.REFUSED)
+
+    def _failure(self, forward: Forward, *, limit: int) -> bytes:
+        if forward.otherwise is not None:
+            return forward.otherwise
+        why = (wire.EDE_NO_REACHABLE, "no upstream resolver answers")
+        return failure(forward.query, limit=limit, recursion=True, why=why)
+
+    def _fetch(self, question: Question) -> asyncio.Task[Response | None]:
+        task = self._running.get(question)
+        if task is None:
+            task = self._running[question] = asyncio.create_task(self._resolve(question))
+            task.add_done_callback(lambda _: self._running.pop(question, None))
+        return task
+
     async def _resolve(self, question: Question) -> Response | None:
+        servers = self._routes.servers_for(question[0])
         last: Response | None = None
         try:
-            async with asyncio.timeout(_HOPELESS_DEADLINE_S if self._hopeless() else _DEADLINE_S):
-                last = await self._race(question)
+            async with asyncio.timeout(_HOPELESS_DEADLINE_S if self._hopeless(servers) else _DEADLINE_S):
+                last = await self._race(question, servers)
         except TimeoutError:
             pass
-        if last is not None:
-            self.cache.put(question, last, self._clock())
+        if last is not None and last.flags & 0xF in _FINAL:
+            # A server that was taken away meanwhile has nothing more to say.
+            if servers == self._routes.servers_for(question[0]):
+                self.cache.put(question, last, self._clock())
+            self._failed.pop(question, None)
+        else:
+            if len(self._failed) >= _MOST_FAILED:
+                self._failed.clear()
+            self._failed[question] = self._clock() + _FAILED_S
         return last
 
-    def _hopeless(self) -> bool:
+    def _hopeless(self, servers: Iterable[Upstream]) -> bool:
+        if not self._shunned:
+            return False
         now = self._clock()
-        return all(self._shunned.get(server, 0.0) > now for server in self._servers)
+        return all(self._shunned.get(server, 0.0) > now for server in servers)
 
-    async def _race(self, question: Question) -> Response | None:
+    async def _race(self, question: Question, servers: Sequence[Upstream]) -> Response | None:
         """Ask the first server, and each next one when that fails or is slow; the first final answer wins."""
-        waiting = sorted(self._servers, key=lambda server: self._shunned.get(server, 0.0) > self._clock())
+        waiting = list(servers)
+        if self._routes.policy == "random":
+            self._chance.shuffle(waiting)
+        waiting.sort(key=lambda server: self._shunned.get(server, 0.0) > self._clock())
+        at_once = min(_MOST_PARALLEL, len(waiting)) if self._routes.policy == "parallel" else 1
         waiting += waiting
-        tries: set[asyncio.Task[Response | None]] = set()
+        tries: dict[asyncio.Task[Response | None], tuple[Upstream, float]] = {}
         spare: Response | None = None
         try:
             while waiting or tries:
-                if waiting:
-                    tries.add(asyncio.create_task(self._try(waiting.pop(0), question)))
-                done, tries = await asyncio.wait(
+                for server in waiting[:at_once]:
+                    tries[asyncio.create_task(self._try(server, question))] = server, time.monotonic()
+                del waiting[:at_once]
+                at_once = 1
+                done, _ = await asyncio.wait(
                     tries, timeout=_NEXT_AFTER_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
                 )
                 for task in done:
+                    del tries[task]
                     response = task.result()
                     if response is not None and response.flags & 0xF in _FINAL:
+                        self._pass_over(tries.values())
                         return response
                     spare = response or spare
             return spare
@@ -158,119 +257,45 @@ class Resolver:
                 task.cancel()
             await asyncio.gather(*tries, return_exceptions=True)
 
+    def _pass_over(self, late: Iterable[tuple[Upstream, float]]) -> None:
+        """Shun servers that have not answered for so long that another one did: nobody shall wait for them again."""
+        before = time.monotonic() - _NEXT_AFTER_S
+        for server, since in late:
+            if since <= before:
+                self._shun(server)
+
     async def _try(self, server: Upstream, question: Question) -> Response | None:
+        begin = time.monotonic()
         try:
             async with asyncio.timeout(_DEADLINE_S / 2):
-                response = await self._ask(server, question)
+                response = await ask(server, question)
         except (TimeoutError, OSError, IndexError, struct.error, EOFError):
-            self._shunned[server] = self._clock() + _SHUN_S
+            self._shun(server)
             return None
         self._shunned.pop(server, None)
+        self._meters.forwarded(server, response.flags & 0xF, time.monotonic() - begin)
         return response
 
-    async def _ask(self, server: Upstream, question: Question) -> Response:
-        packet = self._question_packet(question)
-        received = await _over_udp(server, packet)
-        if received is None or wire.HEADER.unpack_from(received)[1] & wire.TC:
-            received = await _over_tcp(server, packet)
-        return understand(received)
+    def _shun(self, server: Upstream) -> None:
+        self._shunned[server] = self._clock() + _SHUN_S
+        if server not in self._probes:
+            task = self._probes[server] = asyncio.create_task(self._probe(server))
+            task.add_done_callback(lambda _: self._probes.pop(server, None))
 
-    def _question_packet(self, question: Question) -> bytes:
-        name, kind, dnssec, unchecked = question
-        spelled = bytes(byte ^ 0x20 if 97 <= byte <= 122 and self._chance.getrandbits(1) else byte for byte in name)
-        flags = wire.RD | (wire.CD if unchecked else 0)
-        header = wire.HEADER.pack(self._chance.getrandbits(16), flags, 1, 0, 0, 1)
-        return header + spelled + struct.pack(">HH", kind, wire.IN) + wire.option_record(dnssec=dnssec)
-
-
-class _Exchange(asyncio.DatagramProtocol):
-    """One question over UDP: completes with the first datagram that answers it, with None when one answers it misspelled."""
-
-    def __init__(self, packet: bytes) -> None:
-        self._packet = packet
-        self.result: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
-
-    def datagram_received(self, data: bytes, addr: object) -> None:
-        match = _answers(self._packet, data)
-        if match is not None and not self.result.done():
-            self.result.set_result(data if match else None)
-
-    def error_received(self, exc: Exception) -> None:
-        if not self.result.done():
-            self.result.set_exception(exc)
-
-
-async def _over_udp(server: Upstream, packet: bytes) -> bytes | None:
-    loop = asyncio.get_running_loop()
-    transport, exchange = await loop.create_datagram_endpoint(
-        lambda: _Exchange(packet), remote_addr=(server.address, server.port)
-    )
-    try:
-        transport.sendto(packet)
-        return await exchange.result
-    finally:
-        transport.close()
-
-
-async def _over_tcp(server: Upstream, packet: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection(server.address, server.port)
-    try:
-        writer.write(len(packet).to_bytes(2, "big") + packet)
-        received = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
-        if _answers(packet, received) is None:
-            raise OSError("the server answered another question")
-        return received
-    finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-
-
-def _answers(question: bytes, packet: bytes) -> bool | None:
-    """Return True when `packet` answers `question`, False when all but the name's spelling is right, None when it does not."""
-    end = len(question) - len(wire.option_record())
-    if len(packet) < end or packet[:2] != question[:2] or not packet[2] & 0x80 or packet[4:6] != b"\0\1":
-        return None
-    if packet[wire.HEADER.size : end] == question[wire.HEADER.size : end]:
-        return True
-    return False if packet[wire.HEADER.size : end].lower() == question[wire.HEADER.size : end].lower() else None
+    async def _probe(self, server: Upstream) -> None:
+        """Ask a sick server about the root until it answers anything at all or somebody else finds it well."""
+        while server in self._shunned:
+            await asyncio.sleep(_PROBE_EVERY_S)
+            try:
+                async with asyncio.timeout(_PROBE_EVERY_S):
+                    await ask(server, _PROBE)
+            except (TimeoutError, OSError, IndexError, struct.error, EOFError):
+                self._meters.unwell(server)
+                if server in self._shunned:
+                    self._shunned[server] = self._clock() + _SHUN_S
+            else:
+                self._shunned.pop(server, None)
 
 
 def _question(forward: Forward) -> Question:
     return forward.name, forward.query.type, forward.query.dnssec, bool(forward.query.flags & wire.CD)
-
-
-def _join(packet: bytes, forward: Forward, *, limit: int) -> bytes:
-    """Return the response: the aliases of this cluster, then what the resolver said."""
-    if not forward.chain:
-        return readdress(packet, forward.query, limit=limit)
-    # Only aliases that lead out of the cluster come here, so the codec is not loaded by an agent that has none.
-    import dns.exception
-    import dns.message
-
-    try:
-        message = dns.message.from_wire(packet, ignore_trailing=True)
-    except dns.exception.DNSException as error:
-        why = (wire.EDE_NO_REACHABLE, f"the upstream resolver's answer cannot be read: {error}")
-        return failure(forward.query, limit=limit, recursion=True, why=why)
-
-    def owner(rrset: dns.rrset.RRset) -> bytes:
-        packed = rrset.name.to_wire() or b"\0"
-        # The spelling that we asked with is nobody else's business.
-        return forward.name if packed.lower() == forward.name else packed
-
-    def flat(section: Sequence[dns.rrset.RRset]) -> list[bytes]:
-        return [
-            wire.record(owner(rrset), rrset.rdtype, rrset.ttl, rdata.to_wire() or b"")
-            for rrset in section
-            for rdata in rrset
-        ]
-
-    return wire.answer(
-        forward.query,
-        message.rcode(),
-        answers=[*forward.chain, *flat(message.answer)],
-        authority=flat(message.authority),
-        limit=limit,
-        recursion=True,
-    )

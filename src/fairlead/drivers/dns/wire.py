@@ -27,16 +27,16 @@ HEADER = struct.Struct(">HHHHHH")
 UDP_BYTES = 1232
 """Largest answer over UDP, and what we announce: never fragmented on any path (DNS flag day 2020)."""
 TCP_BYTES = 65535
+MOST_NAME_BYTES = 255
 OWNER_OF_QUESTION = b"\xc0\x0c"
 """Pointer to the question's name, which always starts at byte 12."""
-EDE_NOT_READY, EDE_NOT_AUTHORITATIVE, EDE_NO_REACHABLE = 14, 20, 22
+EDE_STALE, EDE_NOT_READY, EDE_NOT_AUTHORITATIVE, EDE_NO_REACHABLE = 3, 14, 20, 22
 
 _OPCODE = 0x7800
 _DO = 0x8000
 _RECORD = struct.Struct(">HHIH")
 _U16 = struct.Struct(">H")
 _EDE_OPTION = 15
-_MOST_NAME_BYTES = 255
 _MOST_ADDITIONAL = 4
 
 
@@ -73,7 +73,7 @@ def name(text: str) -> bytes:
     if any(not 0 < len(label) <= 63 for label in labels):
         raise ValueError(f"{text!r} has a label that is empty or longer than 63 bytes")
     packed = b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
-    if len(packed) > _MOST_NAME_BYTES:
+    if len(packed) > MOST_NAME_BYTES:
         raise ValueError(f"{text!r} is longer than 255 bytes")
     return packed
 
@@ -246,7 +246,7 @@ def _skip_name(packet: bytes, offset: int, *, pointers: bool = False) -> int:
         if length > 63:
             raise IndexError
         offset += 1 + length
-        if offset - start >= _MOST_NAME_BYTES:
+        if offset - start >= MOST_NAME_BYTES:
             raise IndexError
     return offset + 1
 
