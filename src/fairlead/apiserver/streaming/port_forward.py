@@ -37,8 +37,7 @@ async def _forward_spdy(data: SpdyStream, error: SpdyStream, dial: Dial) -> None
             raise Refused(400, f"{port!r} is not a port")
         kubelet = await dial(int(port))
     except Refused as refusal:
-        message = f"error forwarding port {port} to pod: {refusal}"
-        await error.write(message.encode(), fin=True)
+        await error.write(str(refusal).encode(), fin=True)
         await data.write(b"", fin=True)
         return
     await error.write(b"", fin=True)
@@ -57,8 +56,7 @@ async def serve_channels(socket: web.WebSocketResponse, ports: list[int], dial: 
         try:
             kubelet = await dial(port)
         except Refused as refusal:
-            message = f"error forwarding port {port} to pod: {refusal}"
-            await socket.send_bytes(bytes([2 * number + 1]) + message.encode())
+            await socket.send_bytes(bytes([2 * number + 1]) + str(refusal).encode())
             return
         await _carry(inputs[number].get, lambda chunk: socket.send_bytes(bytes([2 * number]) + chunk), kubelet)
 

@@ -75,6 +75,7 @@ def prepare(
         mounts=binds,
         tty=bool(container.tty),
         stdin=bool(container.stdin),
+        stdin_once=bool(container.stdin_once),
         log_path=log_file(settings, pod.uid, container.name, attempt),
         identity=Identity(
             pod=pod.metadata.name, namespace=pod.metadata.namespace, node=settings.node, zone=settings.zone

@@ -234,6 +234,7 @@ class Container(_Wire, frozen=True):
     termination_message_policy: str = "File"
     tty: bool | None = None
     stdin: bool | None = None
+    stdin_once: bool | None = None
 
     @property
     def probed(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -211,10 +212,12 @@ class Server:
         try:
             reader, writer = await self._floor.dial(record.pod.uid, port)
         except (OSError, RuntimeFault) as error:
+            number = error.errno if isinstance(error, OSError) else None
+            reason = os.strerror(number).lower() if number else str(error)
             raise Refusal(
                 502,
                 f"error forwarding port {port} to pod {record.pod.uid}, uid : failed to connect to localhost:{port} inside "
-                f'namespace "{record.pod.uid}": {error}',
+                f'namespace "{record.pod.uid}": {reason}',
             ) from error
         request.switch()
         try:
