@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from urllib.parse import parse_qs, unquote, urlsplit
