@@ -111,7 +111,7 @@ def test_two_services_with_one_address_are_reported_and_the_first_by_name_has_it
     row = compiled.plan.table("service_ports")["10.96.0.1", "tcp", 80]
     assert compiled.plan.origins["service_ports", ("10.96.0.1", "tcp", 80)] == ("Service/default/a",)
     assert row.endpoints == ()  # type: ignore[union-attr]
-    assert "Service/default/b spec.clusterIPs: 10.96.0.1 belongs to Service/default/a already" in map(
+    assert "Service/default/b spec.clusterIPs: 10.96.0.1 tcp 80 belongs to Service/default/a already" in map(
         str, compiled.diagnostics
     )
     names = compiled.plan.table("dns_records")["1.0.96.10.in-addr.arpa.", "PTR"].data  # type: ignore[union-attr]

@@ -5,7 +5,7 @@ from tests.model.worlds import endpoint, endpoint_slice, service
 
 from fairlead.api.endpointslice import EndpointPort, EndpointSlice
 from fairlead.api.service import Service, ServicePort
-from fairlead.model.services import HEADLESS, PROXY_NAME, service_rows
+from fairlead.model.services import HEADLESS, PROXY_NAME, ProxyFacts, service_rows
 
 NAMED = (ServicePort(name="http", port=80, target_port="web"), ServicePort(name="dns", port=53, protocol="UDP"))
 PORTS = (EndpointPort(name="http", port=8080), EndpointPort(name="dns", port=5353, protocol="UDP"))
@@ -88,7 +88,7 @@ CASES: dict[str, tuple[Service, list[EndpointSlice], list[str]]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_service_ports(case: str) -> None:
     subject, slices, expected = CASES[case]
-    rows = service_rows(subject, tuple(slices))
+    rows = service_rows(subject, tuple(slices), ProxyFacts())
     found = [
         f"{row.address} {row.protocol} {row.port} → {' '.join(f'{e.address}:{e.port}' for e in row.endpoints)}"  # type: ignore[union-attr]
         for row in rows.tables.get("service_ports", {}).values()
@@ -100,7 +100,7 @@ def test_service_ports(case: str) -> None:
 
 
 def test_reserved_addresses_have_no_rows() -> None:
-    assert service_rows(service("dns", "10.96.0.10"), (), reserved=("10.96.0.10",)).tables == {}
+    assert service_rows(service("dns", "10.96.0.10"), (), ProxyFacts(reserved=("10.96.0.10",))).tables == {}
 
 
 @pytest.mark.parametrize(
@@ -122,4 +122,4 @@ def test_reserved_addresses_have_no_rows() -> None:
 def test_odd_values_are_reported_by_object_and_field(
     subject: Service, slices: list[EndpointSlice], expected: str
 ) -> None:
-    assert str(service_rows(subject, tuple(slices)).diagnostics[0]).startswith(expected)
+    assert str(service_rows(subject, tuple(slices), ProxyFacts()).diagnostics[0]).startswith(expected)

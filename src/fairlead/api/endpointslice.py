@@ -18,6 +18,19 @@ class EndpointConditions(msgspec.Struct, frozen=True, gc=False):
     terminating: bool | None = None
 
 
+class Named(msgspec.Struct, frozen=True, gc=False):
+    """A zone or a node in a hint."""
+
+    name: str
+
+
+class EndpointHints(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """Who should use an endpoint (KEP-2433, KEP-3015)."""
+
+    for_zones: tuple[Named, ...] | None = None
+    for_nodes: tuple[Named, ...] | None = None
+
+
 class TargetRef(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The object behind an endpoint."""
 
@@ -35,6 +48,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=Fal
     node_name: str | None = None
     zone: str | None = None
     target_ref: TargetRef | None = None
+    hints: EndpointHints | None = None
 
     @property
     def ready(self) -> bool:

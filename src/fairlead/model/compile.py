@@ -16,7 +16,7 @@ from fairlead.model.dns import dns_rows, zone_rows
 from fairlead.model.merge import MergedRows
 from fairlead.model.podnet import attachment_rows, node_rows
 from fairlead.model.rows import Rows
-from fairlead.model.services import service_rows
+from fairlead.model.services import ProxyFacts, proxy_facts, service_rows
 from fairlead.plan.plan import Delta, Plan
 from fairlead.plan.tables import TABLES, Key, Origin, Row
 from fairlead.world.events import ObjectKey
@@ -52,6 +52,7 @@ class Compiler:
         self._pods_read: tuple[object, ...] = ()
         self._pods = Rows()
         self._settings: object = None
+        self._facts = ProxyFacts()
         self._services = MergedRows()
         self._tables: dict[str, Mapping[Key, Row]] = {}
         self._sources: dict[str, tuple[Mapping[Key, Row], ...]] = {}
@@ -91,6 +92,11 @@ class Compiler:
             self._settings = snapshot.settings
             self._services.update({_ZONE: zone_rows(snapshot.settings)})
             touched = None
+        node = snapshot.nodes.get(snapshot.settings.node)
+        facts = proxy_facts(snapshot.settings, node, snapshot.interfaces)
+        if facts != self._facts:
+            self._facts = facts
+            touched = None
         everything = touched is None
         if touched is None:
             touched = self._services.owners() - {_ZONE} | snapshot.services.keys()
@@ -102,7 +108,7 @@ class Compiler:
         if service is None:
             return None
         slices = snapshot.slices_of.get(key, ())
-        proxy = service_rows(service, slices, reserved=snapshot.settings.cluster_dns)
+        proxy = service_rows(service, slices, self._facts)
         names = dns_rows(snapshot.settings, service, slices)
         return Rows(
             {**proxy.tables, **names.tables},

@@ -11,8 +11,9 @@ from typing import TypeAlias
 from fairlead.api.endpointslice import Endpoint, EndpointSlice
 from fairlead.api.service import Service
 from fairlead.base.addresses import canonical, is_ipv6, reverse_name, sort_key
+from fairlead.model.endpoints import bad_address, slice_origin, target_port, usable_endpoints
 from fairlead.model.rows import Rows, RowsBuilder
-from fairlead.model.services import bad_address, origin_of, slice_origin, target_port, usable_endpoints
+from fairlead.model.services import origin_of
 from fairlead.plan.tables import DnsRecords
 from fairlead.world.settings import Settings
 

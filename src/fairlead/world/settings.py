@@ -22,3 +22,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     vni: int = 7937
     vxlan_port: int = 4789
     dns_ttl_s: int = 5
+    node_port_addresses: tuple[str, ...] = ("primary",)
+    """Which of the node's addresses answer on node ports: `primary` (its InternalIPs) or prefixes."""
+    load_balancer_cidrs: tuple[str, ...] = ()
+    """Ranges that belong to load balancers alone: unknown ports of their addresses are rejected."""
