@@ -85,3 +85,16 @@ async def test_one_key_is_never_in_two_hands() -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+def test_delays_of_any_length_on_uvloop() -> None:
+    import uvloop
+
+    async def main() -> None:
+        queue: WorkQueue[str] = WorkQueue()
+        for delay_s in (1e-9, 1e-4, 0.01, 1e-9):
+            queue.add_after("a", delay_s)
+        assert await queue.get() == "a"
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())

@@ -28,7 +28,8 @@ class WorkQueue(Generic[K]):
         self._active: set[K] = set()
         self._again: set[K] = set()
         self._failures: dict[K, int] = {}
-        self._timers: dict[K, asyncio.TimerHandle] = {}
+        # The time is kept here because uvloop gives a handle without one for delays below a millisecond.
+        self._timers: dict[K, tuple[float, asyncio.Handle]] = {}
         self._wakeup = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -53,12 +54,12 @@ class WorkQueue(Generic[K]):
             return
         loop = asyncio.get_running_loop()
         due = loop.time() + delay_s
-        timer = self._timers.get(key)
-        if timer is not None:
-            if timer.when() <= due:
+        waiting = self._timers.get(key)
+        if waiting is not None:
+            if waiting[0] <= due:
                 return
-            timer.cancel()
-        self._timers[key] = loop.call_at(due, self._on_timer, key)
+            waiting[1].cancel()
+        self._timers[key] = due, loop.call_at(due, self._on_timer, key)
 
     def add_rate_limited(self, key: K) -> None:
         """Queue `key` after a delay that doubles with each failure since the last `forget`."""
