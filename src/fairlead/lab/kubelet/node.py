@@ -7,6 +7,7 @@ import datetime
 import logging
 import os
 import platform
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ _FIRST_POLL_S = 0.1
 _MOST_POLL_S = 1.0
 _STEADY_POLL_S = 5.0
 _STATUS_INTERVAL_S = 300.0
+_LOOK_INTERVAL_S = 10.0
 # Containers here are bare processes of one machine: requests written for a data center must not keep them from being scheduled.
 _LEAST_CPUS = 16
 _LEAST_MEMORY_KIB = 64 << 20
@@ -194,12 +196,26 @@ class NodeReporter:
         self._status = node.get("status") or status
 
     async def _renew(self) -> None:
+        renewed = looked = time.monotonic()
         while True:
             try:
                 await self._renew_once()
+                now = time.monotonic()
+                if now - renewed > 2 * self._settings.lease_interval_s or now - looked > _LOOK_INTERVAL_S:
+                    looked = now
+                    await self._look()
+                renewed = now
             except (ApiError, Unreachable) as error:
                 log.info("lease not renewed", extra={"error": str(error)})
             await asyncio.sleep(self._settings.lease_interval_s)
+
+    async def _look(self) -> None:
+        """A node that was silent is declared lost by the control plane: only a new status takes that back."""
+        node = await self._client.get(NODES, self._settings.node)
+        seen = {each["type"]: each["status"] for each in (node.get("status") or {}).get("conditions") or ()}
+        if seen != {each["type"]: each["status"] for each in self._status.get("conditions") or ()}:
+            self._status = node.get("status") or {}
+            self._dirty.set()
 
     async def _renew_once(self) -> None:
         renewed = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
