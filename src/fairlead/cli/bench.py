@@ -36,3 +36,21 @@ def sync(sizes: tuple[int, ...], rounds: int, output: str) -> None:
     with Progress() as progress:
         report = benchmark.run(sizes, rounds=rounds, step=progress.step)
     click.echo(report.as_json() if output == "json" else report.as_text())
+
+
+@bench.command()
+@click.option("--names", type=click.IntRange(1, 65536), default=10_000, show_default=True, help="Number of names.")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds of each server.")
+@click.option("--seconds", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Length of a round.")
+@output_option
+def dns(names: int, rounds: int, seconds: float, output: str) -> None:
+    """Questions a second: the node's resolver against unbound with one thread.
+
+    Both in network namespaces of their own, on the same names. Needs Debian's package unbound.
+    """
+    from fairlead.cli.progress import Progress
+    from fairlead.lab.bench import dns as benchmark
+
+    with Progress() as progress:
+        report = benchmark.run(count=names, rounds=rounds, seconds=seconds, step=progress.step)
+    click.echo(report.as_json() if output == "json" else report.as_text())

@@ -20,11 +20,15 @@ _ADDRESS_BYTES = 32
 _MSG_DONTWAIT = 0x40
 
 
-class _Buffer(ctypes.Structure):
+class Buffer(ctypes.Structure):
+    """`struct iovec`."""
+
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
-class _Header(ctypes.Structure):
+class Header(ctypes.Structure):
+    """`struct msghdr`."""
+
     _fields_ = (
         ("name", ctypes.c_void_p),
         ("name_length", ctypes.c_uint32),
@@ -36,21 +40,23 @@ class _Header(ctypes.Structure):
     )
 
 
-class _Message(ctypes.Structure):
-    _fields_ = (("header", _Header), ("length", ctypes.c_uint32))
+class Message(ctypes.Structure):
+    """`struct mmsghdr`."""
+
+    _fields_ = (("header", Header), ("length", ctypes.c_uint32))
 
 
-_HEADERS_BYTES = SLOTS * ctypes.sizeof(_Message)
+_HEADERS_BYTES = SLOTS * ctypes.sizeof(Message)
 _NAMES_AT = _HEADERS_BYTES
 _DATA_AT = _NAMES_AT + SLOTS * _ADDRESS_BYTES
 BYTES = -(-(_DATA_AT + SLOTS * SLOT_BYTES) // mmap.PAGESIZE) * mmap.PAGESIZE
 """Size of the memory of one batch."""
 
 _libc = ctypes.CDLL(None)
-_recvmmsg = _libc.recvmmsg
-_recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
-_sendmmsg = _libc.sendmmsg
-_sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
+recvmmsg = _libc.recvmmsg
+recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
+sendmmsg = _libc.sendmmsg
+sendmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
 
 
 class Batch:
@@ -67,19 +73,19 @@ class Batch:
         self.data_at = offset + _DATA_AT
         """Where the packet of slot 0 begins; each slot is `SLOT_BYTES` further."""
         base = ctypes.addressof(ctypes.c_char.from_buffer(memory, offset))
-        self._buffers = (_Buffer * SLOTS)()
+        self._buffers = (Buffer * SLOTS)()
         self._replies = ctypes.create_string_buffer(SLOTS * SLOT_BYTES)
-        self._reply_buffers = (_Buffer * SLOTS)()
-        self._out = (_Message * SLOTS)()
-        incoming = (_Message * SLOTS)()
+        self._reply_buffers = (Buffer * SLOTS)()
+        self._out = (Message * SLOTS)()
+        incoming = (Message * SLOTS)()
         replies = ctypes.addressof(self._replies)
         for slot in range(SLOTS):
-            self._buffers[slot] = _Buffer(base + _DATA_AT + slot * SLOT_BYTES, SLOT_BYTES)
-            self._reply_buffers[slot] = _Buffer(replies + slot * SLOT_BYTES, 0)
+            self._buffers[slot] = Buffer(base + _DATA_AT + slot * SLOT_BYTES, SLOT_BYTES)
+            self._reply_buffers[slot] = Buffer(replies + slot * SLOT_BYTES, 0)
             name = base + _NAMES_AT + slot * _ADDRESS_BYTES
             for messages, buffers in ((incoming, self._buffers), (self._out, self._reply_buffers)):
-                buffer = ctypes.addressof(buffers) + slot * ctypes.sizeof(_Buffer)
-                messages[slot] = _Message(_Header(name, self._name_bytes, buffer, 1, None, 0, 0), 0)
+                buffer = ctypes.addressof(buffers) + slot * ctypes.sizeof(Buffer)
+                messages[slot] = Message(Header(name, self._name_bytes, buffer, 1, None, 0, 0), 0)
         self._empty = bytes(incoming)
         self._in_address = base
         self._out_address = ctypes.addressof(self._out)
@@ -87,7 +93,7 @@ class Batch:
         """Where answers are written: slot by slot, `SLOT_BYTES` each."""
         # Plain integers are read and written in a tenth of the time of a field of a structure.
         words = memoryview(memory)[offset : offset + _HEADERS_BYTES].cast("I")
-        first, step = _Message.length.offset // 4, ctypes.sizeof(_Message) // 4
+        first, step = Message.length.offset // 4, ctypes.sizeof(Message) // 4
         self.lengths = words[first::step]
         """Bytes of the packet in each slot; 0: none."""
         self.reply_lengths = memoryview(self._reply_buffers).cast("B").cast("L")[1::2]
@@ -100,7 +106,7 @@ class Batch:
 
     def receive(self) -> int:
         """Fill slots from 0 on and return how many; 0 when nothing is there."""
-        count: int = _recvmmsg(self._descriptor, self._in_address, SLOTS, _MSG_DONTWAIT, None)
+        count: int = recvmmsg(self._descriptor, self._in_address, SLOTS, _MSG_DONTWAIT, None)
         # Whatever the error is, there is nothing to answer; the loop calls again when there is.
         return max(count, 0)
 
@@ -122,9 +128,9 @@ class Batch:
 
     def send(self, begin: int, end: int) -> None:
         """Send the answers in slots `begin` to `end`, `end` excluded; one that cannot be sent stops no other."""
-        size = ctypes.sizeof(_Message)
+        size = ctypes.sizeof(Message)
         while begin < end:
-            sent = _sendmmsg(self._descriptor, self._out_address + begin * size, end - begin, _MSG_DONTWAIT)
+            sent = sendmmsg(self._descriptor, self._out_address + begin * size, end - begin, _MSG_DONTWAIT)
             # A client that is gone, or a full buffer, costs this one answer, which UDP clients ask for again.
             begin += sent if sent > 0 else 1
 
@@ -135,9 +141,9 @@ class Batch:
 
 def left_over(memory: mmap.mmap, offset: int, *, is_ipv6: bool) -> Iterator[tuple[bytes, bytes]]:
     """Yield (packet, socket address) of what an earlier process received at `offset` and did not answer for certain."""
-    size = ctypes.sizeof(_Message)
+    size = ctypes.sizeof(Message)
     for slot in range(SLOTS):
-        (length,) = struct.unpack_from("=I", memory, offset + slot * size + _Message.length.offset)
+        (length,) = struct.unpack_from("=I", memory, offset + slot * size + Message.length.offset)
         if 0 < length <= SLOT_BYTES:
             start = offset + _DATA_AT + slot * SLOT_BYTES
             name = offset + _NAMES_AT + slot * _ADDRESS_BYTES
