@@ -25,12 +25,16 @@ _PARALLEL = 32
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Create `obj`. With `owner`, the outcome becomes an Event about it. `tolerant`: an object of this name may exist."""
+    """Create `obj`. With `owner`, the outcome becomes an Event about it, in the words of `note` where given.
+
+    `tolerant`: an object of this name may exist.
+    """
 
     resource: Resource
     obj: Json
     owner: Json | None = None
     tolerant: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Delete:
     owner: Json | None = None
     grace_s: int | None = None
     propagation: Literal["Background", "Foreground", "Orphan"] | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +173,7 @@ async def _batches(
 async def _send(context: Context, component: str, action: Action, expectations: Expectations | None, key: Key) -> None:
     client = context.client
     match action:
-        case Create(resource, obj, owner, tolerant):
+        case Create(resource, obj, owner, tolerant, note):
             try:
                 made = await client.create(resource, obj)
             except AlreadyExists:
@@ -182,11 +187,9 @@ async def _send(context: Context, component: str, action: Action, expectations: 
             if expectations is not None:
                 expectations.created(key, resource, made)
             if owner is not None:
-                noun = "pod" if resource == PODS else resource.kind
-                context.events.put(
-                    component, owner, "Normal", "SuccessfulCreate", f"Created {noun}: {made['metadata']['name']}"
-                )
-        case Delete(resource, obj, owner, grace_s, propagation):
+                note = note or f"Created {_noun(resource)}: {made['metadata']['name']}"
+                context.events.put(component, owner, "Normal", "SuccessfulCreate", note)
+        case Delete(resource, obj, owner, grace_s, propagation, note):
             metadata = obj["metadata"]
             try:
                 await client.delete(
@@ -202,10 +205,8 @@ async def _send(context: Context, component: str, action: Action, expectations: 
             if expectations is not None:
                 expectations.deleted(key, resource, obj)
             if owner is not None:
-                noun = "pod" if resource == PODS else resource.kind
-                context.events.put(
-                    component, owner, "Normal", "SuccessfulDelete", f"Deleted {noun}: {metadata['name']}"
-                )
+                note = note or f"Deleted {_noun(resource)}: {metadata['name']}"
+                context.events.put(component, owner, "Normal", "SuccessfulDelete", note)
         case Replace(resource, obj):
             await client.replace(resource, obj)
         case Status(resource, obj):
@@ -227,6 +228,10 @@ async def _send(context: Context, component: str, action: Action, expectations: 
             context.events.put(component, regarding, type_, reason, message)
         case Again():
             pass
+
+
+def _noun(resource: Resource) -> str:
+    return "pod" if resource == PODS else resource.kind
 
 
 def _ends(error: ApiError) -> bool:

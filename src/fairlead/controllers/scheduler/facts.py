@@ -5,6 +5,7 @@ Source: core/v1 PodSpec (affinity, tolerations, topologySpreadConstraints, resou
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,8 +119,17 @@ def node_of(obj: Json) -> Node:
         labels=obj["metadata"].get("labels") or {},
         taints=tuple((each["key"], each.get("value") or "", each["effect"]) for each in spec.get("taints") or ()),
         unschedulable=bool(spec.get("unschedulable")),
-        allocatable={name: quantity.amount(name, text) for name, text in amounts.items()},
+        allocatable=_amounts(amounts),
     )
+
+
+def _amounts(texts: Mapping[str, str]) -> dict[str, int]:
+    found = {}
+    for name, text in texts.items():
+        # What a node says that nobody understands is as good as nothing.
+        with contextlib.suppress(ValueError):
+            found[name] = quantity.amount(name, text)
+    return found
 
 
 def pod_of(obj: Json) -> Pod:

@@ -89,7 +89,7 @@ def _next(
             if in_order:
                 return actions
             continue
-        actions.append(Delete(PODS, pod, owner))
+        actions.append(_delete(owner, pod))
         if in_order:
             return actions
     return actions + _update(owner, wanted, by_ordinal, update, now)
@@ -108,11 +108,12 @@ def _settle(
     if pod is None:
         revision = current if ordinal < _partition(owner) else update
         steps: list[Action] = [
-            Create(PERSISTENTVOLUMECLAIMS, claim, owner, tolerant=True)
+            Create(PERSISTENTVOLUMECLAIMS, claim, owner, tolerant=True, note=_claim_note(owner, claim, ordinal))
             for claim in naming.claims_for(owner, ordinal)
             if claim["metadata"]["name"] not in claims
         ]
-        return [*steps, Create(PODS, naming.pod_for(owner, revision, ordinal), owner)]
+        made = naming.pod_for(owner, revision, ordinal)
+        return [*steps, Create(PODS, made, owner, note=_note("create", owner, made))]
     if podstate.is_terminating(pod):
         return []
     if podstate.is_finished(pod):
@@ -120,8 +121,21 @@ def _settle(
         metadata = pod["metadata"]
         title = f"StatefulSet {metadata['namespace']}/{owner['metadata']['name']}"
         message = f"{title} is recreating {podstate.phase(pod).lower()} Pod {metadata['name']}"
-        return [Event(owner, "Warning", reason, message), Delete(PODS, pod, owner)]
+        return [Event(owner, "Warning", reason, message), _delete(owner, pod)]
     return None if podstate.is_available(pod, _min_ready_s(owner), now) else []
+
+
+def _delete(owner: Json, pod: Json) -> Delete:
+    return Delete(PODS, pod, owner, note=_note("delete", owner, pod))
+
+
+def _note(verb: str, owner: Json, pod: Json) -> str:
+    return f"{verb} Pod {pod['metadata']['name']} in StatefulSet {owner['metadata']['name']} successful"
+
+
+def _claim_note(owner: Json, claim: Json, ordinal: int) -> str:
+    name = owner["metadata"]["name"]
+    return f"create Claim {claim['metadata']['name']} Pod {name}-{ordinal} in StatefulSet {name} success"
 
 
 def _update(
@@ -137,7 +151,7 @@ def _update(
         if pod is None or podstate.is_terminating(pod):
             return []
         if _revision(pod) != update["metadata"]["name"]:
-            return [Delete(PODS, pod, owner)]
+            return [_delete(owner, pod)]
         if not podstate.is_available(pod, _min_ready_s(owner), now):
             return []
     return []
