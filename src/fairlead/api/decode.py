@@ -7,15 +7,43 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from fairlead.api.endpointslice import EndpointSlice
+from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
+from fairlead.api.pod import Namespace, Pod
 from fairlead.api.service import Service
 from fairlead.base.diagnostics import Diagnostic
 
-ApiObject: TypeAlias = Node | Service | EndpointSlice
+ApiObject: TypeAlias = (
+    Node
+    | Service
+    | EndpointSlice
+    | Pod
+    | Namespace
+    | NetworkPolicy
+    | ClusterNetworkPolicy
+    | AdminNetworkPolicy
+    | BaselineAdminNetworkPolicy
+)
 
-KINDS: Mapping[str, type[ApiObject]] = {"Node": Node, "Service": Service, "EndpointSlice": EndpointSlice}
+KINDS: Mapping[str, type[ApiObject]] = {
+    "Node": Node,
+    "Service": Service,
+    "EndpointSlice": EndpointSlice,
+    "Pod": Pod,
+    "Namespace": Namespace,
+    "NetworkPolicy": NetworkPolicy,
+    "ClusterNetworkPolicy": ClusterNetworkPolicy,
+    "AdminNetworkPolicy": AdminNetworkPolicy,
+    "BaselineAdminNetworkPolicy": BaselineAdminNetworkPolicy,
+}
 """Kind → type of the objects that the network is compiled from."""
+
+CLUSTER_SCOPED = frozenset(
+    ("Node", "Namespace", "ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy")
+)
+"""Kinds of objects without a namespace."""
 
 
 def reference(kind: str, namespace: str, name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from fairlead.api.decode import KINDS, ApiObject, decode, reference
+from fairlead.api.decode import CLUSTER_SCOPED, KINDS, ApiObject, decode, reference
 from fairlead.api.node import Node
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.sources.files import Manifest
@@ -42,7 +42,7 @@ def scenario(manifests: Iterable[Manifest], *, nodes: Sequence[Node], service_ci
         if kind not in KINDS:
             continue
         metadata = manifest.object["metadata"]
-        namespace = "" if kind == "Node" else str(metadata.get("namespace") or "default")
+        namespace = "" if kind in CLUSTER_SCOPED else str(metadata.get("namespace") or "default")
         key = (namespace, str(metadata["name"]))
         name = reference(kind, *key)
         if name in sources:

@@ -23,7 +23,17 @@ from fairlead.world.events import (
 from fairlead.world.snapshot import Snapshot, Step
 
 _REMEMBERED = 32
-_TABLE = {"Node": "nodes", "Service": "services", "EndpointSlice": "slices"}
+_TABLE = {
+    "Node": "nodes",
+    "Service": "services",
+    "EndpointSlice": "slices",
+    "Pod": "pods",
+    "Namespace": "namespaces",
+    "NetworkPolicy": "network_policies",
+    "ClusterNetworkPolicy": "cluster_policies",
+    "AdminNetworkPolicy": "admin_policies",
+    "BaselineAdminNetworkPolicy": "baseline_policies",
+}
 
 
 def fold(snapshot: Snapshot, events: Iterable[Event]) -> Snapshot:

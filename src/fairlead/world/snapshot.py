@@ -9,8 +9,11 @@ from collections.abc import Mapping
 
 import msgspec
 
+from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from fairlead.api.endpointslice import EndpointSlice
+from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
+from fairlead.api.pod import Namespace, Pod
 from fairlead.api.service import Service
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.base.interfaces import Interface
@@ -44,6 +47,13 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     slices: Mapping[ObjectKey, EndpointSlice] = {}
     slices_of: Mapping[ObjectKey, tuple[EndpointSlice, ...]] = {}
     """Service → its slices by name."""
+    pods: Mapping[ObjectKey, Pod] = {}
+    """All pods of the cluster."""
+    namespaces: Mapping[ObjectKey, Namespace] = {}
+    network_policies: Mapping[ObjectKey, NetworkPolicy] = {}
+    cluster_policies: Mapping[ObjectKey, ClusterNetworkPolicy] = {}
+    admin_policies: Mapping[ObjectKey, AdminNetworkPolicy] = {}
+    baseline_policies: Mapping[ObjectKey, BaselineAdminNetworkPolicy] = {}
     attachments: Mapping[tuple[str, str], Attachment] = {}
     undecodable: Mapping[tuple[str, ObjectKey], Diagnostic] = {}
     """(kind, key) of objects that cannot be understood."""
