@@ -64,6 +64,7 @@ def reverse_name(address: str) -> str:
     return ipaddress.ip_address(address).reverse_pointer + "."
 
 
+@lru_cache(maxsize=65536)
 def sort_key(address: str) -> tuple[int, int]:
     """Return a key that sorts IPv4 before IPv6 and each by number."""
     parsed = ipaddress.ip_address(address)

@@ -29,6 +29,8 @@ _PATCH_TYPES: Mapping[PatchKind, str] = {
     "apply": "application/apply-patch+yaml",
 }
 _PAGE = 2000
+_MOST_IN_FLIGHT = 8
+"""Requests at a time. More gain nothing from a server that answers one after the other, and each would pay for a TLS handshake."""
 _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 # A watch may be silent for long; the server sends a bookmark about once a minute.
 _WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=180)
@@ -48,6 +50,7 @@ class Client:
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
         self._recorder = events.Recorder()
+        self._slots = asyncio.Semaphore(_MOST_IN_FLIGHT)
 
     def __repr__(self) -> str:
         return f"<Client {self._user_agent} of {self._connection.server}>"
@@ -216,12 +219,13 @@ class Client:
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Json:
-        """Send one request and return the decoded answer."""
-        response = await self._send(method, path, body=body, query=query, content_type=content_type)
-        try:
-            payload = await response.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Unreachable(f"{method} {path}: {error}") from error
+        """Send one request and return the decoded answer. Requests beyond the eighth wait for their turn; watches do not count."""
+        async with self._slots:
+            response = await self._send(method, path, body=body, query=query, content_type=content_type)
+            try:
+                payload = await response.read()
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                raise Unreachable(f"{method} {path}: {error}") from error
         return _decode(payload)  # type: ignore[no-any-return]
 
     async def _send(

@@ -74,9 +74,15 @@ class Kernel:
         return any(found.index == index and found.is_ours for found in tuple(self._links.values()))
 
     def has_changed(self, found: link.Link) -> bool:
-        """Tell whether an interface differs from what is known of it in a way that matters: state, MTU, address."""
+        """Tell whether an interface differs from what is known of it in a way that matters: state, MTU, address.
+
+        One of ours that is not known yet is being made, or has just gone: the kernel tells of its steps while we are at it,
+        of the first before it has a group.
+        """
         known = self._links.get(found.name)
-        return known is None or (known.up, known.mtu, known.mac) != (found.up, found.mtu, found.mac)
+        if known is None:
+            return not link.has_our_name(found.name)
+        return (known.up, known.mtu, known.mac) != (found.up, found.mtu, found.mac)
 
     def observe(self) -> None:
         """Read back everything that is ours."""

@@ -54,7 +54,12 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def is_ours(self) -> bool:
         """Tell whether this interface carries our mark."""
-        return self.group in (OURS, GOING) and _OUR_NAME.fullmatch(self.name) is not None
+        return self.group in (OURS, GOING) and has_our_name(self.name)
+
+
+def has_our_name(name: str) -> bool:
+    """Tell whether an interface of this name may be ours; only its group makes it so."""
+    return _OUR_NAME.fullmatch(name) is not None
 
 
 def mac_bytes(mac: str) -> bytes:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from fairlead.lab.kubelet.atomic import write_atomically
+from fairlead.lab.kubelet.execution import execute
 
 Json: TypeAlias = dict[str, Any]
 
@@ -246,23 +247,15 @@ class Cni:
             raise CniError(f'failed to find plugin "{name}" in path {folders}')
         environment = os.environ | variables | {"CNI_COMMAND": command, "CNI_PATH": ":".join(map(str, self._bin_dirs))}
         async with self._slots:
-            process = await asyncio.create_subprocess_exec(
-                str(program),
-                env=environment,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-            )
             try:
-                async with asyncio.timeout(_TIMEOUT_S):
-                    output, errors = await process.communicate(json.dumps(config).encode())
+                ended = await execute(
+                    program, environment=environment, stdin=json.dumps(config).encode(), timeout_s=_TIMEOUT_S
+                )
             except TimeoutError:
                 raise CniError(f'plugin type="{name}" ({command}) gave no answer in {_TIMEOUT_S:g} s') from None
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
-        return _answer(command, name, process.returncode, output, errors)
+            except OSError as error:
+                raise CniError(f'plugin type="{name}" ({command}) cannot be started: {error.strerror}') from error
+        return _answer(command, name, ended.code, ended.output, ended.errors)
 
 
 def _answer(command: str, name: str, code: int | None, output: bytes, errors: bytes) -> Json | None:

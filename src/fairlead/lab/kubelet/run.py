@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-import sys
 from pathlib import Path
+
+import uvloop
 
 from fairlead.aio import logs
 from fairlead.lab.kubelet.kubelet import Kubelet
@@ -19,17 +20,12 @@ def run(settings: Settings, kubeconfig: Path) -> None:
     """Run the node's kubelet until SIGTERM or SIGINT; raises UserError for a kubeconfig that cannot be used."""
     logs.setup("kubelet")
     client = Client.from_kubeconfig(kubeconfig, user_agent=f"kubelet/{settings.node}")
-    if sys.version_info < (3, 12):
-        # The default starts a thread per child process; CNI plugins are many.
-        asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
     gc.freeze()
-    asyncio.run(_run(settings, client))
+    uvloop.run(_run(settings, client))
 
 
 async def _run(settings: Settings, client: Client) -> None:
     loop = asyncio.get_running_loop()
-    if sys.version_info < (3, 12):
-        asyncio.get_child_watcher().attach_loop(loop)
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGINT):

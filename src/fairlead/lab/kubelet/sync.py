@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 _WORKERS = 8
 _ROUNDS = 16
-_FIRST_STATUS_S = 0.3
+_FIRST_STATUS_S = 1.0
 _CONFIG_RETRY_S = 10.0
 _MOUNT_RETRY_S = 2.0
 _MOST_RETRY_S = 10.0
@@ -311,7 +311,7 @@ class PodSync:
         record.attached = record.sandboxed = True
         record.sandbox_failures = 0
         log.info("pod attached", extra={"pod": pod.ref, "ips": ",".join(record.ips)})
-        self.writer.touch(uid)
+        self.writer.touch(uid, _FIRST_STATUS_S)
         return True
 
     async def _start(self, record: PodRecord, action: Start) -> bool:
