@@ -103,7 +103,7 @@ class DnsServer:
         kept = self._responder.images.kept
         memory, replies, lengths, reply_lengths = each.memory, each.replies, each.lengths, each.reply_lengths
         family = each.is_ipv6
-        start, out, unsent = each.data_at, 0, 0
+        start, out, unsent, elsewhere = each.data_at, 0, 0, 0
         for slot in range(count):
             length = lengths[slot]
             image = kept.get(memory[start + 2 : start + length])
@@ -119,13 +119,14 @@ class DnsServer:
                 if answer is None:
                     each.send(unsent, slot)
                     unsent = slot + 1
+                    elsewhere += 1
                 else:
                     each.answer(slot, answer)
             start += batch.SLOT_BYTES
             out += batch.SLOT_BYTES
         each.send(unsent, count)
         each.done()
-        self._responder.meters.durations["cluster"].observe(time.perf_counter() - begin, count)
+        self._responder.meters.durations["cluster"].observe(time.perf_counter() - begin, count - elsewhere)
 
     def _respond(self, packet: bytes, address: bytes, index: int) -> bytes | None:
         reply = self._responder.respond(packet, packed_host(address), stream=False)
