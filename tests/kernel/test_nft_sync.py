@@ -178,7 +178,7 @@ HANDS = {
     "policy changed": "chain inet fairlead sources { policy drop; }",
     "set added": "add set inet fairlead more { type ipv4_addr; }",
     "counter added": "add counter inet fairlead more",
-    "set replaced": "flush chain inet fairlead postrouting\ndelete set inet fairlead local_ranges4\n"
+    "set replaced": "flush chain inet fairlead postrouting\nflush chain inet fairlead prerouting\ndelete set inet fairlead local_ranges4\n"
     "add set inet fairlead local_ranges4 { type ipv6_addr; }",
     "table dormant": "add table inet fairlead { flags dormant; }",
     "table deleted": "delete table inet fairlead",

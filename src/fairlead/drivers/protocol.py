@@ -6,7 +6,8 @@ nothing but the Plan: where the rows came from is none of its business.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Collection, Mapping
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -53,3 +54,11 @@ class Driver(Protocol):
 
     async def close(self) -> None:
         """Release handles and leave everything in place."""
+
+
+@runtime_checkable
+class FollowsChanges(Protocol):
+    """A driver that can be told what changed, and then looks at nothing else."""
+
+    async def apply_changes(self, plan: Plan, changed: Mapping[str, Collection[Key]]) -> Outcome:
+        """As `apply`; `changed` (table → keys) are all keys whose rows may differ from the plan that was applied last."""

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from fairlead.aio.backoff import delays
-from fairlead.drivers.protocol import Driver, Failure, Outcome
+from fairlead.drivers.protocol import Driver, Failure, FollowsChanges, Outcome
 from fairlead.plan.plan import Plan
+from fairlead.plan.tables import Key
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Worker:
         self._outcome = Outcome()
         self._error = ""
         self._plan: Plan | None = None
+        self._changed: dict[str, set[Key]] | None = None
         self._applied = 0
         self._repaired = 0
         self._pauses: Iterator[float] | None = None
@@ -74,6 +76,7 @@ class Worker:
 
     def offer(self, plan: Plan) -> int:
         """Make `plan` the wanted one and return its number for `wait_for_plan`."""
+        self._collect(plan)
         self._wanted = plan
         self._offered += 1
         self._wake.set()
@@ -119,15 +122,32 @@ class Worker:
                 return self._wanted, True
         return self._wanted, self._resync_wanted or bool(self._error)
 
+    def _collect(self, plan: Plan) -> None:
+        """Add what `plan` changes to what changed since the driver's last plan, as far as that is known."""
+        follows = plan.delta is not None and self._wanted is not None and plan.delta.since == self._wanted.serial
+        if not follows or plan.delta is None:
+            self._changed = None
+        elif self._changed is not None:
+            for table in self.driver.tables & plan.delta.keys.keys():
+                self._changed.setdefault(table, set()).update(plan.delta.keys[table])
+
     async def _apply(self, plan: Plan, *, resync: bool) -> None:
         unchanged = plan is self._plan
+        # Plans that come meanwhile are collected anew, on top of this one.
+        changed, self._changed = self._changed, {}
         try:
-            outcome = await (self.driver.resync(plan) if resync else self.driver.apply(plan))
+            if resync:
+                outcome = await self.driver.resync(plan)
+            elif changed is not None and isinstance(self.driver, FollowsChanges):
+                outcome = await self.driver.apply_changes(plan, changed)
+            else:
+                outcome = await self.driver.apply(plan)
         except Exception as error:
             text = f"{type(error).__name__}: {error}"
             if text != self._error:
                 log.exception("driver failed", extra={"driver": self.driver.name, "revision": plan.revision})
             self._error = text
+            self._changed = None
         else:
             self._error = ""
             self._applied += outcome.applied

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,20 @@ from fairlead.drivers.nft import wire
 from fairlead.drivers.nft.difference import TABLES, Elements, changed, collect
 from fairlead.drivers.nft.structure import LAYOUTS
 from fairlead.plan.plan import Plan, index
-from fairlead.plan.tables import Endpoint, Key, LocalRange, NatExemption, PodSource, Row, ServiceAddress, ServicePort
+from fairlead.plan.tables import (
+    Endpoint,
+    Key,
+    LocalPort,
+    LocalRange,
+    NatExemption,
+    PodSource,
+    RestrictedPort,
+    Row,
+    ServiceAddress,
+    ServiceMasquerade,
+    ServicePort,
+    SourceRange,
+)
 
 
 class Sets:
@@ -62,6 +76,10 @@ endpoint_sets = st.frozensets(st.builds(lambda n, p: (n, p), small(6), small(2))
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
     services = []
+    locals_: list[LocalPort] = []
+    masquerades: list[ServiceMasquerade] = []
+    restricted: list[RestrictedPort] = []
+    ranges: list[SourceRange] = []
     for address, protocol, port in draw(
         st.frozensets(
             st.tuples(st.sampled_from(("10.96.0.1", "fd10:96::1")), st.sampled_from(("tcp", "sctp")), small(2))
@@ -69,7 +87,23 @@ def plans(draw: st.DrawFn) -> Plan:
     ):
         head = "10.244.0." if "." in address else "fd10:244::"
         targets = tuple(sorted(Endpoint(f"{head}{number}", target) for number, target in draw(endpoint_sets)))
-        services.append(ServicePort(address=address, protocol=protocol, port=port, endpoints=targets))
+        affinity_s = draw(st.sampled_from((None, None, 30, 86400))) if targets else None
+        at: dict[str, Any] = {"address": address, "protocol": protocol, "port": port}
+        drop = draw(st.booleans()) and not targets
+        services.append(ServicePort(**at, endpoints=targets, affinity_s=affinity_s, drop=drop))
+        if draw(st.booleans()):
+            some = targets[: draw(st.integers(0, len(targets)))]
+            locals_.append(LocalPort(**at, endpoints=some, affinity_s=affinity_s if some else None))
+        if draw(st.booleans()):
+            masquerades.append(ServiceMasquerade(**at))
+        if draw(st.booleans()):
+            restricted.append(RestrictedPort(**at))
+            inside = (
+                ("10.0.0.0/8", "10.1.2.3/32", "0.0.0.0/0") if "." in address else ("fd00::/8", "::/0", "fd10::1/128")
+            )
+            ranges += [
+                SourceRange(**at, prefix=each) for each in draw(st.frozensets(st.sampled_from(inside), max_size=1))
+            ]
     # Prefixes that neither touch nor contain each other read back as themselves.
     prefixes = draw(
         st.frozensets(
@@ -79,6 +113,10 @@ def plans(draw: st.DrawFn) -> Plan:
     sources = draw(st.frozensets(st.tuples(small(3), st.sampled_from(("10.244.0.1", "fd10::1")))))
     tables: dict[str, list[Row]] = {
         "service_ports": list(services),
+        "local_ports": list(locals_),
+        "service_masquerades": list(masquerades),
+        "restricted_ports": list(restricted),
+        "source_ranges": list(ranges),
         "service_addresses": [ServiceAddress(address=each) for each in sorted({row.address for row in services})],
         "pod_sources": [PodSource(host_ifname=f"fl{number}", address=address) for number, address in sources],
         "nat_exemptions": [NatExemption(prefix=each) for each in prefixes],

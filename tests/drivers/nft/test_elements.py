@@ -28,7 +28,7 @@ def port_of(address: str, protocol: str, port: int, *endpoints: Endpoint) -> Ser
 )
 def test_service_key_is_address_protocol_port_each_padded(row: ServicePort, key: str) -> None:
     assert elements.service_key(row).hex() == key.replace(" ", "")
-    assert elements.row_of_service(elements.service_key(row), b"") == row
+    assert elements.row_of_service(elements.PORTS["service_ports"], elements.service_key(row), 0, b"") == row
 
 
 def test_endpoints_are_address_and_padded_port() -> None:

@@ -14,15 +14,27 @@ from itertools import compress, zip_longest
 from operator import is_not
 
 from fairlead.drivers.nft import elements, wire
-from fairlead.drivers.nft.structure import LAYOUTS, NAME
+from fairlead.drivers.nft.structure import DROPPED, LAYOUTS, LOCAL_INDEX, NAME, pick_parts
 from fairlead.drivers.protocol import Failure
 from fairlead.plan.plan import Plan
-from fairlead.plan.tables import Key, LocalRange, NatExemption, PodSource, Row, ServiceAddress, ServicePort
+from fairlead.plan.tables import (
+    Key,
+    LocalPort,
+    LocalRange,
+    NatExemption,
+    PodSource,
+    RestrictedPort,
+    Row,
+    ServiceAddress,
+    ServiceMasquerade,
+    ServicePort,
+    SourceRange,
+    key_of,
+)
 
-MEMBERS = ("pod_sources", "service_addresses")
+MEMBERS = ("pod_sources", "service_addresses", "service_masquerades", "restricted_ports", "source_ranges")
 INTERVALS = ("nat_exemptions", "local_ranges")
-SERVICES = "service_ports"
-TABLES = (*MEMBERS, *INTERVALS, SERVICES)
+TABLES = (*MEMBERS, *INTERVALS, *elements.PORTS)
 
 
 class Elements:
@@ -33,8 +45,8 @@ class Elements:
         """Set → keys."""
         self.intervals: dict[str, set[elements.Interval]] = {f"{name}{v}": set() for name in INTERVALS for v in "46"}
         """Set → intervals."""
-        self.services: dict[bytes, bytes] = {}
-        """Service key → its endpoints one after another, in the order of their indexes."""
+        self.services: dict[str, dict[bytes, bytes]] = {table: {} for table in elements.PORTS}
+        """Plan table → service key → number of its pick, then its endpoints one after another, in the order of their indexes."""
         self.strays: dict[str, list[bytes]] = {}
         """Map → keys that belong to no complete service: to be deleted before anything else."""
         self.muddled: set[str] = set()
@@ -42,14 +54,15 @@ class Elements:
 
     def __repr__(self) -> str:
         sizes = {name: len(keys) for name, keys in self.members.items() if keys}
-        return f"<Elements {sizes} services={len(self.services)} strays={sum(map(len, self.strays.values()))}>"
+        return f"<Elements {sizes} services={len(self.services['service_ports'])} strays={sum(map(len, self.strays.values()))}>"
 
     @classmethod
     def of(cls, listed: Mapping[str, Iterable[tuple[bytes, bytes, int]]]) -> Elements:
         """Return what the kernel's lists of (key, data, flags) by set mean."""
         found = cls()
         for name, members in found.members.items():
-            members.update(key for key, _, _ in listed.get(name, ()))
+            # Of a range the last key is listed beside the first; members have no data otherwise.
+            members.update(key + last for key, last, _ in listed.get(name, ()))
         for name in found.intervals:
             pairs = elements.paired((key, bool(flags & wire.INTERVAL_END)) for key, _, flags in listed.get(name, ()))
             if pairs is None:
@@ -57,7 +70,8 @@ class Elements:
             else:
                 found.intervals[name] = pairs
         for version in "46":
-            found._add_services(f"services{version}", f"endpoints{version}", listed)
+            for maps in elements.PORTS.values():
+                found._add_services(maps, version, listed)
         return found
 
     def rows(self) -> Iterator[tuple[str, Row]]:
@@ -68,23 +82,57 @@ class Elements:
         for name, found in self.intervals.items():
             for prefix in elements.prefixes(found):
                 yield name[:-1], elements.row_of_prefix(name[:-1], prefix)
-        for key, packed in sorted(self.services.items()):
-            yield SERVICES, elements.row_of_service(key, packed)
+        for table, services in self.services.items():
+            maps = elements.PORTS[table]
+            for key, value in sorted(services.items()):
+                yield table, elements.row_of_service(maps, key, elements.as_number(value[:4]), value[4:])
 
-    def _add_services(self, ports: str, targets: str, listed: Mapping[str, Iterable[tuple[bytes, bytes, int]]]) -> None:
-        by_service: dict[bytes, dict[int, bytes]] = {}
-        for key, data, _ in listed.get(targets, ()):
-            by_service.setdefault(key[:-4], {})[elements.as_number(key[-4:])] = data
-        for key, data, _ in listed.get(ports, ()):
+    def _add_services(
+        self, maps: elements.PortMaps, version: str, listed: Mapping[str, Iterable[tuple[bytes, bytes, int]]]
+    ) -> None:
+        picks, targets, sticky = f"{maps.picks}{version}", f"endpoints{version}", f"{maps.sticky}{version}"
+        by_service = _by_index(maps, listed.get(targets, ()))
+        identities = _by_index(maps, listed.get(f"identities{version}", ()))
+        kept: dict[bytes, dict[bytes, bytes]] = {}
+        for key, data, _ in listed.get(sticky, ()):
+            kept.setdefault(key[:-4], {})[key[-4:]] = data
+        for key, data, _ in listed.get(picks, ()):
             found = by_service.get(key, {})
-            count = elements.as_number(data)
-            if len(found) == count and all(index in found for index in range(count)):
-                self.services[key] = b"".join(found[index] for index in range(count))
-                by_service.pop(key, None)
+            number = elements.as_number(data)
+            count, affinity_s, _ = pick_parts(number)
+            endpoints = [found[index] for index in sorted(found)]
+            whole = sorted(found) == list(range(0 if number == DROPPED else count))
+            wanted = _sticky(endpoints) if affinity_s else {}
+            known = identities.get(key, {})
+            if (
+                whole
+                and kept.get(key, {}) == wanted
+                and known == ({n: elements.identity(each) for n, each in enumerate(endpoints)} if affinity_s else {})
+            ):
+                self.services[maps.table][key] = data + b"".join(endpoints)
+                for rest in (by_service, identities, kept):
+                    rest.pop(key, None)
             else:
-                self.strays.setdefault(ports, []).append(key)
-        for key, found in by_service.items():
-            self.strays.setdefault(targets, []).extend(key + elements.number(index) for index in found)
+                self.strays.setdefault(picks, []).append(key)
+        for name, by_index in ((targets, by_service), (f"identities{version}", identities)):
+            for key, found in by_index.items():
+                self.strays.setdefault(name, []).extend(key + maps.index(index) for index in found)
+        for key, some in kept.items():
+            self.strays.setdefault(sticky, []).extend(key + each for each in some)
+
+
+def _by_index(maps: elements.PortMaps, listed: Iterable[tuple[bytes, bytes, int]]) -> dict[bytes, dict[int, bytes]]:
+    found: dict[bytes, dict[int, bytes]] = {}
+    for key, data, _ in listed:
+        index = elements.as_number(key[-4:])
+        if (index >= LOCAL_INDEX) == maps.local:
+            found.setdefault(key[:-4], {})[index - maps.first] = data
+    return found
+
+
+def _sticky(endpoints: Iterable[bytes]) -> dict[bytes, bytes]:
+    """Return identity → endpoint; the smallest endpoint has an identity that several share."""
+    return {elements.identity(each): each for each in sorted(endpoints, reverse=True)}
 
 
 class Difference:
@@ -98,10 +146,10 @@ class Difference:
         self.changed = len(known.muddled) + sum(map(len, known.strays.values()))
         """How many rows, and elements that stand for none, are added, changed or removed."""
         self.counts: set[int] = set()
-        """Numbers of endpoints that service ports get."""
+        """Picks that service ports get."""
         self.failures: list[Failure] = []
         self._members: list[tuple[set[bytes], bytes, bool]] = []
-        self._services: list[tuple[bytes, bytes | None]] = []
+        self._services: list[tuple[str, bytes, bytes | None]] = []
         self._intervals: dict[str, set[elements.Interval]] = {}
         for name, keys in known.strays.items():
             self._delete(name, keys)
@@ -131,11 +179,11 @@ class Difference:
             else:
                 members.discard(key)
         known.intervals |= self._intervals
-        for key, packed in self._services:
-            if packed is None:
-                known.services.pop(key, None)
+        for table, key, value in self._services:
+            if value is None:
+                known.services[table].pop(key, None)
             else:
-                known.services[key] = packed
+                known.services[table][key] = value
 
     def set_members(self, table: str, old: Iterable[Row], new: Iterable[Row]) -> None:
         """Replace the members for rows `old` by those for rows `new`."""
@@ -170,54 +218,68 @@ class Difference:
             self.changed += len(known ^ goal)
             self._intervals[name] = goal
 
-    def set_service(self, row: ServicePort) -> bytes | None:
+    def set_service(self, table: str, row: ServicePort | LocalPort) -> bytes | None:
         """Make the endpoints of a service port those of `row`; return its key, None when the row is at fault."""
         try:
             key = elements.service_key(row)
             wanted = elements.endpoints(row)
+            pick = elements.pick(row)
         except ValueError as error:
-            self.failures.append(Failure(SERVICES, (row.address, row.protocol, row.port), str(error)))
+            self.failures.append(Failure(table, key_of(row), str(error)))
             return None
-        ports, targets, size = elements.service_sets(key)
-        packed = self._known.services.get(key)
-        known = [] if packed is None else elements.split(packed, size)
-        if packed is not None and (known == wanted or (len(known) == len(wanted) and set(known) == set(wanted))):
+        maps, version, size = elements.PORTS[table], elements.version_of(key), elements.endpoint_bytes(key)
+        number = elements.number(pick & 0xFFFFFFFF)
+        value = self._known.services[table].get(key)
+        known = [] if value is None else elements.split(value[4:], size)
+        is_same = known == wanted or (len(known) == len(wanted) and set(known) == set(wanted))
+        if value is not None and is_same and value[:4] == number:
             return key
-        self.changed += 1
-        count = len(wanted)
-        self.counts.add(count)
-        if packed is None:
-            self._add(ports, [(key, elements.number(count))])
-            self._services.append((key, b"".join(wanted)))
-            if wanted:
-                self.additions.setdefault(targets, []).extend(LAYOUTS[targets].run(key, wanted))
-            return key
-        if count != len(known):
-            self._delete(ports, [key])
-            self._add(ports, [(key, elements.number(count))])
         arranged = elements.arrange(known, wanted)
-        self._rearrange(targets, key, known, arranged)
-        self._services.append((key, b"".join(arranged)))
+        self.counts.add(pick)
+        picks = f"{maps.picks}{version}"
+        if value is None or value[:4] != number:
+            self._delete(picks, [] if value is None else [key])
+            self._add(picks, [(key, number)])
+        self._rearrange(f"endpoints{version}", maps, key, known, arranged)
+        was_sticky = value is not None and pick_parts(elements.as_number(value[:4]))[1] > 0
+        if was_sticky or row.affinity_s:
+            self._stick(maps, version, key, known if was_sticky else [], arranged if row.affinity_s else [])
+        self.changed += 1
+        self._services.append((table, key, number + b"".join(arranged)))
         return key
 
-    def remove_service(self, key: bytes) -> None:
+    def remove_service(self, table: str, key: bytes) -> None:
         """Remove a service port with its endpoints, if it is there."""
-        packed = self._known.services.get(key)
-        if packed is None:
+        value = self._known.services[table].get(key)
+        if value is None:
             return
-        ports, targets, size = elements.service_sets(key)
-        self._delete(ports, [key])
-        self._delete(targets, [key + elements.number(index) for index in range(len(packed) // size)])
+        maps, version = elements.PORTS[table], elements.version_of(key)
+        known = elements.split(value[4:], elements.endpoint_bytes(key))
+        self._delete(f"{maps.picks}{version}", [key])
+        self._rearrange(f"endpoints{version}", maps, key, known, [])
+        if pick_parts(elements.as_number(value[:4]))[1]:
+            self._stick(maps, version, key, known, [])
         self.changed += 1
-        self._services.append((key, None))
+        self._services.append((table, key, None))
 
-    def _rearrange(self, name: str, key: bytes, known: list[bytes], arranged: list[bytes]) -> None:
+    def _stick(
+        self, maps: elements.PortMaps, version: str, key: bytes, known: list[bytes], wanted: list[bytes]
+    ) -> None:
+        identities = [list(map(elements.identity, each)) for each in (known, wanted)]
+        self._rearrange(f"identities{version}", maps, key, *identities)
+        name, before, after = f"{maps.sticky}{version}", _sticky(known), _sticky(wanted)
+        self._delete(name, [key + each for each, value in before.items() if after.get(each) != value])
+        self._add(name, [(key + each, value) for each, value in after.items() if before.get(each) != value])
+
+    def _rearrange(
+        self, name: str, maps: elements.PortMaps, key: bytes, known: list[bytes], arranged: list[bytes]
+    ) -> None:
         gone: list[bytes] = []
         come: list[tuple[bytes, bytes]] = []
         for index, (before, after) in enumerate(zip_longest(known, arranged)):
             if before == after:
                 continue
-            place = key + elements.number(index)
+            place = key + maps.index(index)
             if before is not None:
                 gone.append(place)
             if after is not None:
@@ -242,7 +304,7 @@ class Difference:
                 name, key = _member(row)
             except ValueError as error:
                 if not quiet:
-                    self.failures.append(Failure(table, _key_of_member(row), str(error)))
+                    self.failures.append(Failure(table, key_of(row), str(error)))
             else:
                 found[name[-1]].add(key)
         return found
@@ -314,9 +376,9 @@ def _collect_all(
     elif table in MEMBERS:
         difference.set_all_members(table, kept)
     else:
-        wanted = {difference.set_service(row) for row in kept if isinstance(row, ServicePort)}
-        for key in [key for key in known.services if key not in wanted]:
-            difference.remove_service(key)
+        wanted = {difference.set_service(table, row) for row in kept if isinstance(row, ServicePort | LocalPort)}
+        for key in [key for key in known.services[table] if key not in wanted]:
+            difference.remove_service(table, key)
 
 
 def _collect_some(
@@ -335,23 +397,28 @@ def _collect_some(
     if table in MEMBERS:
         difference.set_members(table, old, new)
         return
-    kept = {difference.set_service(row) for row in new if isinstance(row, ServicePort)}
+    kept = {difference.set_service(table, row) for row in new if isinstance(row, ServicePort | LocalPort)}
     for row in old:
-        if isinstance(row, ServicePort):
+        if isinstance(row, ServicePort | LocalPort):
             try:
                 key = elements.service_key(row)
             except ValueError:
                 continue
             if key not in kept:
-                difference.remove_service(key)
+                difference.remove_service(table, key)
 
 
 def _member(row: Row) -> tuple[str, bytes]:
-    if isinstance(row, PodSource):
-        return elements.pod_source(row)
-    assert isinstance(row, ServiceAddress)
-    return elements.service_address(row)
-
-
-def _key_of_member(row: Row) -> Key:
-    return (row.host_ifname, row.address) if isinstance(row, PodSource) else (getattr(row, "address", ""),)
+    match row:
+        case PodSource():
+            return elements.pod_source(row)
+        case ServiceMasquerade():
+            return elements.port_member("service_masquerades", row)
+        case RestrictedPort():
+            return elements.port_member("restricted_ports", row)
+        case SourceRange():
+            return elements.source_range(row)
+        case ServiceAddress():
+            return elements.service_address(row)
+        case _:
+            raise TypeError(f"{row!r} is no member of a set")

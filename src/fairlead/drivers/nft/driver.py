@@ -65,6 +65,10 @@ class NftDriver:
             return kernel.apply(plan, named)
         return await self._run(lambda: kernel.apply(plan, named))
 
+    async def apply_changes(self, plan: Plan, changed: Mapping[str, Collection[Key]]) -> Outcome:
+        """As `apply`, looking at the keys in `changed` alone."""
+        return await self.apply(plan, changed)
+
     async def resync(self, plan: Plan) -> Outcome:
         """Observe when anyone has changed any table of the namespace, then apply."""
         kernel = self._started()

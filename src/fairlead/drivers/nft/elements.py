@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import ipaddress
 import struct
+import zlib
 from collections.abc import Iterable, Sequence
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import TypeAlias
 
+import msgspec
+
 from fairlead.drivers.nft.expressions import interface_name
+from fairlead.drivers.nft.structure import DROPPED, LOCAL_INDEX, pick_of, pick_parts
 from fairlead.plan.tables import (
     Endpoint,
     Key,
+    LocalPort,
     LocalRange,
     NatExemption,
     PodSource,
+    RestrictedPort,
     Row,
     ServiceAddress,
+    ServiceMasquerade,
     ServicePort,
+    SourceRange,
+    key_of,
 )
 
 Interval: TypeAlias = tuple[bytes, bytes | None]
@@ -35,6 +44,7 @@ _PORT = struct.Struct(">H2x")
 _NUMBER = struct.Struct("=I")
 _IFNAME_BYTES = 16
 _V6_SERVICE_KEY_BYTES = 24
+_INDEXED = ("endpoints", "identities")
 
 
 def address(text: str) -> bytes:
@@ -80,7 +90,28 @@ def service_address(row: ServiceAddress) -> tuple[str, bytes]:
     return f"service_addresses{suffix(len(key))}", key
 
 
-def service_key(row: ServicePort) -> bytes:
+def port_member(table: str, row: ServiceMasquerade | RestrictedPort) -> tuple[str, bytes]:
+    """Return (set, key) of a row; raises ValueError."""
+    key = service_key(row)
+    return f"{table}{version_of(key)}", key
+
+
+def source_range(row: SourceRange) -> tuple[str, bytes]:
+    """Return (set, first and last key) of a row; raises ValueError, also when families differ."""
+    key = service_key(row)
+    network = ipaddress.ip_network(row.prefix)
+    first, last = network.network_address.packed, network.broadcast_address.packed
+    if len(first) + 8 != len(key):
+        raise ValueError(f"sources {row.prefix} are not of the same family as service address {row.address}")
+    return f"source_ranges{version_of(key)}", key + first + key + last
+
+
+def version_of(key: bytes) -> str:
+    """Return the suffix of the sets that hold a service key."""
+    return "6" if len(key) == _V6_SERVICE_KEY_BYTES else "4"
+
+
+def service_key(row: ServicePort | LocalPort | ServiceMasquerade | RestrictedPort | SourceRange) -> bytes:
     """Return the key of a service port: 12 bytes for IPv4, 24 for IPv6; raises ValueError."""
     protocol = PROTOCOLS.get(row.protocol)
     if protocol is None:
@@ -89,7 +120,7 @@ def service_key(row: ServicePort) -> bytes:
     return address(row.address) + _PORT_PART.pack(protocol, row.port)
 
 
-def endpoints(row: ServicePort) -> list[bytes]:
+def endpoints(row: ServicePort | LocalPort) -> list[bytes]:
     """Return the data of the row's endpoints, without duplicates; raises ValueError, also when families differ."""
     family = AF_INET6 if ":" in row.address else AF_INET
     try:
@@ -101,16 +132,50 @@ def endpoints(row: ServicePort) -> list[bytes]:
         raise
 
 
-def _check_endpoint(row: ServicePort, target: Endpoint) -> None:
+def _check_endpoint(row: ServicePort | LocalPort, target: Endpoint) -> None:
     address(target.address)
     _check_port(target.port)
     if (":" in target.address) != (":" in row.address):
         raise ValueError(f"endpoint {target.address} is not of the same family as service address {row.address}")
 
 
-def service_sets(key: bytes) -> tuple[str, str, int]:
-    """Return the map of service ports, the map of endpoints and the size of an endpoint in bytes, for a service key."""
-    return ("services6", "endpoints6", 20) if len(key) == _V6_SERVICE_KEY_BYTES else ("services4", "endpoints4", 8)
+class PortMaps(msgspec.Struct, frozen=True):
+    """Where the rows of a table of service ports are held: map of picks, map of endpoints that clients may keep, first index."""
+
+    table: str
+    picks: str
+    sticky: str
+    first: int
+    local: bool
+
+    def index(self, number: int) -> bytes:
+        """Return the index of the nth endpoint as part of a key."""
+        return _NUMBER.pack(self.first + number)
+
+
+PORTS = {
+    "service_ports": PortMaps("service_ports", "services", "sticky", 0, False),
+    "local_ports": PortMaps("local_ports", "local_services", "local_sticky", LOCAL_INDEX, True),
+}
+
+
+def identity(packed: bytes) -> bytes:
+    """Return by which number a client's endpoint is remembered. Where two of a service share one, a client of one may get the other."""
+    return _NUMBER.pack(zlib.crc32(packed))
+
+
+def endpoint_bytes(key: bytes) -> int:
+    """Return the size of an endpoint of a service key."""
+    return 20 if len(key) == _V6_SERVICE_KEY_BYTES else 8
+
+
+def pick(row: ServicePort | LocalPort) -> int:
+    """Return how the row's endpoint is picked; raises ValueError."""
+    if isinstance(row, LocalPort):
+        return pick_of(len(row.endpoints), row.affinity_s or 0, local=True)
+    if row.drop and not row.endpoints:
+        return DROPPED
+    return pick_of(len(row.endpoints), row.affinity_s or 0)
 
 
 def split(packed: bytes, size: int) -> list[bytes]:
@@ -187,10 +252,23 @@ def prefixes(found: Iterable[Interval]) -> list[str]:
 
 def row_of_member(name: str, key: bytes) -> tuple[str, Row]:
     """Return (plan table, row) that the member `key` of a set stands for."""
-    if name.startswith("pod_sources"):
+    table = name[:-1]
+    if table == "pod_sources":
         ifname = key[:_IFNAME_BYTES].rstrip(b"\0").decode(errors="replace")
-        return "pod_sources", PodSource(host_ifname=ifname, address=address_text(key[_IFNAME_BYTES:]))
-    return "service_addresses", ServiceAddress(address=address_text(key))
+        return table, PodSource(host_ifname=ifname, address=address_text(key[_IFNAME_BYTES:]))
+    if table == "service_addresses":
+        return table, ServiceAddress(address=address_text(key))
+    size = 12 if name.endswith("4") else 24
+    place, protocol, port = _parts(key[:size])
+    if table == "service_masquerades":
+        return table, ServiceMasquerade(address=place, protocol=protocol, port=port)
+    if table == "restricted_ports":
+        return table, RestrictedPort(address=place, protocol=protocol, port=port)
+    half = len(key) // 2
+    first, last = key[size:half], key[half + size :]
+    beyond = int.from_bytes(last, "big") + 1
+    end = None if beyond == 1 << len(last) * 8 else beyond.to_bytes(len(last), "big")
+    return table, SourceRange(address=place, protocol=protocol, port=port, prefix=prefixes([(first, end)])[0])
 
 
 def row_of_prefix(table: str, prefix: str) -> Row:
@@ -198,31 +276,40 @@ def row_of_prefix(table: str, prefix: str) -> Row:
     return LocalRange(prefix=prefix) if table == "local_ranges" else NatExemption(prefix=prefix)
 
 
-def row_of_service(key: bytes, packed: bytes) -> ServicePort:
-    """Return the row that a service key and its packed endpoints stand for."""
-    protocol, port = _PORT_PART.unpack(key[-8:])
-    found = [(each[:-4], _PORT.unpack(each[-4:])[0]) for each in split(packed, service_sets(key)[2])]
+def row_of_service(maps: PortMaps, key: bytes, number_of_pick: int, packed: bytes) -> ServicePort | LocalPort:
+    """Return the row that a service key, the number of its pick and its packed endpoints stand for."""
+    place, protocol, port = _parts(key)
+    found = [(each[:-4], _PORT.unpack(each[-4:])[0]) for each in split(packed, endpoint_bytes(key))]
+    targets = tuple(sorted(Endpoint(address_text(target), number) for target, number in found))
+    affinity_s = pick_parts(number_of_pick)[1] or None
+    if maps.local:
+        return LocalPort(address=place, protocol=protocol, port=port, endpoints=targets, affinity_s=affinity_s)
     return ServicePort(
-        address=address_text(key[:-8]),
-        protocol=_PROTOCOL_NAMES.get(protocol, str(protocol)),
+        address=place,
+        protocol=protocol,
         port=port,
-        endpoints=tuple(sorted(Endpoint(address_text(target), port) for target, port in found)),
+        endpoints=targets,
+        affinity_s=affinity_s,
+        drop=number_of_pick == DROPPED,
     )
 
 
 def plan_key(name: str, key: bytes) -> tuple[str, Key]:
     """Return (plan table, key of the row) that the element `key` of set `name` belongs to."""
-    if name.startswith(("services", "endpoints")):
-        service = key[: 24 if name.endswith("6") else 12]
-        row = row_of_service(service, b"")
-        return "service_ports", (row.address, row.protocol, row.port)
-    if name.startswith("pod_sources"):
-        row_source = row_of_member(name, key)[1]
-        assert isinstance(row_source, PodSource)
-        return "pod_sources", (row_source.host_ifname, row_source.address)
-    if name.startswith("service_addresses"):
-        return "service_addresses", (address_text(key),)
-    return name[:-1], (address_text(key),)
+    set_name = name[:-1]
+    for maps in PORTS.values():
+        local = set_name in _INDEXED and as_number(key[-4:]) >= LOCAL_INDEX
+        if set_name in (maps.picks, maps.sticky) or (set_name in _INDEXED and local == maps.local):
+            return maps.table, _parts(key[: 24 if name.endswith("6") else 12])
+    if set_name in ("nat_exemptions", "local_ranges"):
+        return set_name, (address_text(key),)
+    table, row = row_of_member(name, key)
+    return table, key_of(row)
+
+
+def _parts(key: bytes) -> tuple[str, str, int]:
+    protocol, port = _PORT_PART.unpack(key[-8:])
+    return address_text(key[:-8]), _PROTOCOL_NAMES.get(protocol, str(protocol)), port
 
 
 def _check_port(port: int) -> None:

@@ -22,8 +22,10 @@ VERDICT_REGISTER = -4
 """The register that ends a rule, as an index of words relative to the first data register."""
 
 _ACCEPT, _DROP = 1, 0
-_JUMP, _GOTO = -3, -4
+_JUMP, _GOTO, _RETURN = -3, -4, -5
 _META = {"mark": 3, "iifname": 6, "oifname": 7, "nfproto": 15, "l4proto": 16}
+_CONNECTION = {"dport": 12, "ip daddr": 20, "ip6 daddr": 22}
+_UPDATE, _DELETE = 1, 2
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _RANDOM = 1
 _DNAT = 1
@@ -71,6 +73,11 @@ def at_most(register: int, value: bytes) -> Expression:
     return _compare(register, 3, value)
 
 
+def original(key: str, register: int) -> Expression:
+    """Load a property of the connection as its first packet was before translation: `ip daddr`, `ip6 daddr`, `dport`."""
+    return _expression("ct", wire.u32(1, _register(register)), wire.u32(2, _CONNECTION[key]), wire.u8(3, 0))
+
+
 def member(name: str, register: int, *, inverted: bool = False) -> Expression:
     """Go on only when the key in `register` is in the set `name` (or is not)."""
     return _expression("lookup", wire.text(1, name), wire.u32(2, _register(register)), wire.u32(5, int(inverted)))
@@ -83,11 +90,25 @@ def look_up(name: str, register: int, result: int) -> Expression:
     )
 
 
-def random(modulus: int, register: int) -> Expression:
-    """Load a random number below `modulus`, in host byte order."""
+def random(modulus: int, register: int, offset: int = 0) -> Expression:
+    """Load `offset` and a random number below `modulus`, in host byte order."""
     return _expression(
-        "numgen", wire.u32(1, _register(register)), wire.u32(2, modulus), wire.u32(3, _RANDOM), wire.u32(4, 0)
+        "numgen", wire.u32(1, _register(register)), wire.u32(2, modulus), wire.u32(3, _RANDOM), wire.u32(4, offset)
     )
+
+
+def remember(name: str, register: int, data: int, timeout_s: int) -> Expression:
+    """Put what is at `data` into the map `name` under the key in `register`, or let what is there begin its time again.
+
+    Goes on only when there is room.
+    """
+    timeout = (timeout_s * 1000).to_bytes(8, "big")
+    return _dynamic(name, _UPDATE, register, data, wire.attribute(6, timeout))
+
+
+def forget(name: str, register: int, data: int) -> Expression:
+    """Remove the key in `register` from the map `name`; `data` is any register that could hold its value."""
+    return _dynamic(name, _DELETE, register, data)
 
 
 def dnat(family: int, address: int, port: int) -> Expression:
@@ -134,6 +155,11 @@ def drop() -> Expression:
 def goto(chain: str) -> Expression:
     """Continue in `chain` and do not come back to this one."""
     return _verdict(_GOTO, chain)
+
+
+def back() -> Expression:
+    """Go on in the chain that jumped here."""
+    return _verdict(_RETURN)
 
 
 def jump(chain: str) -> Expression:
@@ -210,6 +236,11 @@ def _verdict(code: int, chain: str | None = None) -> Expression:
 def _verdict_body(code: int, chain: str | None) -> bytes:
     number = wire.u32(1, code & 0xFFFFFFFF)
     return wire.nested(2, number, wire.text(2, chain)) if chain is not None else wire.nested(2, number)
+
+
+def _dynamic(name: str, operation: int, register: int, data: int, *more: bytes) -> Expression:
+    registers = wire.u32(4, _register(register)), wire.u32(5, _register(data))
+    return _expression("dynset", wire.text(1, name), wire.u32(3, operation), *registers, *more)
 
 
 def _expression(name: str, *data: bytes) -> Expression:

@@ -15,7 +15,7 @@ from fairlead.drivers.nft import elements, expressions, ruleset, wire
 from fairlead.drivers.nft.difference import TABLES, Difference, Elements, changed, collect
 from fairlead.drivers.nft.ruleset import ListedTable
 from fairlead.drivers.nft.socket import DumpInterruptedError, NftError, NftSocket, describe
-from fairlead.drivers.nft.structure import LAYOUTS, NAME, PICKS, SETS
+from fairlead.drivers.nft.structure import LAYOUTS, LOCAL, LOCAL_PICKS, NAME, PICKS, SETS, UNMANAGED, is_static
 from fairlead.drivers.protocol import Failure, Outcome
 from fairlead.plan.plan import Plan
 from fairlead.plan.tables import Key, Row, key_of
@@ -37,7 +37,7 @@ class Kernel:
         self._listed: dict[int, ListedTable] = {}
         self._elements = Elements()
         self._counts: set[int] = set()
-        """Numbers of endpoints that have a pick chain."""
+        """Picks that have a chain."""
         self._is_intact = False
         """All tables are there and their static part is right."""
         self._generation: int | None = None
@@ -170,10 +170,10 @@ class Kernel:
         raise NftError(refusals[0].code, f"removing the tables {NAME}: {describe(refusals[0])}")
 
     def _static(self, counts: set[int]) -> Sequence[wire.Message]:
-        """Return what must come before elements that need pick chains for `counts` endpoints."""
+        """Return what must come before elements that need these picks."""
         if not self._is_intact:
             return ruleset.repair(self._listed, self._counts | counts).messages
-        missing = counts - self._counts - {0, 1}
+        missing = {pick for pick in counts - self._counts if not is_static(pick)}
         return ruleset.add_picks(missing) if missing else ()
 
     def _commit(self, messages: Sequence[wire.Message]) -> list[wire.Refusal]:
@@ -218,18 +218,21 @@ class Kernel:
             for found in self._list(wire.GETRULE, family):
                 rules = table.rules.setdefault(wire.as_text(found[2]), [])
                 rules.append(expressions.parse(found.get(4, b"")))
-            if PICKS in table.sets:
-                table.picks.update(
-                    (elements.as_number(key), expressions.goto_target(data))
-                    for key, data, _ in self._list_set(family, PICKS)
-                )
+            for name, flag in ((PICKS, 0), (LOCAL_PICKS, LOCAL)):
+                if name in table.sets:
+                    table.picks.update(
+                        (elements.as_number(key) | flag, expressions.goto_target(data))
+                        for key, data, _ in self._list_set(family, name)
+                    )
         return listed
 
     def _list_elements(self, table: ListedTable | None) -> dict[str, list[tuple[bytes, bytes, int]]]:
         if table is None:
             return {}
         # A set of another shape makes the whole table be made anew: what it holds does not matter.
-        fitting = [each.name for each in SETS if each.name != PICKS and table.sets.get(each.name) == each.attributes()]
+        fitting = [
+            each.name for each in SETS if each.name not in UNMANAGED and table.sets.get(each.name) == each.attributes()
+        ]
         return {name: list(self._list_set(_MAIN, name)) for name in fitting}
 
     def _list_set(self, family: int, name: str) -> Iterable[tuple[bytes, bytes, int]]:
@@ -255,7 +258,7 @@ def _blame(messages: Sequence[wire.Message], refusals: Iterable[wire.Refusal]) -
         if message.kind not in (wire.NEWSETELEM, wire.DELSETELEM):
             continue
         found = wire.refused_element(message, refusal.offset)
-        if found is not None and found[0] != PICKS:
+        if found is not None and found[0] not in UNMANAGED:
             table, key = elements.plan_key(*found)
             blamed[table, key] = Failure(table, key, f"nftables element of {found[0]}: {describe(refusal)}")
     return blamed

@@ -13,7 +13,21 @@ import msgspec
 
 from fairlead.drivers.nft import elements, wire
 from fairlead.drivers.nft import expressions as x
-from fairlead.drivers.nft.structure import LAYOUTS, NAME, PICKS, Chain, Hook, Set, Table, pick_count, pick_name, tables
+from fairlead.drivers.nft.structure import (
+    LAYOUTS,
+    LOCAL,
+    LOCAL_PICKS,
+    NAME,
+    PICKS,
+    Chain,
+    Hook,
+    Set,
+    Table,
+    fixed_picks,
+    pick_count,
+    pick_name,
+    tables,
+)
 
 _ACCEPT = 1
 _HOST_ORDER, _NETWORK_ORDER = 1, 2
@@ -29,7 +43,7 @@ class ListedTable(msgspec.Struct, kw_only=True):
     chains: dict[str, Hook | None] = {}
     rules: dict[str, list[x.Parsed]] = {}
     picks: dict[int, str | None] = {}
-    """Number of endpoints → chain, None for an element that is no goto."""
+    """Pick → chain, None for an element that is no goto."""
 
 
 class Repair(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,11 +141,12 @@ def _repair_chains(current: ListedTable, table: Table) -> list[wire.Message]:
     for chain in (*missing, *wrong):
         found += _new_rules(table.family, chain)
     if table.sets:
-        wanted = {0: pick_name(0)} | {count: chain.name for chain in table.chains if (count := pick_count(chain.name))}
+        wanted = {**fixed_picks(), **{pick: chain.name for chain in table.chains if (pick := pick_count(chain.name))}}
         gone = [count for count, chain in current.picks.items() if count not in wanted or wanted[count] != chain]
         come = [count for count, chain in wanted.items() if current.picks.get(count) != chain]
-        encoded = LAYOUTS[PICKS].keys(map(elements.number, gone))
-        found += wire.element_messages(wire.DELSETELEM, table.family, NAME, PICKS, encoded)
+        for name, picks in _by_map(gone).items():
+            encoded = LAYOUTS[name].keys(elements.number(pick & 0xFFFFFFFF) for pick in picks)
+            found += wire.element_messages(wire.DELSETELEM, table.family, NAME, name, encoded)
         found += _pick_elements(table.family, come)
     return found
 
@@ -142,7 +157,9 @@ def _create(table: Table) -> list[wire.Message]:
     found += [_new_set(table.family, each, number) for number, each in enumerate(table.sets, 1)]
     found += [_new_chain(table.family, chain) for chain in table.chains]
     if table.sets:
-        found += _pick_elements(table.family, (0, *filter(None, (pick_count(chain.name) for chain in table.chains))))
+        found += _pick_elements(
+            table.family, (*fixed_picks(), *filter(None, (pick_count(chain.name) for chain in table.chains)))
+        )
     for chain in table.chains:
         found += _new_rules(table.family, chain)
     return found
@@ -156,7 +173,7 @@ def _new_counter(family: int, name: str) -> wire.Message:
 def _new_set(family: int, each: Set, number: int) -> wire.Message:
     body = wire.text(1, NAME) + wire.text(2, each.name)
     body += b"".join(wire.attribute(kind, value) for kind, value in each.attributes().items())
-    body += wire.u32(10, number) + wire.attribute(13, _listing_hints(each))
+    body += each.description() + wire.u32(10, number) + wire.attribute(13, _listing_hints(each))
     return wire.Message(wire.NEWSET, family, body, wire.NLM_F_CREATE)
 
 
@@ -183,9 +200,23 @@ def _new_rules(family: int, chain: Chain) -> list[wire.Message]:
     return [wire.Message(wire.NEWRULE, family, names + x.encode(rule), flags) for rule in chain.rules]
 
 
-def _pick_elements(family: int, counts: Iterable[int]) -> list[wire.Message]:
-    encoded = [
-        wire.nested(1, wire.nested(1, wire.attribute(1, elements.number(count))), x.verdict_data(pick_name(count)))
-        for count in counts
-    ]
-    return wire.element_messages(wire.NEWSETELEM, family, NAME, PICKS, encoded)
+def _pick_elements(family: int, picks: Iterable[int]) -> list[wire.Message]:
+    found: list[wire.Message] = []
+    for name, some in _by_map(picks).items():
+        encoded = [
+            wire.nested(
+                1,
+                wire.nested(1, wire.attribute(1, elements.number(pick & 0xFFFFFFFF))),
+                x.verdict_data(pick_name(pick)),
+            )
+            for pick in some
+        ]
+        found += wire.element_messages(wire.NEWSETELEM, family, NAME, name, encoded)
+    return found
+
+
+def _by_map(picks: Iterable[int]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for pick in picks:
+        found.setdefault(LOCAL_PICKS if pick & LOCAL else PICKS, []).append(pick)
+    return found

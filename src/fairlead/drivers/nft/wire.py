@@ -260,6 +260,25 @@ def _running() -> Iterator[bytes]:
         yield number.to_bytes(4, sys.byteorder)
 
 
+class RangeLayout(Layout):
+    """Elements of a set of concatenations with ranges: first and last key, one after the other, are one value of 2 x `key_bytes`."""
+
+    __slots__ = ("_first_head", "_last_head")
+
+    def __init__(self, key_bytes: int) -> None:
+        super().__init__(key_bytes)
+        size = 8 + key_bytes
+        value = _ATTRIBUTE.pack(4 + key_bytes, 1)
+        self.element_bytes = 4 + 2 * size
+        self._first_head = _ATTRIBUTE.pack(self.element_bytes, 1 | _NESTED) + _ATTRIBUTE.pack(size, 1 | _NESTED) + value
+        self._last_head = _ATTRIBUTE.pack(size, 10 | _NESTED) + value
+
+    def keys(self, wanted: Iterable[bytes]) -> list[bytes]:
+        """Return the elements of these ranges."""
+        first, last, size = self._first_head, self._last_head, self.key_bytes
+        return [first + each[:size] + last + each[size:] for each in wanted]
+
+
 @functools.cache
 def _set_names(table: str, name: str) -> bytes:
     return text(1, table) + text(2, name)
@@ -292,13 +311,15 @@ def refused_element(message: Message, offset: int) -> tuple[str, bytes] | None:
     for _, element in each(body):
         end = position + 4 + len(element)
         if position <= offset < end:
-            return name, _element(element)[0]
+            key, last, _ = _element(element)
+            return name, key + last if 10 in attributes(element) else key
         position = end
     return None
 
 
 def elements(payload: bytes, layout: Layout | None = None) -> Iterator[tuple[bytes, bytes, int]]:
-    """Yield (key, data, flags) of the elements in a NEWSETELEM payload; of a verdict the data is `code, chain name`.
+    """Yield (key, data, flags) of the elements in a NEWSETELEM payload; of a verdict the data is `code, chain name`, of a range
+    its last key.
 
     Cost: grows with the number of elements; about 3 µs each, a tenth of it when all look as `layout` says.
     """
@@ -319,6 +340,8 @@ def _element(element: bytes) -> tuple[bytes, bytes, int]:
         value = verdict.get(1, b"") + verdict.get(2, b"").rstrip(b"\0")
     else:
         value = data.get(1, b"")
+    if 10 in parts:
+        value = attributes(parts[10]).get(1, b"")
     return key, value, as_u32(parts[3]) if 3 in parts else 0
 
 
