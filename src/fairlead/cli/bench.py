@@ -54,3 +54,21 @@ def dns(names: int, rounds: int, seconds: float, output: str) -> None:
     with Progress() as progress:
         report = benchmark.run(count=names, rounds=rounds, seconds=seconds, step=progress.step)
     click.echo(report.as_json() if output == "json" else report.as_text())
+
+
+@bench.command()
+@click.option("--pods", type=click.IntRange(1, 700), default=60, show_default=True, help="Pods on three nodes.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Labs of three nodes.")
+@click.option("--large/--no-large", default=True, show_default=True, help="Measure 500 pods on 20 nodes, too.")
+@output_option
+def lab(pods: int, rounds: int, large: bool, output: str) -> None:
+    """How fast a lab comes, runs pods and goes, and what it weighs.
+
+    Starts labs of its own and removes them, also when it is interrupted. Takes about two minutes on two processors.
+    """
+    from fairlead.cli.progress import Progress
+    from fairlead.lab.bench import lab as benchmark
+
+    with Progress() as progress:
+        report = benchmark.run(small=(3, pods), large=(20, 500) if large else None, rounds=rounds, step=progress.step)
+    click.echo(report.as_json() if output == "json" else report.as_text())
