@@ -53,6 +53,13 @@ def cluster(text: str = RECORDS) -> Zones:
 
 
 ZONES = cluster()
+NAMES_OF_ALL_KINDS = [line.split()[0] for line in RECORDS.strip().splitlines()] + [
+    "cluster.local.",
+    "svc.cluster.local.",
+    "none.default.svc.cluster.local.",
+    "10-244-1-5.default.pod.cluster.local.",
+    "www.example.com.default.svc.cluster.local.",
+]
 
 
 def ask(name: str, kind: str, *, limit: int = 1232, **options: object) -> dns.message.Message | Forward:

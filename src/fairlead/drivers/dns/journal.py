@@ -55,7 +55,7 @@ class Journal:
             for index, is_ipv6 in enumerate(families)
             for packet, address in batch.left_over(self.memory, index * batch.BYTES, is_ipv6=is_ipv6)
         ]
-        found += self._forwards()
+        found += self._forwards(families)
         for slot in range(SLOTS):
             start = self._forwards_at + slot * _SLOT_BYTES
             if self.memory[start : start + 4] != b"\0\0\0\0":
@@ -85,11 +85,15 @@ class Journal:
             self.memory.close()
         os.close(self.descriptor)
 
-    def _forwards(self) -> Iterator[tuple[int, bytes, bytes]]:
+    def _forwards(self, families: list[bool]) -> Iterator[tuple[int, bytes, bytes]]:
         for slot in range(SLOTS):
             start = self._forwards_at + slot * _SLOT_BYTES
             length, index, address_length, address = _SLOT_HEADER.unpack_from(self.memory, start)
-            if 0 < length <= batch.SLOT_BYTES and index < self._sockets and address_length in (16, 28):
+            if (
+                0 < length <= batch.SLOT_BYTES
+                and index < self._sockets
+                and address_length == (28 if families[index] else 16)
+            ):
                 begin = start + _SLOT_HEADER.size
                 yield index, self.memory[begin : begin + length], address[:address_length]
 
