@@ -1,0 +1,1 @@
+"""Policy semantics from the specifications alone, evaluated naively, packet by packet."""
