@@ -15,6 +15,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from fairlead.plan.policy import PolicyChain, PolicyGroup, PolicyPod
+
 Origin: TypeAlias = str
 """`Kind/namespace/name` of an API object that caused a row (namespace empty for cluster-scoped ones)."""
 
@@ -232,6 +234,9 @@ Row: TypeAlias = (
     | LocalRange
     | DnsRecords
     | DnsClient
+    | PolicyPod
+    | PolicyChain
+    | PolicyGroup
 )
 
 Key: TypeAlias = tuple[str | int, ...]
@@ -256,6 +261,9 @@ TABLES: Mapping[str, tuple[type[Row], tuple[str, ...]]] = {
     "health_ports": (HealthPort, ("port",)),
     "dns_records": (DnsRecords, ("name", "type")),
     "dns_clients": (DnsClient, ("address",)),
+    "policy_groups": (PolicyGroup, ("name",)),
+    "policy_chains": (PolicyChain, ("name",)),
+    "policy_pods": (PolicyPod, ("host_ifname",)),
 }
 """Table name → row type and the fields that make its key, in the order in which rows are added; removed in reverse."""
 
