@@ -45,6 +45,21 @@ _PLUGIN_PATH = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
 @click.option(
     "--service-cidr", "service_cidrs", multiple=True, help="Range of virtual service addresses; one of each family."
 )
+@click.option(
+    "--nodeport-addresses",
+    "node_port_addresses",
+    multiple=True,
+    default=("primary",),
+    show_default=True,
+    metavar="CIDR",
+    help="Which addresses of the node answer on node ports: ranges, or primary for its InternalIPs; repeatable.",
+)
+@click.option(
+    "--load-balancer-cidr",
+    "load_balancer_cidrs",
+    multiple=True,
+    help="Range that belongs to load balancers alone: unknown ports there are rejected; repeatable.",
+)
 @click.option("--cluster-dns", multiple=True, help="Virtual address of the cluster's DNS; one of each family.")
 @click.option("--cluster-domain", default="cluster.local", show_default=True, help="DNS domain of the cluster.")
 @click.option(
@@ -78,6 +93,8 @@ def agent(
     tunnel: str,
     cluster_cidrs: tuple[str, ...],
     service_cidrs: tuple[str, ...],
+    node_port_addresses: tuple[str, ...],
+    load_balancer_cidrs: tuple[str, ...],
     cluster_dns: tuple[str, ...],
     cluster_domain: str,
     dns_upstreams: tuple[str, ...],
@@ -101,6 +118,10 @@ def agent(
         tunnel=modes[tunnel],
         cluster_cidrs=_networks("--cluster-cidr", cluster_cidrs),
         service_cidrs=_networks("--service-cidr", service_cidrs),
+        node_port_addresses=tuple(
+            each if each == "primary" else _networks("--nodeport-addresses", (each,))[0] for each in node_port_addresses
+        ),
+        load_balancer_cidrs=_networks("--load-balancer-cidr", load_balancer_cidrs),
         cluster_dns=_addresses("--cluster-dns", cluster_dns),
         cluster_domain=cluster_domain,
     )

@@ -51,8 +51,18 @@ _DURATION = _Duration()
     show_default=True,
     help="How long a node may be silent before it counts as unreachable.",
 )
+@click.option(
+    "--load-balancer-cidr",
+    "load_balancer_cidrs",
+    multiple=True,
+    help="Range of addresses for Services of type LoadBalancer; repeatable.  [default: none, they are left alone]",
+)
 def controller(
-    kubeconfig: Path, controllers: str, node_monitor_period: float | None, node_monitor_grace_period: float
+    kubeconfig: Path,
+    controllers: str,
+    node_monitor_period: float | None,
+    node_monitor_grace_period: float,
+    load_balancer_cidrs: tuple[str, ...],
 ) -> None:
     """Run the controllers and the scheduler of a cluster."""
     import asyncio
@@ -70,7 +80,11 @@ def controller(
     logs.setup("controller")
     names = manager.select(controllers.split(","))
     period = node_monitor_period or min(5.0, node_monitor_grace_period / 8)
-    settings = Settings(node_monitor_period_s=period, node_monitor_grace_s=node_monitor_grace_period)
+    settings = Settings(
+        node_monitor_period_s=period,
+        node_monitor_grace_s=node_monitor_grace_period,
+        load_balancer_cidrs=load_balancer_cidrs,
+    )
 
     async def main() -> None:
         task = asyncio.current_task()

@@ -28,6 +28,7 @@ LAZY: Mapping[str, str] = {
     "apiserver": "fairlead.cli.apiserver:apiserver",
     "kubelet": "fairlead.cli.kubelet:kubelet",
     "outside": "fairlead.cli.outside:outside",
+    "cloud": "fairlead.cli.cloud:cloud",
     "bench": "fairlead.cli.bench:bench",
     "supervisor": "fairlead.cli.supervisor:supervisor",
 }

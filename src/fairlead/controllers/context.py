@@ -32,6 +32,8 @@ class Settings:
     """For how long a node may be silent before its state counts as unknown."""
     pod_eviction_default_s: float = 300.0
     """For how long a pod stays on an unreachable node when its tolerations do not say."""
+    load_balancer_cidrs: tuple[str, ...] = ()
+    """Ranges from which Services of type LoadBalancer get addresses; none: somebody else does that."""
     terminated_pod_limit: int = 12500
     """How many finished pods may exist before the oldest are removed."""
 

@@ -43,6 +43,7 @@ CONTROLLERS: Mapping[str, str] = {
     "garbage-collector": f"{_HERE}.collector.controller:GarbageCollector",
     "node-lifecycle": f"{_HERE}.nodes.lifecycle:NodeLifecycleController",
     "pod-garbage-collector": f"{_HERE}.nodes.podgc:PodCollector",
+    "service-lb": f"{_HERE}.loadbalancers.controller:LoadBalancerController",
     "persistentvolume-binder": f"{_HERE}.volumes.controller:VolumeBinder",
 }
 """Name → `module:class`. Names are those of kube-controller-manager without `-controller`."""

@@ -10,6 +10,7 @@ from fairlead.lab.topology import (
     CLUSTER_DNS,
     CLUSTER_DOMAIN,
     INTERNET_HOST,
+    PUBLIC_CIDRS,
     SERVICE_CIDRS,
     Node,
     Topology,
@@ -34,7 +35,7 @@ class Component:
 
 def components(topology: Topology, home: LabHome) -> list[Component]:
     """Return all components in the order in which they are started."""
-    found = [_apiserver(topology, home), _controller(home), _outside(home)]
+    found = [_apiserver(topology, home), _controller(home), _outside(home), _cloud(home)]
     for node in topology.nodes:
         found += [_agent(topology, home, node), _kubelet(topology, home, node)]
     return found
@@ -55,11 +56,18 @@ def _apiserver(topology: Topology, home: LabHome) -> Component:
 def _controller(home: LabHome) -> Component:
     argv = ["controller", "--kubeconfig", str(home.folder / "controller.kubeconfig")]
     argv += ["--node-monitor-grace-period", f"{_NODE_GRACE_S}s"]
+    for cidr in PUBLIC_CIDRS:
+        argv += ["--load-balancer-cidr", cidr]
     return Component(name="controller", argv=tuple(argv))
 
 
 def _outside(home: LabHome) -> Component:
     return Component(name="internet", argv=("outside",), namespace=home.namespace("internet"))
+
+
+def _cloud(home: LabHome) -> Component:
+    argv = ("cloud", "--kubeconfig", str(home.folder / "cloud.kubeconfig"))
+    return Component(name="cloud", argv=argv, namespace=home.namespace("vpc"))
 
 
 def _agent(topology: Topology, home: LabHome, node: Node) -> Component:
@@ -72,6 +80,7 @@ def _agent(topology: Topology, home: LabHome, node: Node) -> Component:
     for option, values in (
         ("--cluster-cidr", CLUSTER_CIDRS),
         ("--service-cidr", SERVICE_CIDRS),
+        ("--load-balancer-cidr", PUBLIC_CIDRS),
         ("--cluster-dns", CLUSTER_DNS),
     ):
         for value in values:

@@ -47,6 +47,8 @@ def issue(topology: Topology, home: LabHome) -> None:
     inside = f"https://{topology.control[0]}:{topology.api_port}"
     _kubeconfig(home, home.kubeconfig, "admin", outside)
     _kubeconfig(home, home.folder / "controller.kubeconfig", "controller", outside)
+    authority.issue("cloud", common_name="system:cloud-controller-manager", groups=("system:masters",))
+    _kubeconfig(home, home.folder / "cloud.kubeconfig", "cloud", inside)
     for node in topology.nodes:
         authority.issue(node.name, common_name=f"system:node:{node.name}", groups=("system:nodes",))
         home.node(node.name).mkdir(parents=True, exist_ok=True)

@@ -32,6 +32,7 @@ _SHARED = (
     "fairlead.controllers.manager",
     "fairlead.agent.main",
     "fairlead.lab.kubelet.run",
+    "fairlead.lab.cloud.run",
     "uvloop",
 )
 

@@ -1,0 +1,74 @@
+"""Where packets to a load balancer's address go: which nodes may take them, and whom to ask for their health. Pure.
+
+As the clouds do it: nodes are asked at the Service's healthCheckNodePort under external policy Local, else at their proxy's own port.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+Json = dict[str, Any]
+
+PROXY_PORT = 10256
+EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
+Check: TypeAlias = tuple[str, int]
+"""Address of a node and the port on which it is asked."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One node for one address: where packets go, and the check that says whether they may."""
+
+    node: str
+    address: str
+    check: Check
+
+
+def targets(services: Iterable[Json], nodes: Sequence[Json]) -> dict[str, tuple[Target, ...]]:
+    """Return the address of each load balancer → its possible targets."""
+    found: dict[str, tuple[Target, ...]] = {}
+    usable = [node for node in nodes if EXCLUDED not in (node["metadata"].get("labels") or {})]
+    for service in services:
+        spec = service["spec"]
+        if spec.get("type") != "LoadBalancer":
+            continue
+        port = spec.get("healthCheckNodePort") if spec.get("externalTrafficPolicy") == "Local" else None
+        for ingress in service.get("status", {}).get("loadBalancer", {}).get("ingress") or ():
+            if not ingress.get("ip") or ingress.get("ipMode", "VIP") != "VIP":
+                continue
+            version = ipaddress.ip_address(ingress["ip"]).version
+            found[ingress["ip"]] = tuple(
+                Target(
+                    node["metadata"]["name"],
+                    addresses[version],
+                    (addresses[4 if 4 in addresses else 6], port or PROXY_PORT),
+                )
+                for node in usable
+                if version in (addresses := _addresses(node))
+            )
+    return found
+
+
+def checks(wanted: Mapping[str, Sequence[Target]]) -> frozenset[Check]:
+    """Return everything that has to be asked."""
+    return frozenset(target.check for some in wanted.values() for target in some)
+
+
+def hops(wanted: Mapping[str, Sequence[Target]], healthy: Iterable[Check]) -> dict[str, tuple[str, ...]]:
+    """Return address → addresses of the nodes that take its packets now, sorted; none: nobody does."""
+    good = frozenset(healthy)
+    return {
+        address: tuple(sorted({target.address for target in some if target.check in good}))
+        for address, some in wanted.items()
+    }
+
+
+def _addresses(node: Json) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for each in node.get("status", {}).get("addresses") or ():
+        if each["type"] == "InternalIP":
+            found.setdefault(ipaddress.ip_address(each["address"]).version, each["address"])
+    return found

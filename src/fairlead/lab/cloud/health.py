@@ -1,0 +1,76 @@
+"""Asks nodes for their health, over and over, as a cloud's load balancer does.
+
+A node that answers 200 is healthy at once; one that does not, twice in a row, is not: within 2 s, however it died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+from fairlead.lab.cloud.decide import Check
+
+_PERIOD_S = 0.5
+_TIMEOUT_S = 0.5
+_TOLERATED = 1
+_MOST_PER_S = 400
+
+
+class Health:
+    """`healthy` holds the checks that succeed; `on_change` is called whenever that differs."""
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self.healthy: frozenset[Check] = frozenset()
+        self._on_change = on_change
+        self._wanted: frozenset[Check] = frozenset()
+        self._failures: dict[Check, int] = {}
+        self._wake = asyncio.Event()
+
+    def watch(self, checks: Iterable[Check]) -> None:
+        """Ask these from now on."""
+        wanted = frozenset(checks)
+        if wanted - self._wanted:
+            self._wake.set()
+        self._wanted = wanted
+
+    async def run(self) -> None:
+        """Ask forever."""
+        while True:
+            self._wake.clear()
+            begin = time.monotonic()
+            wanted = self._wanted
+            answers = await asyncio.gather(*(_answers(check) for check in wanted))
+            for check, good in zip(wanted, answers, strict=True):
+                self._failures[check] = 0 if good else self._failures.get(check, _TOLERATED) + 1
+            self._failures = {check: count for check, count in self._failures.items() if check in wanted}
+            # A check that never succeeded is not healthy.
+            good_now = {check for check, count in self._failures.items() if count == 0}
+            spared = {check for check in self.healthy if 0 < self._failures.get(check, _TOLERATED + 1) <= _TOLERATED}
+            healthy = frozenset(good_now | spared)
+            if healthy != self.healthy:
+                self.healthy = healthy
+                self._on_change()
+            period = max(_PERIOD_S, len(wanted) / _MOST_PER_S)
+            try:
+                async with asyncio.timeout(max(0.05, begin + period - time.monotonic())):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+
+async def _answers(check: Check) -> bool:
+    """Tell whether a GET of /healthz is answered with 200 in time."""
+    address, port = check
+    writer = None
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(address, port)
+            writer.write(f"GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode())
+            status = await reader.readline()
+            return status.split()[1:2] == [b"200"]
+    except (OSError, TimeoutError, ValueError):
+        return False
+    finally:
+        if writer is not None:
+            writer.transport.abort()
