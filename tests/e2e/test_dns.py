@@ -264,3 +264,17 @@ def test_the_agent_is_killed_and_a_question_waits_for_the_next_one(lab: Lab, cli
     answer = inside(lab, client, "dig", "+tries=1", "+time=20", "+short", "kubernetes.default.svc.cluster.local")
     assert answer.strip() == "10.96.0.1"
     assert lab.record(component)["pid"] != record["pid"]
+
+
+def test_no_question_meets_connection_tracking(lab: Lab, client: str) -> None:
+    node = lab.get("pod", "client", "-n", NAMESPACE)["spec"]["nodeName"]
+    for transport in ("+notcp", "+tcp"):
+        for server in ("10.96.0.10", "fd10:96::a"):
+            for where in (client, f"node/{node}"):
+                found = inside(
+                    lab, where, "dig", f"@{server}", transport, "+short", "kubernetes.default.svc.cluster.local"
+                )
+                assert found.strip() == "10.96.0.1"
+    for family in ("ipv4", "ipv6"):
+        entries = inside(lab, f"node/{node}", "conntrack", "-L", "-f", family)
+        assert [line for line in entries.splitlines() if "10.96.0.10" in line or "fd10:96::a" in line] == []

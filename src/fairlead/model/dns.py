@@ -14,10 +14,11 @@ from fairlead.base.addresses import canonical, is_ipv6, reverse_name, sort_key
 from fairlead.model.endpoints import bad_address, slice_origin, target_port, usable_endpoints
 from fairlead.model.rows import Rows, RowsBuilder
 from fairlead.model.services import origin_of
-from fairlead.plan.tables import DnsRecords
+from fairlead.plan.tables import DnsRecords, UntrackedPort
 from fairlead.world.settings import Settings
 
 _VERSION = "1.1.0"
+_PORT = 53
 _SRV = "0 100"
 """Priority and weight: all alike."""
 
@@ -29,6 +30,9 @@ def zone_rows(settings: Settings) -> Rows:
     out = RowsBuilder()
     name = f"dns-version.{_domain(settings)}"
     out.add("dns_records", DnsRecords(name=name, type="TXT", ttl=settings.dns_ttl_s, data=(f'"{_VERSION}"',)))
+    for address in settings.cluster_dns:
+        for protocol in ("tcp", "udp"):
+            out.add("untracked_ports", UntrackedPort(address=canonical(address), protocol=protocol, port=_PORT))
     return out.rows()
 
 

@@ -141,6 +141,17 @@ class LocalPort(msgspec.Struct, frozen=True, kw_only=True):
     affinity_s: int | None = None
 
 
+class UntrackedPort(msgspec.Struct, frozen=True, kw_only=True):
+    """A port of this node whose packets, both ways, connection tracking does not see. Key: `address`, `protocol`, `port`.
+
+    Nothing about them is translated, so that nothing is lost, and neither a full table nor a race in it can lose a packet.
+    """
+
+    address: str
+    protocol: str
+    port: int
+
+
 class ServiceMasquerade(msgspec.Struct, frozen=True, kw_only=True):
     """A service port whose clients are hidden behind this node's address. Key: `address`, `protocol`, `port`."""
 
@@ -225,6 +236,7 @@ Row: TypeAlias = (
     | LocalPod
     | ServicePort
     | LocalPort
+    | UntrackedPort
     | ServiceMasquerade
     | RestrictedPort
     | SourceRange
@@ -253,6 +265,7 @@ TABLES: Mapping[str, tuple[type[Row], tuple[str, ...]]] = {
     "nat_exemptions": (NatExemption, ("prefix",)),
     "local_ranges": (LocalRange, ("prefix",)),
     "service_addresses": (ServiceAddress, ("address",)),
+    "untracked_ports": (UntrackedPort, ("address", "protocol", "port")),
     "service_masquerades": (ServiceMasquerade, ("address", "protocol", "port")),
     "restricted_ports": (RestrictedPort, ("address", "protocol", "port")),
     "source_ranges": (SourceRange, ("address", "protocol", "port", "prefix")),

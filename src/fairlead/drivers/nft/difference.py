@@ -29,10 +29,18 @@ from fairlead.plan.tables import (
     ServiceMasquerade,
     ServicePort,
     SourceRange,
+    UntrackedPort,
     key_of,
 )
 
-MEMBERS = ("pod_sources", "service_addresses", "service_masquerades", "restricted_ports", "source_ranges")
+MEMBERS = (
+    "pod_sources",
+    "service_addresses",
+    "untracked_ports",
+    "service_masquerades",
+    "restricted_ports",
+    "source_ranges",
+)
 INTERVALS = ("nat_exemptions", "local_ranges")
 TABLES = (*MEMBERS, *INTERVALS, *elements.PORTS)
 
@@ -414,6 +422,8 @@ def _member(row: Row) -> tuple[str, bytes]:
             return elements.pod_source(row)
         case ServiceMasquerade():
             return elements.port_member("service_masquerades", row)
+        case UntrackedPort():
+            return elements.port_member("untracked_ports", row)
         case RestrictedPort():
             return elements.port_member("restricted_ports", row)
         case SourceRange():

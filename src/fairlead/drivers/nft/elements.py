@@ -30,6 +30,7 @@ from fairlead.plan.tables import (
     ServiceMasquerade,
     ServicePort,
     SourceRange,
+    UntrackedPort,
     key_of,
 )
 
@@ -90,7 +91,7 @@ def service_address(row: ServiceAddress) -> tuple[str, bytes]:
     return f"service_addresses{suffix(len(key))}", key
 
 
-def port_member(table: str, row: ServiceMasquerade | RestrictedPort) -> tuple[str, bytes]:
+def port_member(table: str, row: ServiceMasquerade | RestrictedPort | UntrackedPort) -> tuple[str, bytes]:
     """Return (set, key) of a row; raises ValueError."""
     key = service_key(row)
     return f"{table}{version_of(key)}", key
@@ -111,7 +112,9 @@ def version_of(key: bytes) -> str:
     return "6" if len(key) == _V6_SERVICE_KEY_BYTES else "4"
 
 
-def service_key(row: ServicePort | LocalPort | ServiceMasquerade | RestrictedPort | SourceRange) -> bytes:
+def service_key(
+    row: ServicePort | LocalPort | ServiceMasquerade | RestrictedPort | SourceRange | UntrackedPort,
+) -> bytes:
     """Return the key of a service port: 12 bytes for IPv4, 24 for IPv6; raises ValueError."""
     protocol = PROTOCOLS.get(row.protocol)
     if protocol is None:
@@ -262,6 +265,8 @@ def row_of_member(name: str, key: bytes) -> tuple[str, Row]:
     place, protocol, port = _parts(key[:size])
     if table == "service_masquerades":
         return table, ServiceMasquerade(address=place, protocol=protocol, port=port)
+    if table == "untracked_ports":
+        return table, UntrackedPort(address=place, protocol=protocol, port=port)
     if table == "restricted_ports":
         return table, RestrictedPort(address=place, protocol=protocol, port=port)
     half = len(key) // 2

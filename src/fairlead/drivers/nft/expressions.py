@@ -152,6 +152,11 @@ def drop() -> Expression:
     return _verdict(_DROP)
 
 
+def untracked() -> Expression:
+    """Let connection tracking not see the packet; only before it, in raw priority."""
+    return _expression("notrack")
+
+
 def goto(chain: str) -> Expression:
     """Continue in `chain` and do not come back to this one."""
     return _verdict(_GOTO, chain)

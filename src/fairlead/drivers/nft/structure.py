@@ -167,6 +167,10 @@ class _Family(msgspec.Struct, frozen=True):
             x.transport(2, 2, register + self.words + 1),
         )
 
+    def service_source_key(self) -> x.Rule:
+        """Load the source's address, protocol and port from register 0 on."""
+        return (*self.only(), self.source_to(0), x.meta("l4proto", self.words), x.transport(0, 2, self.words + 1))
+
     def original_service_key(self) -> x.Rule:
         """Load the same from register 0 on, as the connection's first packet had it before translation."""
         address = "ip daddr" if self.suffix == "4" else "ip6 daddr"
@@ -291,6 +295,7 @@ def _addressed(family: _Family) -> Iterator[Set]:
     yield Set(name=f"services{family.suffix}", key=port, data=("mark",))
     yield Set(name=f"endpoints{family.suffix}", key=(*port, "mark"), data=(address, "inet_service"))
     yield Set(name=f"local_services{family.suffix}", key=port, data=("mark",))
+    yield Set(name=f"untracked_ports{family.suffix}", key=port)
     yield Set(name=f"service_masquerades{family.suffix}", key=port)
     yield Set(name=f"restricted_ports{family.suffix}", key=port)
     yield Set(name=f"source_ranges{family.suffix}", key=(*port, address), interval=True)
@@ -424,6 +429,12 @@ _FROM_POD_RULES: tuple[x.Rule, ...] = (
     (x.count("spoofed"), x.drop()),
 )
 
+# Questions to the node's own resolver and its answers, also those of the node to itself. After the check of sources, before tracking.
+_UNTRACKED_RULES: tuple[x.Rule, ...] = (
+    *((*each.service_key(), x.member(f"untracked_ports{each.suffix}", 0), x.untracked()) for each in _BOTH),
+    *((*each.service_source_key(), x.member(f"untracked_ports{each.suffix}", 0), x.untracked()) for each in _BOTH),
+)
+
 _CHAINS = (
     Chain(REFUSE, _REFUSE_RULES),
     Chain(DISCARD, ((x.drop(),),)),
@@ -431,6 +442,8 @@ _CHAINS = (
     Chain("services", _SERVICE_RULES),
     Chain("from_pod", _FROM_POD_RULES),
     Chain("sources", (_NODE_DEVICE, (*_POD_DEVICE, x.goto("from_pod"))), Hook("filter", _PREROUTING, _RAW)),
+    Chain("untracked", _UNTRACKED_RULES, Hook("filter", _PREROUTING, _RAW + 1)),
+    Chain("untracked_output", _UNTRACKED_RULES, Hook("filter", _OUTPUT, _RAW)),
     Chain(
         "prerouting", (*_RESTRICTIONS, *_LOCAL_RULES, (x.jump("services"),)), Hook("nat", _PREROUTING, _DESTINATION_NAT)
     ),
