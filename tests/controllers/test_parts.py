@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fairlead.api.resources import CONFIGMAPS, PODS
 from fairlead.base.errors import UserError
 from fairlead.cli.controller import controller
-from fairlead.controllers import manager, moments, quantity, rolling, templates
+from fairlead.controllers import manager, moments, rolling, templates
 from fairlead.controllers.actions import Delete, Event, Patch
 from fairlead.controllers.collector.graph import Disown, Finish, Graph, Item, Later, Reference, Remove
 from fairlead.controllers.disruption import core as budgets
@@ -241,23 +241,6 @@ def test_evicted_pod_counts_as_gone_until_it_is() -> None:
     status = budgets.status(budget, [pod("p0"), pod("p1")], lambda each: None, T0 + 1)
     assert (status["disruptionsAllowed"], status["disruptedPods"]) == (0, {"p0": "2026-01-01T00:00:00Z"})
     assert "disruptedPods" not in budgets.status(budget, [pod("p0"), pod("p1")], lambda each: None, T0 + 500)
-
-
-@pytest.mark.parametrize(
-    ("text", "milli", "units"),
-    [
-        ("100m", 100, 1),
-        ("2", 2000, 2),
-        ("1.5", 1500, 2),
-        ("1Ki", 1024000, 1024),
-        ("1e3", 1000000, 1000),
-        ("1k", 1000000, 1000),
-    ],
-)
-def test_amounts(text: str, milli: int, units: int) -> None:
-    assert (quantity.milli(text), quantity.units(text)) == (milli, units)
-    with pytest.raises(ValueError, match="no quantity"):
-        quantity.units("much")
 
 
 @given(st.integers(0, 4_000_000_000))

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.apiserver.kinds import quantity, registry, strategy
+from fairlead.apiserver.kinds import registry, strategy
 from fairlead.apiserver.kinds.field_error import FieldError
+from fairlead.base import quantity
 
 TEMPLATE: dict[str, Any] = {
     "metadata": {"labels": {"a": "b"}},

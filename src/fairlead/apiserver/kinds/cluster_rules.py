@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fairlead.apiserver.kinds import formats, quantity
+from fairlead.apiserver.kinds import formats
 from fairlead.apiserver.kinds.common_rules import check_label_selector, immutable
 from fairlead.apiserver.kinds.field_error import (
     FieldError,
@@ -20,6 +20,7 @@ from fairlead.apiserver.kinds.field_error import (
     required,
     too_long,
 )
+from fairlead.base import quantity
 
 Object = dict[str, Any]
 

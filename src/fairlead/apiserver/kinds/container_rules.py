@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from fairlead.apiserver.kinds import formats, quantity
+from fairlead.apiserver.kinds import formats
 from fairlead.apiserver.kinds.common_rules import PROTOCOLS, check_not_negative, check_one_of, check_port
 from fairlead.apiserver.kinds.field_error import FieldError, duplicate, forbidden, invalid, not_supported, required
+from fairlead.base import quantity
 
 Object = dict[str, Any]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from fairlead.apiserver.kinds import quantity
 from fairlead.apiserver.kinds.registry import Kind
 from fairlead.apiserver.kinds.wire import OPAQUE, SCALARS, TIMES, Field, Message, message, message_of
+from fairlead.base import quantity
 
 _RANGES = {"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)}
 _TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")

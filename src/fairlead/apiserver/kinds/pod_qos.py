@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fairlead.apiserver.kinds import quantity
+from fairlead.base import quantity
 
 _COUNTED = ("cpu", "memory")
 

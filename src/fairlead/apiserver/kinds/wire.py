@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
-from fairlead.apiserver.kinds import quantity
 from fairlead.apiserver.kinds.registry import Kind
+from fairlead.base import quantity
 
 SCALARS = frozenset({"string", "bool", "int32", "int64", "float64", "bytes"})
 TIMES = frozenset({"meta/v1.Time", "meta/v1.MicroTime"})

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fairlead.base import quantity
 from fairlead.base.selectors import EVERYTHING, LabelSelector, Requirement, from_object, requirement
-from fairlead.controllers import ownership, podstate, quantity
+from fairlead.controllers import ownership, podstate
 
 Json = dict[str, Any]
 HostPort = tuple[str, str, int]

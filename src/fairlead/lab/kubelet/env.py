@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from fairlead.lab.kubelet import quantity
+from fairlead.base import quantity
 from fairlead.lab.kubelet.pod import Container, EnvSource, FieldReference, Json, KeyReference, Pod, ResourceReference
 
 Objects: TypeAlias = Mapping[str, Json]
@@ -185,7 +185,7 @@ def resource_value(pod: Pod, container: Container, reference: ResourceReference,
         raise ConfigError(f"unsupported container resource : {reference.resource}")
     divisor = reference.divisor if reference.divisor not in (None, "", "0", 0) else _DIVISORS.get(resource, "1")
     try:
-        return str(quantity.divided(amount, divisor or "1"))
+        return str(quantity.ceil(amount, divisor or "1"))
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fairlead.lab.kubelet import quantity
+from fairlead.base import quantity
 from fairlead.lab.kubelet.pod import Pod, Resources
 
 _COUNTED = ("cpu", "memory")

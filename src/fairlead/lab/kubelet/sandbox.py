@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from fairlead.lab.kubelet import quantity
+from fairlead.base import quantity
 from fairlead.lab.kubelet.cni import Attachment, Cni, addresses
 from fairlead.lab.kubelet.files import Resolver, hostname, hosts, parse_resolv_conf, resolv_conf
 from fairlead.lab.kubelet.floor import Floor

@@ -6,6 +6,7 @@ number becomes the smallest integer form. Values are exact; results finer than n
 
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
 from functools import lru_cache
@@ -49,6 +50,17 @@ def _parts(text: str) -> tuple[Fraction, str]:
 def parse(text: str | int | float) -> Fraction:
     """Return the exact value. Raises QuantityError."""
     return _parts(_text(text))[0]
+
+
+def ceil(value: str | int | float, unit: str | int | float = 1) -> int:
+    """Return `value` in units of `unit` (0 counts as 1), rounded up; raises QuantityError."""
+    return math.ceil(parse(value) / (parse(unit) or 1))
+
+
+@lru_cache(maxsize=4096)
+def amount(resource: str, value: str | int | float) -> int:
+    """Return thousandths of `cpu` and units of any other resource, rounded up: what a scheduler adds up."""
+    return ceil(value, "1m" if resource == "cpu" else 1)
 
 
 def _text(value: str | int | float) -> str:
