@@ -16,7 +16,7 @@ _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 @contextlib.asynccontextmanager
 async def serve(port: int, pages: Mapping[str, Callable[[], str]]) -> AsyncIterator[int]:
-    """Serve each path of `pages` on `port` (0: any) of every address; yields the port, 0 when it is taken, which is logged."""
+    """Serve each path of `pages` on `port` of every address; yields the port, 0 when it is taken, which is logged."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -10,7 +10,7 @@ import contextlib
 import ipaddress
 import logging
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from fairlead.drivers.dns import address, wire
 from fairlead.drivers.dns.config import Configuration
@@ -121,8 +121,15 @@ class DnsDriver:
 
     async def apply(self, plan: Plan) -> Outcome:
         """Answer from `plan` from now on. Costs what changed, and one comparison by identity per row that did not."""
-        rows = plan.table(TABLE)
-        applied = self._update(rows)
+        applied = self._update(plan.table(TABLE))
+        return await self._finish(plan, applied)
+
+    async def apply_changes(self, plan: Plan, changed: Mapping[str, Collection[Key]]) -> Outcome:
+        """As `apply`; costs the changed rows alone."""
+        applied = self._change(plan.table(TABLE), changed.get(TABLE, ()))
+        return await self._finish(plan, applied)
+
+    async def _finish(self, plan: Plan, applied: int) -> Outcome:
         clients = plan.table(CLIENTS)
         if clients is not self._clients:
             self._map_clients(clients)
@@ -191,6 +198,18 @@ class DnsDriver:
         for key in old.keys() - rows.keys():
             self._drop(key)
             applied += 1
+        self._rows = rows
+        return applied
+
+    def _change(self, rows: Mapping[Key, Row], keys: Collection[Key]) -> int:
+        applied = 0
+        for key in keys:
+            row, known = rows.get(key), self._rows.get(key)
+            if row is None and known is not None:
+                self._drop(key)
+                applied += 1
+            elif row is not None and row is not known and row != known:
+                applied += self._put(key, row)
         self._rows = rows
         return applied
 
