@@ -1,0 +1,1 @@
+"""Network policies of all kinds, compiled to the same rows."""

@@ -1,0 +1,200 @@
+"""Which pods there are, by identity, and who is a member of a group.
+
+An identity is a namespace and the labels that some selector asks for: a cluster has few, however many pods. What a group holds is
+decided by identity; a pod that comes to a known identity costs a look-up for each group.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from itertools import compress
+from operator import is_not
+from typing import TypeAlias
+
+import msgspec
+
+from fairlead.api.node import Node
+from fairlead.api.pod import ContainerPort, Namespace, Pod
+from fairlead.base.addresses import canonical
+from fairlead.model.policy.lower import Group, resolve
+from fairlead.model.policy.rules import BlockTerm, NodesTerm, PodsTerm, Policy, prefixes
+from fairlead.world.events import ObjectKey
+
+NAME_LABEL = "kubernetes.io/metadata.name"
+Identity: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
+"""Namespace, and the labels that matter."""
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A pod as a peer; without addresses it is none."""
+
+    identity: Identity
+    addresses: tuple[str, ...]
+    ports: tuple[ContainerPort, ...]
+
+
+def label_keys(policies: Iterable[Policy]) -> frozenset[str]:
+    """Return the keys of pod labels that any selector asks for."""
+    keys: set[str] = set()
+    for policy in policies:
+        terms = [policy.subject]
+        for rule in (*(policy.ingress or ()), *(policy.egress or ())):
+            terms += [each for each in rule.peers or () if isinstance(each, PodsTerm)]
+        keys.update(requirement.key for term in terms for requirement in term.pods.requirements)
+    return frozenset(keys)
+
+
+class Members:
+    """All pods of the cluster as peers, kept current."""
+
+    def __init__(self) -> None:
+        self._keys: frozenset[str] = frozenset()
+        self._pods: Mapping[ObjectKey, Pod] = {}
+        self._local: Mapping[ObjectKey, tuple[str, ...]] = {}
+        self._namespaces: Mapping[ObjectKey, Namespace] = {}
+        self._namespace_labels: dict[str, Mapping[str, str]] = {}
+        self._members: dict[ObjectKey, Member] = {}
+        self._by_identity: dict[Identity, set[ObjectKey]] = {}
+        self._matches: dict[tuple[PodsTerm, Identity], bool] = {}
+
+    def __repr__(self) -> str:
+        return f"<Members pods={len(self._members)} identities={len(self._by_identity)}>"
+
+    def update(
+        self,
+        pods: Mapping[ObjectKey, Pod],
+        local: Mapping[ObjectKey, tuple[str, ...]],
+        namespaces: Mapping[ObjectKey, Namespace],
+        keys: frozenset[str],
+    ) -> list[tuple[Member | None, Member | None]] | None:
+        """Take over the world; return (before, after) of the members that differ, None when anything may.
+
+        `local` are the addresses of pods that are attached here, which the API server may not have been told yet.
+        """
+        everything = False
+        if namespaces is not self._namespaces:
+            labels: dict[str, Mapping[str, str]] = {
+                key[1]: {**(each.metadata.labels or {}), NAME_LABEL: key[1]} for key, each in namespaces.items()
+            }
+            everything = labels != self._namespace_labels
+            self._namespaces, self._namespace_labels = namespaces, labels
+        if keys != self._keys:
+            self._keys, everything = keys, True
+        if everything:
+            self._matches.clear()
+            self._members, self._by_identity = {}, {}
+            self._pods, self._local = pods, local
+            for key, pod in pods.items():
+                self._set(key, self._member(key, pod))
+            return None
+        touched = differing(self._pods, pods)
+        touched |= {key for key in self._local.keys() | local.keys() if self._local.get(key) != local.get(key)}
+        self._pods, self._local = pods, local
+        found = []
+        for key in touched:
+            before = self._members.get(key)
+            now = pods.get(key)
+            after = None if now is None else self._member(key, now)
+            if before != after:
+                self._set(key, after)
+                found.append((before, after))
+        return found
+
+    def identity(self, pod: Pod) -> Identity:
+        """Return the identity of a pod."""
+        labels = pod.metadata.labels or {}
+        return pod.metadata.namespace, tuple((key, labels[key]) for key in sorted(self._keys & labels.keys()))
+
+    def is_in(self, term: PodsTerm, identity: Identity) -> bool:
+        """Tell whether pods of an identity are in a term."""
+        at = (term, identity)
+        known = self._matches.get(at)
+        if known is None:
+            namespace, labels = identity
+            known = self.may_hold(term, namespace) and term.pods.matches(dict(labels))
+            self._matches[at] = known
+        return known
+
+    def may_hold(self, term: PodsTerm, namespace: str) -> bool:
+        """Tell whether a term can hold pods of a namespace, whatever their labels."""
+        if term.own:
+            return term.own == namespace
+        return term.namespaces.matches(self._namespace_labels.get(namespace, {NAME_LABEL: namespace}))
+
+    def of(self, group: Group, nodes: Mapping[str, Node]) -> tuple[str, ...]:
+        """Return the members of a group, sorted. Cost: grows with identities and members."""
+        if group.kind == "prefixes":
+            return prefixes(tuple(each for each in group.terms if isinstance(each, BlockTerm)))
+        found: set[str] = set()
+        for identity, keys in self._by_identity.items():
+            if self.concerns(group, identity):
+                for key in keys:
+                    found.update(self._texts(group, self._members[key]))
+        for term in group.terms:
+            if isinstance(term, NodesTerm):
+                found.update(
+                    canonical(address)
+                    for node in nodes.values()
+                    if term.nodes.matches(node.metadata.labels)
+                    for address in node.internal_ips
+                )
+        return tuple(sorted(found))
+
+    def concerns(self, group: Group, identity: Identity) -> bool:
+        """Tell whether a pod of this identity may be a member of a group."""
+        if group.kind == "prefixes":
+            return False
+        if group.anyone or (group.kind == "ports" and any(isinstance(each, BlockTerm) for each in group.terms)):
+            return True
+        return any(isinstance(term, PodsTerm) and self.is_in(term, identity) for term in group.terms)
+
+    def _texts(self, group: Group, member: Member) -> Iterable[str]:
+        if group.kind == "addresses":
+            return member.addresses
+        numbers = {found for name, protocol in group.ports for found in resolve(member.ports, name, protocol)}
+        if not numbers:
+            return ()
+        whole = group.anyone or any(
+            isinstance(term, PodsTerm) and self.is_in(term, member.identity) for term in group.terms
+        )
+        blocks = tuple(each for each in group.terms if isinstance(each, BlockTerm))
+        within = [ipaddress.ip_network(each) for each in prefixes(blocks)] if blocks and not whole else []
+        addresses = [
+            each for each in member.addresses if whole or any(ipaddress.ip_address(each) in net for net in within)
+        ]
+        return [f"{address} {protocol} {number}" for address in addresses for protocol, number in numbers]
+
+    def _member(self, key: ObjectKey, pod: Pod) -> Member | None:
+        addresses = pod.addresses or self._local.get(key, ())
+        if pod.spec.host_network or pod.is_finished or not addresses:
+            return None
+        try:
+            return Member(self.identity(pod), tuple(map(canonical, addresses)), pod.ports)
+        except ValueError:
+            return None
+
+    def _set(self, key: ObjectKey, member: Member | None) -> None:
+        old = self._members.pop(key, None)
+        if old is not None:
+            keys = self._by_identity[old.identity]
+            keys.discard(key)
+            if not keys:
+                del self._by_identity[old.identity]
+        if member is not None:
+            self._members[key] = member
+            self._by_identity.setdefault(member.identity, set()).add(key)
+
+
+def differing(before: Mapping[ObjectKey, Pod], after: Mapping[ObjectKey, Pod]) -> set[ObjectKey]:
+    """Return the keys whose values are not the same object; one pass in C when the keys are those of before."""
+    if before is after:
+        return set()
+    if len(before) == len(after):
+        places = list(map(is_not, before.values(), after.values()))
+        old, new = list(compress(before, places)), list(compress(after, places))
+        if old == new:
+            return set(new)
+    found = {key for key, value in after.items() if before.get(key) is not value}
+    found.update(key for key in before if key not in after)
+    return found

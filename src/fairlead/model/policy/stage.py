@@ -1,0 +1,241 @@
+"""The policy rows of one node: what remembers, between one snapshot and the next.
+
+Kept: the meaning of each policy (by object), members (by pod), verdict chains (by class of local pods) and groups (by meaning). A pod
+that changes elsewhere costs the groups that it enters or leaves; a pod of this node its class. Equal worlds give equal rows whatever
+came before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from fairlead.api.decode import reference
+from fairlead.api.node import Node
+from fairlead.api.pod import ContainerPort, Pod
+from fairlead.base.diagnostics import Diagnostic
+from fairlead.model.policy.lower import Group, Lowered, closed, lower, port_names
+from fairlead.model.policy.members import Identity, Member, Members, label_keys
+from fairlead.model.policy.read import NETWORK, Choices, read_cluster_policy, read_network_policy, ties
+from fairlead.model.policy.rules import Direction, NodesTerm, Policy
+from fairlead.model.rows import Rows
+from fairlead.plan.policy import PolicyChain, PolicyGroup, PolicyPod
+from fairlead.plan.tables import Key, Origin, Row
+from fairlead.world.attachment import Attachment
+from fairlead.world.events import ObjectKey
+from fairlead.world.snapshot import Snapshot
+
+_INPUTS = (
+    "pods",
+    "namespaces",
+    "nodes",
+    "attachments",
+    "network_policies",
+    "cluster_policies",
+    "admin_policies",
+    "baseline_policies",
+)
+_POLICIES = _INPUTS[4:]
+
+
+class _Class(msgspec.Struct, frozen=True):
+    """What pods with the same policies and the same numbers behind the ports' names are judged by."""
+
+    egress: Lowered
+    node_egress: Lowered
+    ingress: Lowered
+    origins: tuple[Origin, ...]
+
+
+class PolicyStage:
+    """Compiles the policies of one node's pods, one snapshot after the other."""
+
+    def __init__(self, choices: Choices | None = None) -> None:
+        self._choices = choices or Choices()
+        self._read: tuple[object, ...] = ()
+        self._nodes: Mapping[str, Node] = {}
+        self._meanings: dict[tuple[str, ObjectKey], tuple[object, Policy | None, tuple[Diagnostic, ...]]] = {}
+        self._policies: tuple[Policy, ...] = ()
+        self._keys: frozenset[str] = frozenset()
+        self._complaints: tuple[Diagnostic, ...] = ()
+        self._members = Members()
+        self._governing: dict[Identity, tuple[Policy, ...]] = {}
+        self._candidates: dict[str, tuple[Policy, ...]] = {}
+        """Namespace (empty: any other) → policies that may govern its pods."""
+        self._classes: dict[tuple[Identity, tuple[ContainerPort, ...]], _Class] = {}
+        self._groups: dict[str, tuple[Group, PolicyGroup]] = {}
+        self._rows = Rows()
+
+    def __repr__(self) -> str:
+        return f"<PolicyStage policies={len(self._policies)} {self._members} groups={len(self._groups)}>"
+
+    def update(self, snapshot: Snapshot) -> Rows:
+        """Return the rows for a snapshot; the same object when nothing that is read here changed."""
+        read = tuple(getattr(snapshot, name) for name in _INPUTS)
+        if len(read) == len(self._read) and all(a is b for a, b in zip(read, self._read, strict=True)):
+            return self._rows
+        before, self._read = dict(zip(_INPUTS, self._read, strict=False)), read
+        if any(before.get(name) is not getattr(snapshot, name) for name in _POLICIES):
+            self._read_policies(snapshot)
+        local = _local(snapshot)
+        addresses = {key: each.addresses for key, each in local.items()}
+        changed = self._members.update(snapshot.pods, addresses, snapshot.namespaces, self._keys)
+        if changed is None:
+            self._forget_classes()
+        nodes_changed = before.get("nodes") is not snapshot.nodes
+        if changed is None or changed or nodes_changed:
+            self._refresh_groups(changed, snapshot.nodes if nodes_changed else None)
+        self._rows = self._compile(snapshot)
+        return self._rows
+
+    def _read_policies(self, snapshot: Snapshot) -> None:
+        meanings: dict[tuple[str, ObjectKey], tuple[object, Policy | None, tuple[Diagnostic, ...]]] = {}
+        for table in _POLICIES:
+            policies: Mapping[ObjectKey, Any] = getattr(snapshot, table)
+            for key, obj in policies.items():
+                known = self._meanings.get((table, key))
+                if known is None or known[0] is not obj:
+                    found = (
+                        read_network_policy(obj, self._choices)
+                        if table == "network_policies"
+                        else read_cluster_policy(obj)
+                    )
+                    known = (obj, *found)
+                meanings[table, key] = known
+        self._meanings = meanings
+        policies_found = [policy for _, policy, _ in meanings.values() if policy is not None]
+        self._policies = tuple(sorted(policies_found, key=lambda each: each.order))
+        self._keys = label_keys(self._policies)
+        complaints = [each for _, _, diagnostics in meanings.values() for each in diagnostics]
+        self._complaints = (*complaints, *ties(self._policies))
+        self._forget_classes()
+
+    def _forget_classes(self) -> None:
+        self._governing.clear()
+        self._classes = {}
+        owned = {each.subject.own for each in self._policies}
+        # In their order: those of a namespace mixed with those of the cluster.
+        self._candidates = {
+            own: tuple(each for each in self._policies if each.subject.own in ("", own)) for own in {"", *owned}
+        }
+
+    def _refresh_groups(
+        self, changed: list[tuple[Member | None, Member | None]] | None, nodes: Mapping[str, Node] | None
+    ) -> None:
+        """Compute again what may have other members."""
+        if nodes is not None:
+            self._nodes = nodes
+        identities = (
+            None if changed is None else {each.identity for pair in changed for each in pair if each is not None}
+        )
+        for name, (group, row) in self._groups.items():
+            stale = (
+                identities is None
+                or any(self._members.concerns(group, each) for each in identities)
+                or (nodes is not None and any(isinstance(each, NodesTerm) for each in group.terms))
+            )
+            if stale:
+                self._groups[name] = (group, self._group_row(group, row))
+
+    def _group_row(self, group: Group, old: PolicyGroup | None) -> PolicyGroup:
+        members = self._members.of(group, self._nodes)
+        if old is not None and old.members == members:
+            return old
+        return PolicyGroup(name=group.name, kind=group.kind, members=members)
+
+    def _compile(self, snapshot: Snapshot) -> Rows:
+        pods: dict[Key, Row] = {}
+        chains: dict[Key, Row] = {}
+        origins: dict[tuple[str, Key], tuple[Origin, ...]] = {}
+        needed: dict[str, Group] = {}
+        used: dict[tuple[Identity, tuple[ContainerPort, ...]], _Class] = {}
+        for _, attachment in sorted(snapshot.attachments.items()):
+            pod = _pod(snapshot, attachment)
+            found = self._class(pod, used) if pod is not None else self._unknown(attachment)
+            key = (attachment.host_ifname,)
+            pods[key] = PolicyPod(
+                host_ifname=attachment.host_ifname,
+                egress=found.egress.start,
+                node_egress=found.node_egress.start,
+                ingress=found.ingress.start,
+            )
+            name = reference("Pod", attachment.pod_namespace, attachment.pod_name)
+            origins["policy_pods", key] = (name, *found.origins)
+            for lowered in (found.egress, found.node_egress, found.ingress):
+                for chain in lowered.chains:
+                    chains[(chain.name,)] = chain
+                    origins["policy_chains", (chain.name,)] = _causes(chain)
+                needed |= {group.name: group for group in lowered.groups}
+        self._classes = used
+        self._groups = {
+            name: self._groups.get(name) or (group, self._group_row(group, None)) for name, group in needed.items()
+        }
+        groups: dict[Key, Row] = {(name,): row for name, (_, row) in self._groups.items()}
+        tables = {"policy_groups": groups, "policy_chains": chains, "policy_pods": pods}
+        old = self._rows.tables
+        kept = {name: old[name] if name in old and old[name] == rows else rows for name, rows in tables.items()}
+        return Rows(kept, origins, tuple(sorted(set(self._complaints))))
+
+    def _class(self, pod: Pod, used: dict[tuple[Identity, tuple[ContainerPort, ...]], _Class]) -> _Class:
+        identity = self._members.identity(pod)
+        policies = self._governing.get(identity)
+        if policies is None:
+            candidates = self._candidates.get(identity[0], self._candidates.get("", ()))
+            policies = tuple(each for each in candidates if self._members.is_in(each.subject, identity))
+            self._governing[identity] = policies
+        names = port_names(policies)
+        ports = tuple(each for each in pod.ports if each.name in names)
+        at = (identity, ports)
+        found = used.get(at) or self._classes.get(at)
+        if found is None:
+            spare = self._choices.own_node_is_exempt
+            found = _Class(
+                lower("egress", policies, ports),
+                lower("egress", policies, ports, spare_network=spare),
+                lower("ingress", policies, ports),
+                tuple(sorted(each.reference for each in policies)),
+            )
+        used[at] = found
+        return found
+
+    def _unknown(self, attachment: Attachment) -> _Class:
+        """Return how to judge a pod of which the API server has not told yet: closed where any policy may govern it."""
+        if not attachment.pod_name:
+            return _Class(Lowered(), Lowered(), Lowered(), ())
+        namespace = attachment.pod_namespace
+        possible = [each for each in self._policies if self._members.may_hold(each.subject, namespace)]
+
+        def judged(direction: Direction, *, spare: bool = False) -> Lowered:
+            governing = [each for each in possible if each.rules(direction) is not None]
+            strict = [each for each in governing if not spare or each.tier != NETWORK]
+            return closed(direction) if strict else Lowered()
+
+        spare = self._choices.own_node_is_exempt
+        return _Class(
+            judged("egress"),
+            judged("egress", spare=spare),
+            judged("ingress"),
+            tuple(sorted(each.reference for each in possible)),
+        )
+
+
+def _local(snapshot: Snapshot) -> dict[ObjectKey, Attachment]:
+    found: dict[ObjectKey, Attachment] = {}
+    for _, attachment in sorted(snapshot.attachments.items()):
+        if _pod(snapshot, attachment) is not None:
+            found[attachment.pod_namespace, attachment.pod_name] = attachment
+    return found
+
+
+def _pod(snapshot: Snapshot, attachment: Attachment) -> Pod | None:
+    """Return the pod behind an attachment; None when it is not known, or by another uid (it was made anew)."""
+    pod = snapshot.pods.get((attachment.pod_namespace, attachment.pod_name))
+    if pod is None or (attachment.pod_uid and pod.metadata.uid and attachment.pod_uid != pod.metadata.uid):
+        return None
+    return pod
+
+
+def _causes(chain: PolicyChain) -> tuple[Origin, ...]:
+    return tuple(sorted({"/".join(rule.counter.split("/")[:3]) for rule in chain.rules if "/" in rule.counter}))
