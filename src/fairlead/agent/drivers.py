@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
+from fairlead.drivers.conntrack.driver import ConntrackDriver
 from fairlead.drivers.dns.driver import DnsDriver
 from fairlead.drivers.dns.handover import Keeper
 from fairlead.drivers.dns.upstream import Upstream
+from fairlead.drivers.health.driver import HealthDriver
 from fairlead.drivers.netlink.driver import NetlinkDriver
 from fairlead.drivers.nft.driver import NftDriver
 from fairlead.drivers.protocol import Driver
@@ -44,10 +46,18 @@ class Drivers(msgspec.Struct, frozen=True):
 
 
 def make(
-    settings: Settings, *, dns_upstreams: Sequence[str], dns_search: Sequence[str] = (), dns_keeper: Path | None = None
+    settings: Settings,
+    *,
+    dns_upstreams: Sequence[str],
+    dns_search: Sequence[str] = (),
+    dns_keeper: Path | None = None,
+    is_healthy: Callable[[], bool] = lambda: True,
 ) -> Drivers:
-    """Return the drivers for the network namespace of this process; raises ValueError for an upstream that is no address."""
-    others: list[Driver] = [NftDriver()]
+    """Return the drivers for the network namespace of this process; raises ValueError for an upstream that is no address.
+
+    `is_healthy` tells whether Services work on this node.
+    """
+    others: list[Driver] = [NftDriver(), ConntrackDriver(), HealthDriver(is_healthy)]
     dns: DnsDriver | None = None
     if settings.cluster_dns:
         dns = DnsDriver(

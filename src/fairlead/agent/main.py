@@ -23,6 +23,7 @@ from fairlead.agent.cni.server import serve
 from fairlead.agent.cni.service import Reply
 from fairlead.agent.dns_config import DnsConfigKeeper
 from fairlead.agent.keepers import FactsKeeper, HostKeeper, StatusKeeper
+from fairlead.agent.proxy_surface import ProxySurface
 from fairlead.base.errors import UserError
 from fairlead.drivers.dns.driver import DnsDriver
 from fairlead.engine.reconcile import Engine
@@ -66,11 +67,13 @@ async def run(options: Options) -> None:
         raise UserError(f"--state {options.state}: {error}", fix="give a folder that the agent may write to") from error
     upstreams = options.dns_upstreams or drivers.host_resolvers(options.settings.cluster_dns)
     try:
+        surface = ProxySurface(options.settings.node)
         floor = drivers.make(
             options.settings,
             dns_upstreams=upstreams,
             dns_search=_search(options),
             dns_keeper=options.state / "dns.sock",
+            is_healthy=surface.healthy,
         )
     except ValueError as error:
         raise UserError(f"--dns-upstream: {error}", fix="give ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT") from error
@@ -81,16 +84,22 @@ async def run(options: Options) -> None:
     inspector = KernelInspector()
     try:
         async with Client.from_kubeconfig(options.kubeconfig, user_agent="fairlead-agent") as client:
-            await _serve(options, store, floor, inspector, client)
+            await _serve(options, store, floor, inspector, client, surface)
     finally:
         inspector.close()
         await floor.close()
 
 
 async def _serve(
-    options: Options, store: AttachmentStore, floor: drivers.Drivers, inspector: KernelInspector, client: Client
+    options: Options,
+    store: AttachmentStore,
+    floor: drivers.Drivers,
+    inspector: KernelInspector,
+    client: Client,
+    surface: ProxySurface,
 ) -> None:
-    engine = Engine(options.settings, floor.all, attachments=store.attachments())
+    engine = Engine(options.settings, floor.all, attachments=store.attachments(), observer=surface)
+    surface.attach(engine)
     known = options.state / "cluster.json"
     engine.push(*facts.load(known))
     host = HostKeeper(floor.netlink, engine)
@@ -121,6 +130,7 @@ async def _serve(
             duties.append(_serve_metrics(options.dns_metrics_port, floor.dns))
     async with (
         serve(options.socket, store, engine, inspector, verbs={"status": status, "plan": plan}),
+        surface.serve(),
         asyncio.TaskGroup() as group,
     ):
         tasks = [group.create_task(each) for each in duties]

@@ -14,6 +14,7 @@ class ObjectMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=F
     namespace: str = ""
     uid: str = ""
     labels: Mapping[str, str] | None = None
+    deletion_timestamp: str | None = None
 
     def label(self, name: str) -> str | None:
         """Return the value of a label, None when the object lacks it."""

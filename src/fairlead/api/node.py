@@ -7,11 +7,19 @@ import msgspec
 from fairlead.api.meta import ObjectMeta
 
 
+class Taint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One of `spec.taints`."""
+
+    key: str
+    effect: str = ""
+
+
 class NodeSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`spec` of a Node."""
 
     pod_cidr: str = msgspec.field(default="", name="podCIDR")
     pod_cidrs: tuple[str, ...] | None = msgspec.field(default=None, name="podCIDRs")
+    taints: tuple[Taint, ...] | None = None
 
 
 class NodeAddress(msgspec.Struct, frozen=True, gc=False):

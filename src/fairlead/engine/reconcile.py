@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -23,7 +24,7 @@ from fairlead.model.rows import keys
 from fairlead.plan.plan import Plan
 from fairlead.plan.tables import Key
 from fairlead.world.attachment import Attachment
-from fairlead.world.events import AttachmentChanged, Event, KindReplaced
+from fairlead.world.events import AttachmentChanged, Event, KindReplaced, ObjectChanged
 from fairlead.world.fold import fold
 from fairlead.world.settings import Settings
 from fairlead.world.snapshot import Snapshot
@@ -33,6 +34,16 @@ log = logging.getLogger(__name__)
 _COALESCE_S = 0.005
 """How long an event of the cluster waits for company; attachments never wait."""
 _RESYNC_S = 60.0
+
+
+class Observer(Protocol):
+    """Who wants to know what the engine does and how long it takes."""
+
+    def compiled(self, serial: int, services: int, endpoints: int, triggers: tuple[float, ...]) -> None:
+        """Say that the plan `serial` is the first to hold so many changes; `triggers` are when endpoints changed, in epoch seconds."""
+
+    def applied(self, driver: str, serial: int, duration_s: float, good: bool) -> None:
+        """Say that a call of a driver with the plan `serial` ended."""
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +75,7 @@ class Engine:
         *,
         attachments: Iterable[Attachment] = (),
         resync_s: float = _RESYNC_S,
+        observer: Observer | None = None,
     ) -> None:
         """`drivers` must be started. `attachments` are those that an earlier run recorded."""
         self._snapshot = Snapshot(settings=settings, attachments={each.key: each for each in attachments})
@@ -71,7 +83,12 @@ class Engine:
         self._compiler = Compiler()
         self._compiled: Compiled | None = None
         self._progress = asyncio.Event()
-        self._workers = [Worker(driver, resync_s=resync_s, on_progress=self._progress.set) for driver in drivers]
+        self._observer = observer
+        on_applied = observer.applied if observer is not None else None
+        self._workers = [
+            Worker(driver, resync_s=resync_s, on_progress=self._progress.set, on_applied=on_applied)
+            for driver in drivers
+        ]
         self._pending: list[Event] = []
         self._urgent = asyncio.Event()
         self._wake = asyncio.Event()
@@ -93,6 +110,10 @@ class Engine:
     def plan(self) -> Plan | None:
         """Return the latest plan; None before the gate opened."""
         return self._compiled.plan if self._compiled else None
+
+    def driver_health(self) -> tuple[DriverHealth, ...]:
+        """Return what each driver has done."""
+        return tuple(worker.health for worker in self._workers)
 
     def on_snapshot(self, callback: Callable[[Snapshot], None]) -> None:
         """Call `callback` with each new snapshot."""
@@ -237,6 +258,14 @@ class Engine:
             self._urgent.clear()
             await self._compile()
 
+    def _tell(self, events: Sequence[Event], serial: int) -> None:
+        if self._observer is None:
+            return
+        changes = [each for each in events if isinstance(each, ObjectChanged)]
+        triggers = tuple(each.triggered_s for each in changes if each.triggered_s is not None)
+        kinds = [each.kind for each in changes]
+        self._observer.compiled(serial, kinds.count("Service"), kinds.count("EndpointSlice"), triggers)
+
     async def _compile(self) -> None:
         events, self._pending = self._pending, []
         taken = self._pushed
@@ -244,6 +273,7 @@ class Engine:
         self._snapshot = fold(before, events)
         if self._gate.closed is None and (self._snapshot is not before or self._compiled is None):
             self._compiled = self._compiler.compile(self._snapshot)
+            self._tell(events, self._compiled.plan.serial)
             self._numbers = [worker.offer(self._compiled.plan) for worker in self._workers]
         async with self._compiles:
             self._taken = taken

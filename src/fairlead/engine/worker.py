@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -38,8 +39,16 @@ class DriverHealth(msgspec.Struct, frozen=True, kw_only=True):
 class Worker:
     """Drives one driver. `offer` never blocks; `wait_for_plan` tells what became of a plan."""
 
-    def __init__(self, driver: Driver, *, resync_s: float, on_progress: Callable[[], None]) -> None:
-        """`on_progress` is called after each call of the driver."""
+    def __init__(
+        self,
+        driver: Driver,
+        *,
+        resync_s: float,
+        on_progress: Callable[[], None],
+        on_applied: Callable[[str, int, float, bool], None] | None = None,
+    ) -> None:
+        """`on_progress` is called after each call of the driver, `on_applied` with its name, the plan, seconds, and whether it was good."""
+        self._on_applied = on_applied
         self.driver = driver
         self._on_progress = on_progress
         self._resync_s = resync_s
@@ -135,6 +144,7 @@ class Worker:
         unchanged = plan is self._plan
         # Plans that come meanwhile are collected anew, on top of this one.
         changed, self._changed = self._changed, {}
+        begin = time.perf_counter()
         try:
             if resync:
                 outcome = await self.driver.resync(plan)
@@ -153,6 +163,8 @@ class Worker:
             self._applied += outcome.applied
             self._report(outcome, plan, repaired=unchanged and resync)
             self._plan, self._outcome = plan, outcome
+        if self._on_applied is not None:
+            self._on_applied(self.driver.name, plan.serial, time.perf_counter() - begin, not self._error)
         troubled = bool(self._error or self._outcome.failed)
         if not troubled:
             self._pauses = None

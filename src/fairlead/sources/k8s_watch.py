@@ -7,6 +7,7 @@ stop: without the API server it falls silent, and what was said stays true until
 from __future__ import annotations
 
 import asyncio
+import datetime
 from collections.abc import Callable, Mapping
 
 from fairlead.api.decode import decode
@@ -14,6 +15,9 @@ from fairlead.api.resources import ENDPOINTSLICES, NODES, SERVICES, Resource
 from fairlead.sources.client import Client, Json
 from fairlead.sources.informer import Informer, key_of
 from fairlead.world.events import Event, KindReplaced, ObjectChanged
+
+TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
+"""Annotation of EndpointSlices: when the change of a pod or Service that led to the slice's last change happened."""
 
 WATCHED: Mapping[str, Resource] = {"Node": NODES, "Service": SERVICES, "EndpointSlice": ENDPOINTSLICES}
 """Kind → resource of everything that a node's plan is compiled from."""
@@ -33,7 +37,7 @@ async def _follow(informer: Informer, kind: str, push: Callable[[Event], None]) 
         subject = new or old
         assert subject is not None
         decoded = decode(kind, new) if new is not None else None
-        push(ObjectChanged(kind, key_of(subject), decoded, _version(new)))
+        push(ObjectChanged(kind, key_of(subject), decoded, _version(new), _trigger(old, new)))
 
     async def announce() -> None:
         await informer.wait_synced()
@@ -48,3 +52,19 @@ async def _follow(informer: Informer, kind: str, push: Callable[[Event], None]) 
 
 def _version(obj: Json | None) -> str:
     return str(obj["metadata"].get("resourceVersion", "")) if obj else ""
+
+
+def _trigger(old: Json | None, new: Json | None) -> float | None:
+    """Return what a slice's annotation says about this change, None when it is about an earlier one."""
+    text = _annotation(new)
+    if text is None or text == _annotation(old):
+        return None
+    try:
+        return datetime.datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
+
+
+def _annotation(obj: Json | None) -> str | None:
+    text = (obj["metadata"].get("annotations") or {}).get(TRIGGER_TIME) if obj else None
+    return text if isinstance(text, str) else None

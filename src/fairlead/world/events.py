@@ -23,6 +23,8 @@ class ObjectChanged(msgspec.Struct, frozen=True):
     key: ObjectKey
     new: ApiObject | Diagnostic | None
     revision: str = ""
+    triggered_s: float | None = None
+    """When what led to this happened, as far as the object says, in seconds since the epoch; says nothing about the world."""
 
 
 class KindReplaced(msgspec.Struct, frozen=True):

@@ -1,0 +1,1 @@
+"""Connection tracking: forgets connections whose endpoint went."""

@@ -1,0 +1,1 @@
+"""Health ports: tells load balancers whether this node has endpoints of a service."""
