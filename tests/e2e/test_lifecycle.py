@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import Lab, wait_for
+from tests.e2e.leaks import machine
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -23,33 +24,6 @@ def own_lab(tmp_path: Path) -> Iterator[Lab]:
     lab = Lab(name=f"l{os.getpid() % 100000}", home=tmp_path / "home")
     yield lab
     lab.fairlead("down", ok=False)
-
-
-def machine(lab: Lab) -> dict[str, object]:
-    """What a lab could leave behind on this machine."""
-    mark = f"FAIRLEAD_LAB={lab.folder}".encode()
-    marked = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                if mark in (process / "environ").read_bytes().split(b"\0"):
-                    marked.append((process / "cmdline").read_text())
-            except OSError:
-                continue
-    return {
-        "namespaces": sorted(line.split()[0] for line in output("ip", "netns", "list") if f"-{lab.name}-" in line),
-        "links": output("ip", "-o", "link", "show"),
-        "addresses": output("ip", "-o", "address", "show"),
-        "routes": output("ip", "route", "show", "table", "all") + output("ip", "-6", "route", "show", "table", "all"),
-        "rules": output("nft", "list", "ruleset"),
-        "mounts": sorted(line for line in Path("/proc/self/mountinfo").read_text().splitlines() if lab.name in line),
-        "processes": marked,
-        "files": lab.home.exists(),
-    }
-
-
-def output(*command: str) -> list[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 POD = """

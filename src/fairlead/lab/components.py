@@ -19,6 +19,7 @@ from fairlead.lab.topology import (
 # A lab's node must be missed within seconds, a cluster's within the upstream default of 40 s.
 _LEASE_INTERVAL_S = 2
 _NODE_GRACE_S = 8
+_NODE_MONITOR_S = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ def _apiserver(topology: Topology, home: LabHome) -> Component:
 
 def _controller(home: LabHome) -> Component:
     argv = ["controller", "--kubeconfig", str(home.folder / "controller.kubeconfig")]
-    argv += ["--node-monitor-grace-period", f"{_NODE_GRACE_S}s"]
+    argv += ["--node-monitor-grace-period", f"{_NODE_GRACE_S}s", "--node-monitor-period", f"{_NODE_MONITOR_S}s"]
     for cidr in PUBLIC_CIDRS:
         argv += ["--load-balancer-cidr", cidr]
     return Component(name="controller", argv=tuple(argv))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,14 +15,12 @@ from typing import TypeVar
 
 from fairlead.api.resources import NODES
 from fairlead.base.errors import UserError
-from fairlead.lab import fabric, pki, preflight, state
+from fairlead.lab import fabric, pki, ports, preflight, state
 from fairlead.lab.home import LabHome
 from fairlead.lab.processes import recorded, spawn
 from fairlead.lab.topology import Topology, design
 from fairlead.sources.client import Client, wait_available
 from fairlead.sources.errors import ApiError, Unreachable
-
-_FIRST_API_PORT = 6443
 
 T = TypeVar("T")
 
@@ -55,8 +52,9 @@ def start(name: str, wishes: Wishes, *, manifests: Sequence[Path], timeout_s: fl
     deadline = time.monotonic() + timeout_s
     with step("checking this machine"):
         preflight.check()
-    with state.locked(home):
-        topology = _settle(home, wishes)
+    # The port stays chosen until the API server holds it.
+    with state.locked(home), ports.chosen() as port:
+        topology = _settle(home, wishes, port)
         with step(f"building the network of {len(topology.nodes)} nodes in {len(topology.zones)} zones"):
             try:
                 fabric.build(topology, home)
@@ -78,13 +76,13 @@ def start(name: str, wishes: Wishes, *, manifests: Sequence[Path], timeout_s: fl
     )
 
 
-def _settle(home: LabHome, wishes: Wishes) -> Topology:
+def _settle(home: LabHome, wishes: Wishes, free_port: int) -> Topology:
     present = state.load(home)
     wanted = design(
         name=home.name,
         nodes=_first(wishes.nodes, len(present.nodes) if present else 3),
         zones=_first(wishes.zones, len(present.zones) if present else 3),
-        api_port=present.api_port if present else _free_port(),
+        api_port=present.api_port if present else free_port,
         strict_commands=_first(wishes.strict_commands, present.strict_commands if present else False),
         tunnel=_first(wishes.tunnel, present.tunnel if present else "auto"),
     )
@@ -105,19 +103,6 @@ def _settle(home: LabHome, wishes: Wishes) -> Topology:
 
 def _first(wish: T | None, otherwise: T) -> T:
     return otherwise if wish is None else wish
-
-
-def _free_port() -> int:
-    """Return the first port from 6443 on that nobody listens on."""
-    for port in range(_FIRST_API_PORT, _FIRST_API_PORT + 100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise UserError(f"no free port from {_FIRST_API_PORT} to {_FIRST_API_PORT + 99} on 127.0.0.1 for the API server")
 
 
 def _start_supervisor(home: LabHome) -> None:
