@@ -56,12 +56,34 @@ def listen(address: Address) -> socket.socket:
         raise UserError(f"cannot listen on {address}: {error.strerror or error}") from None
 
 
+class _Telling(ssl.SSLObject):
+    """A connection whose client is told why its certificate is refused.
+
+    Event loops drop a connection whose handshake failed before they have sent the alert that says so; the client would see an end
+    without a reason, and try again for ten seconds. So the failure is held back until the alert is out: to "wait for the client"
+    sends what is pending. The handshake can never succeed afterwards; the loop's own deadline bounds a client that stays.
+    """
+
+    _refusal: ssl.SSLError | None = None
+
+    def do_handshake(self) -> None:
+        """See SSLObject; raises SSLWantReadError once before the refusal of a certificate."""
+        if self._refusal is not None:
+            raise self._refusal
+        try:
+            super().do_handshake()
+        except ssl.SSLCertVerificationError as error:
+            self._refusal = error
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "the refusal is being sent") from error
+
+
 def tls(certificate: Path, key: Path, authority: Path) -> ssl.SSLContext:
     """Return the server's TLS: clients may show a certificate, which `authority` must have signed; raises UserError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     context.verify_mode = ssl.CERT_OPTIONAL
+    context.sslobject_class = _Telling
     try:
         context.load_cert_chain(certificate, key)
         context.load_verify_locations(authority)
