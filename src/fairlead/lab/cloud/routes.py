@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import json
 import logging
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -34,11 +35,16 @@ def hop_id(address: str) -> int:
     return 1 + host + (0x80000 if parsed.version == 6 else 0)
 
 
-def script(before: Mapping[str, Sequence[str]], after: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the arguments of `ip` that lead from one state to the next; what is no longer used goes last."""
+def script(
+    before: Mapping[str, Sequence[str]], after: Mapping[str, Sequence[str]], devices: Mapping[str, str]
+) -> list[str]:
+    """Return the arguments of `ip` that lead from one state to the next; what is no longer used goes last.
+
+    States map addresses to nodes, `devices` nodes to the interfaces that lead to them.
+    """
     made = {hop for hops in before.values() for hop in hops}
     used = {hop for hops in after.values() for hop in hops}
-    commands = [f"nexthop replace id {hop_id(hop)} via {hop} dev {{{hop}}}" for hop in sorted(used - made)]
+    commands = [f"nexthop replace id {hop_id(hop)} via {hop} dev {devices[hop]}" for hop in sorted(used - made)]
     for address, hops in sorted(after.items()):
         if not hops or tuple(before.get(address, ())) == tuple(hops):
             continue
@@ -83,12 +89,11 @@ class Routes:
 
     async def apply(self, wanted: Mapping[str, tuple[str, ...]]) -> None:
         """Make the routes those of `wanted` (address → nodes); raises OSError, after which nothing is known to be in force."""
-        commands = script(self._state, wanted)
-        if not commands:
-            return
         for hop in {hop for hops in wanted.values() for hop in hops} - self._devices.keys():
             self._devices[hop] = json.loads(await _ip("-j", "route", "get", hop))[0]["dev"]
-        lines = [line.format_map(self._devices) if line.startswith("nexthop replace id") else line for line in commands]
+        lines = script(self._state, wanted, self._devices)
+        if not lines:
+            return
         self._state, before = {}, self._state
         await _ip("-batch", "-", given="\n".join(lines) + "\n")
         self._state = dict(wanted)
@@ -98,14 +103,10 @@ class Routes:
 
 
 async def _ip(*arguments: str, given: str = "") -> str:
-    process = await asyncio.create_subprocess_exec(
-        "ip",
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await process.communicate(given.encode())
-    if process.returncode:
-        raise OSError(f"ip {' '.join(arguments)}: {errors.decode().strip()}; given: {given}")
-    return output.decode()
+    def work() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["ip", *arguments], input=given, capture_output=True, text=True, check=False)
+
+    done = await asyncio.to_thread(work)
+    if done.returncode:
+        raise OSError(f"ip {' '.join(arguments)}: {done.stderr.strip()}; given: {given}")
+    return done.stdout
