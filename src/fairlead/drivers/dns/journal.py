@@ -20,7 +20,6 @@ VERSION = 1
 SLOTS = 2048
 _SLOT_HEADER = struct.Struct("=IHH28s")
 """Length of the packet, index of the socket, length of the socket address, socket address."""
-_SLOT_BYTES = _SLOT_HEADER.size + batch.SLOT_BYTES
 
 
 class Journal:
@@ -29,8 +28,10 @@ class Journal:
     def __init__(self, sockets: int, descriptor: int | None = None) -> None:
         """Use the file `descriptor`, or a new one when it is None or still written by another process. Raises OSError."""
         self._sockets = sockets
-        self._forwards_at = sockets * batch.BYTES
-        size = self._forwards_at + SLOTS * _SLOT_BYTES
+        # All headers together, so that looking for what was left touches no packet: untouched memory costs nothing.
+        self._headers_at = sockets * batch.BYTES
+        self._packets_at = self._headers_at + -(-SLOTS * _SLOT_HEADER.size // mmap.PAGESIZE) * mmap.PAGESIZE
+        size = self._packets_at + SLOTS * batch.SLOT_BYTES
         if descriptor is not None and (os.fstat(descriptor).st_size != size or not _lock(descriptor)):
             os.close(descriptor)
             descriptor = None
@@ -57,7 +58,7 @@ class Journal:
         ]
         found += self._forwards(families)
         for slot in range(SLOTS):
-            start = self._forwards_at + slot * _SLOT_BYTES
+            start = self._headers_at + slot * _SLOT_HEADER.size
             if self.memory[start : start + 4] != b"\0\0\0\0":
                 self.memory[start : start + 4] = b"\0\0\0\0"
         return found
@@ -67,15 +68,16 @@ class Journal:
         if not self._free:
             return None
         slot = self._free.pop()
-        start = self._forwards_at + slot * _SLOT_BYTES
-        self.memory[start + _SLOT_HEADER.size : start + _SLOT_HEADER.size + len(packet)] = packet
+        packet_at = self._packets_at + slot * batch.SLOT_BYTES
+        self.memory[packet_at : packet_at + len(packet)] = packet
+        start = self._headers_at + slot * _SLOT_HEADER.size
         self.memory[start : start + _SLOT_HEADER.size] = _SLOT_HEADER.pack(len(packet), index, len(address), address)
         return slot
 
     def answered(self, slot: int | None) -> None:
         """Forget the question in `slot`."""
         if slot is not None:
-            start = self._forwards_at + slot * _SLOT_BYTES
+            start = self._headers_at + slot * _SLOT_HEADER.size
             self.memory[start : start + 4] = b"\0\0\0\0"
             self._free.append(slot)
 
@@ -87,14 +89,14 @@ class Journal:
 
     def _forwards(self, families: list[bool]) -> Iterator[tuple[int, bytes, bytes]]:
         for slot in range(SLOTS):
-            start = self._forwards_at + slot * _SLOT_BYTES
+            start = self._headers_at + slot * _SLOT_HEADER.size
             length, index, address_length, address = _SLOT_HEADER.unpack_from(self.memory, start)
             if (
                 0 < length <= batch.SLOT_BYTES
                 and index < self._sockets
                 and address_length == (28 if families[index] else 16)
             ):
-                begin = start + _SLOT_HEADER.size
+                begin = self._packets_at + slot * batch.SLOT_BYTES
                 yield index, self.memory[begin : begin + length], address[:address_length]
 
 
