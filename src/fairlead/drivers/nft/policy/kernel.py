@@ -1,0 +1,229 @@
+"""The policy table of one namespace: observed, compared with what a plan wants, changed in one transaction.
+
+Small differences are said as such. Whatever is not understood (a rule, a set, a chain that is not as it was made) replaces the whole
+table, in one transaction: no packet meets an empty one. Connections outlive both, and are judged anew. Blocking; one thread at a time.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import secrets
+from collections.abc import Iterable, Mapping
+
+from fairlead.drivers.nft import elements, ruleset, wire
+from fairlead.drivers.nft import expressions as x
+from fairlead.drivers.nft.policy import expressions as p
+from fairlead.drivers.nft.policy import state as states
+from fairlead.drivers.nft.policy import structure
+from fairlead.drivers.nft.policy.state import Encoder, Members, State
+from fairlead.drivers.nft.policy.structure import GENERATION, MAPS, NAME, PODS, SELVES
+from fairlead.drivers.nft.socket import DumpInterruptedError, NftError, NftSocket, describe
+from fairlead.drivers.nft.structure import Set
+from fairlead.drivers.protocol import Outcome
+from fairlead.plan.plan import Plan
+
+log = logging.getLogger(__name__)
+
+TABLES = ("policy_pods", "policy_chains", "policy_groups")
+_OBSERVE_TRIES = 20
+_FAMILY = wire.NFPROTO_INET
+_DORMANT = 0x1
+_HIGHEST = 0xFFFFFFFF
+
+
+class PolicyKernel:
+    """The state machine between plans and a socket."""
+
+    def __init__(self, socket: NftSocket) -> None:
+        self._socket = socket
+        self._encoder = Encoder()
+        self._exists = False
+        self._known: State | None = None
+        """What the table holds; None when it has to be made anew, or to be compared first."""
+        self._number = 0
+        """Of the judgement: what the marks of connections are compared with."""
+        self._tables_generation: int | None = None
+
+    def __repr__(self) -> str:
+        return f"<PolicyKernel known={self._known is not None} number={self._number}>"
+
+    def close(self) -> None:
+        """Close the socket; everything stays in place."""
+        self._socket.close()
+
+    def may_have_changed(self) -> bool:
+        """Tell whether anyone may have changed any table of the namespace since our last transaction."""
+        return self._tables_generation is None or self._socket.generation() != self._tables_generation
+
+    def probe(self) -> None:
+        """Ask the kernel whether it could hold the table, changing nothing; raises NftError when it could not."""
+        messages = [*(states.remove() if self._listed() else ()), *states.create(State(), 1)]
+        for refusal in self._socket.transact(wire.transaction(messages, commit=False)):
+            raise NftError(refusal.code, f"this kernel's nf_tables lack what policies need: {describe(refusal)}")
+
+    def apply(self, plan: Plan, *, observe: bool = False) -> Outcome:
+        """Make the table what `plan` wants, and every connection be judged by it with its next packet; raises OSError."""
+        if not any(map(plan.tables.get, TABLES)):
+            return self._remove()
+        wanted, failures = self._encoder.state(plan)
+        if observe or self._known is None:
+            self._known = self._observe(wanted)
+        if self._known is not None:
+            messages = states.change(self._known, wanted)
+            if not messages:
+                return Outcome(failed=tuple(failures))
+            number = self._next()
+            refusals = self._commit([*messages, *states.renew(self._number, number)])
+            if not refusals:
+                self._known, self._number = wanted, number
+                return Outcome(len(messages), tuple(failures))
+            log.warning("policy transaction refused", extra={"error": describe(refusals[0])})
+        number = self._next()
+        messages = states.create(wanted, number)
+        self._exists = self._listed()
+        refusals = self._commit([*(states.remove() if self._exists else ()), *messages])
+        if refusals:
+            self._known = None
+            raise NftError(refusals[0].code, f"table {NAME}: {describe(refusals[0])}")
+        self._known, self._number, self._exists = wanted, number, True
+        return Outcome(wanted.size or 1, tuple(failures))
+
+    def counters(self) -> dict[str, tuple[int, int]]:
+        """Return (packets, bytes) by counter; raises OSError."""
+        found: dict[str, tuple[int, int]] = {}
+        for listed in self._list(wire.GETOBJ):
+            values = wire.attributes(listed.get(4, b""))
+            found[wire.as_text(listed[2])] = (wire.as_u32(values[2]), wire.as_u32(values[1]))
+        return found
+
+    def _next(self) -> int:
+        if not self._number:
+            # Connections may bear the mark of a table that is gone.
+            return secrets.randbelow(_HIGHEST) + 1
+        return self._number % _HIGHEST + 1
+
+    def _remove(self) -> Outcome:
+        self._known = None
+        if not self._listed():
+            return Outcome()
+        refusals = self._commit(states.remove())
+        if refusals:
+            raise NftError(refusals[0].code, f"removing table {NAME}: {describe(refusals[0])}")
+        self._exists = False
+        return Outcome(1)
+
+    def _commit(self, messages: list[wire.Message]) -> list[wire.Refusal]:
+        before = self._tables_generation
+        refusals = self._socket.transact(wire.transaction(messages))
+        now = self._socket.generation()
+        # Another driver's transaction in between makes the next resync look.
+        following = None if before is None else (before + 1) & _HIGHEST or 1
+        self._tables_generation = now if now == following else None
+        return refusals
+
+    def _listed(self) -> bool:
+        for payload in self._socket.dump(wire.Message(wire.GETTABLE, wire.NFPROTO_UNSPEC, b"")):
+            family, found = wire.generic(payload)
+            if family == _FAMILY and wire.as_text(found[1]) == NAME:
+                return True
+        return False
+
+    def _observe(self, wanted: State) -> State | None:
+        """Return what the table holds as far as it is like `wanted`; None when it must be made anew."""
+        for _ in range(_OBSERVE_TRIES):
+            try:
+                before = self._socket.generation()
+                found = self._read(wanted)
+                if self._socket.generation() == before:
+                    self._tables_generation = before
+                    return found
+            except DumpInterruptedError:
+                continue
+        raise NftError(errno.EAGAIN, "nf_tables change faster than they can be listed")
+
+    def _read(self, wanted: State) -> State | None:
+        flags = None
+        for payload in self._socket.dump(wire.Message(wire.GETTABLE, wire.NFPROTO_UNSPEC, b"")):
+            family, found = wire.generic(payload)
+            if family == _FAMILY and wire.as_text(found[1]) == NAME:
+                flags = wire.as_u32(found.get(2, b""))
+        shapes = dict(map(ruleset.listed_set, self._list(wire.GETSET))) if flags == 0 else {}
+        fixed = {each.name: each for each in structure.static_sets()}
+        if any(shapes.get(name) != each.attributes() for name, each in fixed.items()):
+            return None
+        numbers = [elements.as_number(key) for key, _, _ in self._elements(GENERATION)]
+        if len(numbers) != 1:
+            return None
+        self._number = numbers[0]
+        hooks = dict(map(ruleset.listed_chain, self._list(wire.GETCHAIN)))
+        rules: dict[str, list[x.Parsed]] = {}
+        for found in self._list(wire.GETRULE):
+            rules.setdefault(wire.as_text(found[2]), []).append(x.parse(found.get(4, b"")))
+        static = [*structure.generation_chains(self._number), *structure.static_chains()]
+        for chain in static:
+            if chain.name not in hooks or hooks.pop(chain.name) != chain.hook:
+                return None
+            if not x.same(rules.get(chain.name, []), map(x.parse_rule, chain.rules)):
+                return None
+        if any(hook is not None for hook in hooks.values()):
+            return None
+        chains = {}
+        for name in hooks:
+            row = wanted.chains.get(name)
+            if row is None or not x.same(rules.get(name, []), map(x.parse_rule, structure.chain(row).rules)):
+                # Of an earlier plan, or of someone else: what it says is not known.
+                return None
+            chains[name] = row
+        sets = self._read_sets(wanted, {name: shape for name, shape in shapes.items() if name not in fixed})
+        maps = {name: self._read_map(name) for name in MAPS}
+        objects = {wire.as_text(found[2]) for found in self._list(wire.GETOBJ)}
+        if sets is None or any(each is None for each in maps.values()) or not objects.issuperset(structure.COUNTERS):
+            return None
+        return State(
+            sets=sets,
+            chains=chains,
+            pods=frozenset(key for key, _, _ in self._elements(PODS)),
+            selves=frozenset(key for key, _, _ in self._elements(SELVES)),
+            maps={name: each for name, each in maps.items() if each is not None},
+            counters=objects - set(structure.COUNTERS),
+        )
+
+    def _read_sets(
+        self, wanted: State, shapes: Mapping[str, Mapping[int, bytes]]
+    ) -> dict[str, tuple[Set, Members]] | None:
+        found: dict[str, tuple[Set, Members]] = {}
+        for name, shape in shapes.items():
+            if name not in wanted.sets or wanted.sets[name][0].attributes() != shape:
+                return None
+            each, goal = wanted.sets[name]
+            listed = list(self._elements(name))
+            if each.interval:
+                pairs = elements.paired((key, bool(flags & wire.INTERVAL_END)) for key, _, flags in listed)
+                if pairs is None:
+                    return None
+                members: Members = frozenset(pairs)
+            else:
+                members = frozenset(key for key, _, _ in listed)
+            found[name] = (each, goal if members == goal else members)
+        return found
+
+    def _read_map(self, name: str) -> dict[bytes, str] | None:
+        found: dict[bytes, str] = {}
+        for key, data, _ in self._elements(name):
+            target = p.jump_target(data)
+            if target is None:
+                return None
+            found[key] = target
+        return found
+
+    def _elements(self, name: str) -> Iterable[tuple[bytes, bytes, int]]:
+        request = wire.Message(wire.GETSETELEM, _FAMILY, wire.text(1, NAME) + wire.text(2, name))
+        for payload in self._socket.dump(request):
+            yield from wire.elements(payload)
+
+    def _list(self, kind: int) -> Iterable[dict[int, bytes]]:
+        for payload in self._socket.dump(wire.Message(kind, _FAMILY, wire.text(1, NAME))):
+            _, found = wire.generic(payload)
+            if wire.as_text(found.get(1, b"")) == NAME:
+                yield found

@@ -1,0 +1,216 @@
+"""What the policy table holds: wanted by a plan or known of the kernel, and the messages that lead from one to the other.
+
+Order within a transaction: new sets and their elements, chains, rules, then the maps that lead pods to them; what nobody refers to any
+more goes last. It must do no I/O.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from fairlead.drivers.nft import elements, wire
+from fairlead.drivers.nft import expressions as x
+from fairlead.drivers.nft.policy import expressions as p
+from fairlead.drivers.nft.policy import structure
+from fairlead.drivers.nft.policy.structure import GENERATION, MAPS, NAME, PODS, SELVES
+from fairlead.drivers.nft.structure import Chain, Set
+from fairlead.drivers.protocol import Failure
+from fairlead.plan.plan import Plan
+from fairlead.plan.policy import PolicyChain, PolicyGroup, PolicyPod
+
+_FAMILY = wire.NFPROTO_INET
+_ACCEPT = 1
+Members = frozenset[bytes] | frozenset[elements.Interval]
+
+
+class State(msgspec.Struct, kw_only=True):
+    """Contents of the table, but for the generation."""
+
+    sets: dict[str, tuple[Set, Members]] = {}
+    """Sets of groups by name."""
+    chains: dict[str, PolicyChain] = {}
+    pods: frozenset[bytes] = frozenset()
+    selves: frozenset[bytes] = frozenset()
+    maps: dict[str, dict[bytes, str]] = {}
+    """Map → interface → chain."""
+    counters: set[str] = set()
+
+    @property
+    def size(self) -> int:
+        """Return how many pods, chains and groups there are."""
+        return len(self.pods) + len(self.chains) + len(self.sets)
+
+
+class Encoder:
+    """Turns plans into states; groups whose row is the same object keep their encoded members."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, tuple[PolicyGroup, list[tuple[Set, Members]]]] = {}
+
+    def state(self, plan: Plan) -> tuple[State, list[Failure]]:
+        """Return what a plan wants, and rows that cannot be: such members of groups are left out."""
+        failures: list[Failure] = []
+        groups: dict[str, tuple[PolicyGroup, list[tuple[Set, Members]]]] = {}
+        for row in plan.table("policy_groups").values():
+            assert isinstance(row, PolicyGroup)
+            known = self._groups.get(row.name)
+            if known is None or known[0] is not row:
+                members, errors = _encode(row)
+                failures += [Failure("policy_groups", (row.name,), error) for error in errors]
+                known = (row, list(zip(structure.group_sets(row), members, strict=True)))
+            groups[row.name] = known
+        self._groups = groups
+        chains = {row.name: row for row in plan.table("policy_chains").values() if isinstance(row, PolicyChain)}
+        pods = [row for row in plan.table("policy_pods").values() if isinstance(row, PolicyPod)]
+        names = {row.host_ifname: x.interface_name(row.host_ifname) for row in pods}
+        maps = {
+            table: {names[row.host_ifname]: str(getattr(row, table)) for row in pods if getattr(row, table)}
+            for table in MAPS
+        }
+        return State(
+            sets={each.name: (each, members) for _, pairs in groups.values() for each, members in pairs},
+            chains=chains,
+            pods=frozenset(names.values()),
+            selves=frozenset(name * 2 for name in names.values()),
+            maps=maps,
+            counters=structure.counters(chains.values()),
+        ), failures
+
+
+def _encode(row: PolicyGroup) -> tuple[list[Members], list[str]]:
+    errors: list[str] = []
+    if row.kind == "prefixes":
+        intervals, problems = elements.intervals(row.members)
+        return [frozenset(intervals["4"]), frozenset(intervals["6"])], [error for _, error in problems]
+    found: dict[bool, set[bytes]] = {False: set(), True: set()}
+    for member in row.members:
+        text, _, rest = member.partition(" ")
+        try:
+            key = elements.address(text)
+            if row.kind == "ports":
+                protocol, port = rest.split()
+                key += bytes((elements.PROTOCOLS[protocol],)) + bytes(3) + int(port).to_bytes(2, "big") + bytes(2)
+        except (ValueError, KeyError, OverflowError) as error:
+            errors.append(f"member {member!r}: {error}")
+        else:
+            found[":" in text].add(key)
+    return [frozenset(found[False]), frozenset(found[True])], errors
+
+
+def create(state: State, generation: int) -> list[wire.Message]:
+    """Return the messages that make the table with everything in it; there must be none."""
+    found = [wire.Message(wire.NEWTABLE, _FAMILY, wire.text(1, NAME) + wire.u32(2, 0), wire.NLM_F_CREATE)]
+    found += [_counter(wire.NEWOBJ, name) for name in structure.COUNTERS]
+    found += [_set(each, number) for number, each in enumerate(structure.static_sets(), 1)]
+    chains = [*structure.generation_chains(generation), *structure.static_chains()]
+    found += [_chain(each) for each in chains]
+    for each in chains:
+        found += _rules(each)
+    found += _elements(wire.NEWSETELEM, GENERATION, wire.Layout(4).keys([p.number(generation)]))
+    return found + change(State(), state)
+
+
+def remove() -> list[wire.Message]:
+    """Return the messages that remove the table."""
+    return [wire.Message(wire.DELTABLE, _FAMILY, wire.text(1, NAME))]
+
+
+def renew(old: int, new: int) -> list[wire.Message]:
+    """Return the messages by which every connection is judged anew with its next packet."""
+    found: list[wire.Message] = []
+    for each in structure.generation_chains(new):
+        found.append(wire.Message(wire.DELRULE, _FAMILY, wire.text(1, NAME) + wire.text(2, each.name)))
+        found += _rules(each)
+    layout = wire.Layout(4)
+    found += _elements(wire.DELSETELEM, GENERATION, layout.keys([p.number(old)]))
+    return found + _elements(wire.NEWSETELEM, GENERATION, layout.keys([p.number(new)]))
+
+
+def change(old: State, new: State) -> list[wire.Message]:
+    """Return the messages that turn one state into another; none when they are equal."""
+    found: list[wire.Message] = []
+    found += [_counter(wire.NEWOBJ, name) for name in sorted(new.counters - old.counters)]
+    added = [each for name, (each, _) in new.sets.items() if name not in old.sets]
+    found += [_set(each, number) for number, each in enumerate(added, 100)]
+    for name, (each, members) in new.sets.items():
+        before = old.sets[name][1] if name in old.sets else frozenset()
+        if before is not members:
+            found += _members(wire.DELSETELEM, each, before - members)
+            found += _members(wire.NEWSETELEM, each, members - before)
+    chains = [structure.chain(row) for name, row in new.chains.items() if name not in old.chains]
+    found += [_chain(chain) for chain in chains]
+    for chain in chains:
+        found += _rules(chain)
+    for name, keys, before_keys in ((PODS, new.pods, old.pods), (SELVES, new.selves, old.selves)):
+        layout = wire.Layout(32 if name == SELVES else 16)
+        found += _elements(wire.DELSETELEM, name, layout.keys(sorted(before_keys - keys)))
+        found += _elements(wire.NEWSETELEM, name, layout.keys(sorted(keys - before_keys)))
+    for name in MAPS:
+        found += _map(name, old.maps.get(name, {}), new.maps.get(name, {}))
+    gone = [name for name in old.chains if name not in new.chains]
+    for kind in (wire.DELRULE, wire.DELCHAIN):
+        attribute = 2 if kind == wire.DELRULE else 3
+        found += [wire.Message(kind, _FAMILY, wire.text(1, NAME) + wire.text(attribute, name)) for name in gone]
+    unused = [name for name in old.sets if name not in new.sets]
+    found += [wire.Message(wire.DELSET, _FAMILY, wire.text(1, NAME) + wire.text(2, name)) for name in unused]
+    found += [_counter(_DELOBJ, name) for name in sorted(old.counters - new.counters)]
+    return found
+
+
+_DELOBJ = wire.NEWOBJ + 2
+
+
+def _map(name: str, old: Mapping[bytes, str], new: Mapping[bytes, str]) -> list[wire.Message]:
+    gone = sorted(key for key, target in old.items() if new.get(key) != target)
+    come = sorted(key for key, target in new.items() if old.get(key) != target)
+    encoded = [wire.nested(1, wire.nested(1, wire.attribute(1, key)), p.jump_data(new[key])) for key in come]
+    return [
+        *_elements(wire.DELSETELEM, name, wire.Layout(16).keys(gone)),
+        *_elements(wire.NEWSETELEM, name, encoded),
+    ]
+
+
+def _members(kind: int, each: Set, members: Iterable[bytes | elements.Interval]) -> list[wire.Message]:
+    layout = each.layout
+    if each.interval:
+        pairs = sorted((pair for pair in members if isinstance(pair, tuple)), key=lambda pair: pair[0])
+        return _elements(kind, each.name, layout.bounds(pairs))
+    return _elements(kind, each.name, layout.keys(sorted(key for key in members if isinstance(key, bytes))))
+
+
+def _elements(kind: int, name: str, encoded: list[bytes]) -> list[wire.Message]:
+    return wire.element_messages(kind, _FAMILY, NAME, name, encoded) if encoded else []
+
+
+def _counter(kind: int, name: str) -> wire.Message:
+    body = wire.text(1, NAME) + wire.text(2, name) + wire.u32(3, 1)
+    if kind == wire.NEWOBJ:
+        return wire.Message(kind, _FAMILY, body + wire.nested(4), wire.NLM_F_CREATE)
+    return wire.Message(kind, _FAMILY, body)
+
+
+def _set(each: Set, number: int) -> wire.Message:
+    body = wire.text(1, NAME) + wire.text(2, each.name)
+    body += b"".join(wire.attribute(kind, value) for kind, value in each.attributes().items())
+    # By this nft(8) knows the byte order of single values when it lists a set; the kernel ignores it.
+    order = 1 if each.key in (("mark",), ("ifname",)) else 2
+    hints = b"".join(bytes((hint, 4)) + order.to_bytes(4, sys.byteorder) for hint in (0, 1))
+    body += each.description() + wire.u32(10, number) + wire.attribute(13, hints)
+    return wire.Message(wire.NEWSET, _FAMILY, body, wire.NLM_F_CREATE)
+
+
+def _chain(chain: Chain) -> wire.Message:
+    body = wire.text(1, NAME) + wire.text(3, chain.name)
+    if chain.hook is not None:
+        hook = wire.u32(1, chain.hook.number) + wire.u32(2, chain.hook.priority & 0xFFFFFFFF)
+        body += wire.nested(4, hook) + wire.u32(5, _ACCEPT) + wire.text(7, chain.hook.kind)
+    return wire.Message(wire.NEWCHAIN, _FAMILY, body, wire.NLM_F_CREATE)
+
+
+def _rules(chain: Chain) -> list[wire.Message]:
+    names = wire.text(1, NAME) + wire.text(2, chain.name)
+    flags = wire.NLM_F_CREATE | wire.NLM_F_APPEND
+    return [wire.Message(wire.NEWRULE, _FAMILY, names + x.encode(rule), flags) for rule in chain.rules]
