@@ -16,6 +16,7 @@ from fairlead.api.node import Node, NodeAddress, NodeSpec, NodeStatus
 from fairlead.drivers.netlink import link
 from fairlead.drivers.netlink.driver import NetlinkDriver
 from fairlead.drivers.netlink.socket import enter
+from fairlead.engine.gate import KINDS
 from fairlead.engine.reconcile import Engine
 from fairlead.world.attachment import Attachment
 from fairlead.world.events import InterfacesObserved, KindReplaced
@@ -62,7 +63,7 @@ async def agent(node: str, tunnel: TunnelMode, *attachments: Attachment) -> Asyn
     engine = Engine(Settings(node=node, tunnel=tunnel), [driver], attachments=attachments)
     driver.on_foreign_change(lambda: engine.request_resync("netlink"))
     engine.push(InterfacesObserved(await driver.interfaces()), node_objects())
-    engine.push(KindReplaced("Service", {}), KindReplaced("EndpointSlice", {}))
+    engine.push(*(KindReplaced(kind, {}) for kind in KINDS - {"Node"}))
     task = asyncio.create_task(engine.run())
     try:
         async with asyncio.timeout(5):

@@ -13,8 +13,11 @@ from typing import Any
 
 import msgspec
 
+from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from fairlead.api.endpointslice import EndpointSlice
+from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
+from fairlead.api.pod import Namespace, Pod
 from fairlead.api.service import Service
 from fairlead.world.events import Event, KindReplaced
 from fairlead.world.snapshot import Snapshot
@@ -29,15 +32,33 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     nodes: tuple[Node, ...]
     services: tuple[Service, ...]
     slices: tuple[EndpointSlice, ...]
+    pods: tuple[Pod, ...]
+    namespaces: tuple[Namespace, ...]
+    network_policies: tuple[NetworkPolicy, ...]
+    cluster_policies: tuple[ClusterNetworkPolicy, ...]
+    admin_policies: tuple[AdminNetworkPolicy, ...]
+    baseline_policies: tuple[BaselineAdminNetworkPolicy, ...]
+
+
+KINDS = {
+    "Node": "nodes",
+    "Service": "services",
+    "EndpointSlice": "slices",
+    "Pod": "pods",
+    "Namespace": "namespaces",
+    "NetworkPolicy": "network_policies",
+    "ClusterNetworkPolicy": "cluster_policies",
+    "AdminNetworkPolicy": "admin_policies",
+    "BaselineAdminNetworkPolicy": "baseline_policies",
+}
+"""Kind → where it is in a record, and in a snapshot."""
 
 
 def facts_of(snapshot: Snapshot) -> Facts:
     """Return what is worth remembering of a snapshot."""
     return Facts(
         revision=snapshot.revision,
-        nodes=tuple(snapshot.nodes.values()),
-        services=tuple(snapshot.services.values()),
-        slices=tuple(snapshot.slices.values()),
+        **{field: tuple(getattr(snapshot, field).values()) for field in KINDS.values()},
     )
 
 
@@ -57,11 +78,7 @@ def load(path: Path) -> list[Event]:
     except (OSError, msgspec.DecodeError) as error:
         log.warning("record of the cluster not used", extra={"path": str(path), "error": str(error)})
         return []
-    return [
-        KindReplaced("Node", _keyed(facts.nodes), facts.revision),
-        KindReplaced("Service", _keyed(facts.services), facts.revision),
-        KindReplaced("EndpointSlice", _keyed(facts.slices), facts.revision),
-    ]
+    return [KindReplaced(kind, _keyed(getattr(facts, field)), facts.revision) for kind, field in KINDS.items()]
 
 
 def _keyed(objects: tuple[Any, ...]) -> dict[tuple[str, str], Any]:

@@ -40,7 +40,7 @@ class FactsKeeper:
         engine.on_snapshot(self._on_snapshot)
 
     def _on_snapshot(self, snapshot: Snapshot) -> None:
-        now = (snapshot.nodes, snapshot.services, snapshot.slices)
+        now = tuple(getattr(snapshot, field) for field in facts.KINDS.values())
         if len(self._seen) != len(now) or any(a is not b for a, b in zip(now, self._seen, strict=True)):
             self._seen = now
             if self._engine.plan is not None:

@@ -80,6 +80,15 @@ HPAS = Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodA
 HPAS_V1 = Resource("autoscaling", "v1", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
 
+_POLICY = "policy.networking.k8s.io"
+CLUSTERNETWORKPOLICIES = Resource(
+    _POLICY, "v1alpha2", "clusternetworkpolicies", "ClusterNetworkPolicy", namespaced=False
+)
+ADMINNETWORKPOLICIES = Resource(_POLICY, "v1alpha1", "adminnetworkpolicies", "AdminNetworkPolicy", namespaced=False)
+BASELINEADMINNETWORKPOLICIES = Resource(
+    _POLICY, "v1alpha1", "baselineadminnetworkpolicies", "BaselineAdminNetworkPolicy", namespaced=False
+)
+
 _RBAC = "rbac.authorization.k8s.io"
 ROLES = Resource(_RBAC, "v1", "roles", "Role")
 ROLEBINDINGS = Resource(_RBAC, "v1", "rolebindings", "RoleBinding")

@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from fairlead.world.snapshot import Snapshot
 
-KINDS = frozenset(("Node", "Service", "EndpointSlice"))
+KINDS = frozenset(
+    (
+        "Node",
+        "Service",
+        "EndpointSlice",
+        "Pod",
+        "Namespace",
+        "NetworkPolicy",
+        "ClusterNetworkPolicy",
+        "AdminNetworkPolicy",
+        "BaselineAdminNetworkPolicy",
+    )
+)
 
 
 class Gate:

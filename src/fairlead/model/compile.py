@@ -15,6 +15,7 @@ from fairlead.base.diagnostics import Diagnostic
 from fairlead.model.dns import dns_rows, zone_rows
 from fairlead.model.merge import MergedRows
 from fairlead.model.podnet import attachment_rows, node_rows
+from fairlead.model.policy.stage import PolicyStage
 from fairlead.model.rows import Rows
 from fairlead.model.services import ProxyFacts, proxy_facts, service_rows
 from fairlead.plan.plan import Delta, Plan
@@ -51,6 +52,8 @@ class Compiler:
         self._nodes = Rows()
         self._pods_read: tuple[object, ...] = ()
         self._pods = Rows()
+        self._policy_stage = PolicyStage()
+        self._policy = Rows()
         self._settings: object = None
         self._facts = ProxyFacts()
         self._services = MergedRows()
@@ -61,6 +64,7 @@ class Compiler:
         """Return the plan of the snapshot's node."""
         changed = self._compile_services(snapshot)
         self._compile_podnet(snapshot)
+        self._policy = self._policy_stage.update(snapshot)
         delta = self._join(changed)
         self._serial += 1
         plan = Plan(
@@ -122,7 +126,7 @@ class Compiler:
         delta: dict[str, frozenset[Key]] = {}
         known = changed is not None and self._serial > 0
         for table in TABLES:
-            parts = (self._nodes, self._pods)
+            parts = (self._nodes, self._pods, self._policy)
             sources = tuple(part.tables[table] for part in parts if table in part.tables)
             old = self._tables.get(table, {})
             if table in merged:
@@ -141,12 +145,17 @@ class Compiler:
 
     def _all_origins(self) -> dict[tuple[str, Key], tuple[Origin, ...]]:
         found = self._services.origins()
-        for part in (self._pods, self._nodes):
+        for part in (self._policy, self._pods, self._nodes):
             found |= part.origins
         return found
 
     def _diagnostics(self, snapshot: Snapshot) -> tuple[Diagnostic, ...]:
-        found = [*self._nodes.diagnostics, *self._pods.diagnostics, *self._services.diagnostics()]
+        found = [
+            *self._nodes.diagnostics,
+            *self._pods.diagnostics,
+            *self._policy.diagnostics,
+            *self._services.diagnostics(),
+        ]
         return tuple(sorted({*found, *snapshot.undecodable.values()}))
 
 

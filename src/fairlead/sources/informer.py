@@ -42,7 +42,9 @@ class Informer:
         namespace: str | None = None,
         label_selector: str | None = None,
         field_selector: str | None = None,
+        reduce: Callable[[Json], Json] | None = None,
     ) -> None:
+        """`reduce` returns what to keep of an object: its metadata must keep name, namespace, uid and resourceVersion."""
         self.resource = resource
         self.store: dict[Key, Json] = {}
         self.resource_version = ""
@@ -53,6 +55,7 @@ class Informer:
             "label_selector": label_selector,
             "field_selector": field_selector,
         }
+        self._reduce = reduce
         self._callbacks: list[Callback] = []
         self._synced = asyncio.Event()
 
@@ -119,6 +122,7 @@ class Informer:
         if new is None:
             del self.store[key]
         else:
+            new = new if self._reduce is None else self._reduce(new)
             self.store[key] = new
         for callback in self._callbacks:
             callback(old, new)

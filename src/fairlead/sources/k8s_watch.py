@@ -8,26 +8,100 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import logging
 from collections.abc import Callable, Mapping
 
 from fairlead.api.decode import decode
-from fairlead.api.resources import ENDPOINTSLICES, NODES, SERVICES, Resource
+from fairlead.api.resources import (
+    ADMINNETWORKPOLICIES,
+    BASELINEADMINNETWORKPOLICIES,
+    CLUSTERNETWORKPOLICIES,
+    ENDPOINTSLICES,
+    NAMESPACES,
+    NETWORKPOLICIES,
+    NODES,
+    PODS,
+    SERVICES,
+    Resource,
+)
 from fairlead.sources.client import Client, Json
+from fairlead.sources.errors import ApiError, NotFound, Unreachable
 from fairlead.sources.informer import Informer, key_of
 from fairlead.world.events import Event, KindReplaced, ObjectChanged
 
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 """Annotation of EndpointSlices: when the change of a pod or Service that led to the slice's last change happened."""
 
-WATCHED: Mapping[str, Resource] = {"Node": NODES, "Service": SERVICES, "EndpointSlice": ENDPOINTSLICES}
-"""Kind → resource of everything that a node's plan is compiled from."""
+log = logging.getLogger(__name__)
+
+WATCHED: Mapping[str, Resource] = {
+    "Node": NODES,
+    "Service": SERVICES,
+    "EndpointSlice": ENDPOINTSLICES,
+    "Pod": PODS,
+    "Namespace": NAMESPACES,
+    "NetworkPolicy": NETWORKPOLICIES,
+}
+"""Kind → resource of everything that a node's plan is compiled from and that every API server has."""
+
+OPTIONAL: Mapping[str, Resource] = {
+    "ClusterNetworkPolicy": CLUSTERNETWORKPOLICIES,
+    "AdminNetworkPolicy": ADMINNETWORKPOLICIES,
+    "BaselineAdminNetworkPolicy": BASELINEADMINNETWORKPOLICIES,
+}
+"""The same of kinds that someone has to install: without their definition there are none of them."""
+
+_DEFINITION_PERIOD_S = 10.0
+"""How often to ask whether an optional kind was installed."""
+_RETRY_S = 1.0
 
 
 async def follow(client: Client, push: Callable[[Event], None]) -> None:
     """Tell `push` about the cluster, forever."""
     async with asyncio.TaskGroup() as group:
         for kind, resource in WATCHED.items():
-            group.create_task(_follow(Informer(client, resource), kind, push))
+            group.create_task(_follow(Informer(client, resource, reduce=_REDUCE.get(kind)), kind, push))
+        for kind, resource in OPTIONAL.items():
+            group.create_task(_follow_when_installed(client, resource, kind, push))
+
+
+async def _follow_when_installed(client: Client, resource: Resource, kind: str, push: Callable[[Event], None]) -> None:
+    """Say that there is none until the kind is served, then follow it."""
+    said = False
+    while True:
+        try:
+            await client.list(resource)
+            break
+        except NotFound:
+            if not said:
+                push(KindReplaced(kind, {}))
+                said = True
+            await asyncio.sleep(_DEFINITION_PERIOD_S)
+        except (ApiError, Unreachable) as error:
+            log.info("waiting for the API server", extra={"resource": resource.plural, "error": str(error)})
+            await asyncio.sleep(_RETRY_S)
+    await _follow(Informer(client, resource), kind, push)
+
+
+def _reduced_pod(pod: Json) -> Json:
+    """Return the little of a pod that the network reads: a cluster's pods are many, and most of each is about other things."""
+    metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
+    return {
+        "metadata": _some(metadata, "name", "namespace", "uid", "resourceVersion", "labels"),
+        "spec": {
+            **_some(spec, "nodeName", "hostNetwork"),
+            "containers": [_some(each, "ports") for each in spec.get("containers") or ()],
+            "initContainers": [_some(each, "ports", "restartPolicy") for each in spec.get("initContainers") or ()],
+        },
+        "status": _some(status, "phase", "podIP", "podIPs"),
+    }
+
+
+def _some(obj: Json, *fields: str) -> Json:
+    return {field: obj[field] for field in fields if field in obj}
+
+
+_REDUCE: Mapping[str, Callable[[Json], Json]] = {"Pod": _reduced_pod}
 
 
 async def _follow(informer: Informer, kind: str, push: Callable[[Event], None]) -> None:
