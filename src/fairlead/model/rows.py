@@ -31,8 +31,11 @@ class RowsBuilder:
         key = key_of(row)
         known = self._tables.setdefault(table, {}).setdefault(key, row)
         at = (table, key)
-        if known == row:
-            self._origins[at] = tuple(sorted({*self._origins.get(at, ()), *origins}))
+        if known is row or known == row:
+            earlier = self._origins.get(at)
+            # Almost every row has one cause, and pods by the hundred bring ten rows each.
+            several = earlier is not None or len(origins) > 1
+            self._origins[at] = tuple(sorted({*(earlier or ()), *origins})) if several else origins
             return
         self.report(
             Diagnostic(
