@@ -1,0 +1,170 @@
+"""Services of a whole lab, with real packets from `internet`, nodes and pods."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.conftest import Lab
+
+pytestmark = pytest.mark.e2e
+
+EXAMPLES = Path(__file__).parents[2] / "examples/services"
+SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{selector: {{app: my-app}}, {spec}}}\n"
+
+
+@pytest.fixture(scope="module")
+def served(lab: Lab) -> Iterator[Lab]:
+    """The lab with the examples applied."""
+    lab.kubectl("apply", "-f", str(EXAMPLES))
+    lab.kubectl("rollout", "status", "deployment/my-app", "--timeout=60s", timeout_s=90)
+    yield lab
+    lab.kubectl("delete", "-f", str(EXAMPLES), "--wait=false")
+
+
+def inside(lab: Lab, where: str, *argv: str, timeout_s: float = 10) -> subprocess.CompletedProcess[str]:
+    """Run a command in one of the lab's namespaces (`internet`, `node-1`)."""
+    command = ["nsenter", f"--net=/run/netns/fl-{lab.name}-{where}", *argv]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+
+def get(lab: Lab, where: str, address: str, port: int = 80) -> dict[str, Any] | None:
+    """Return the responder's answer, None when there is none within a second."""
+    host = f"[{address}]" if ":" in address else address
+    done = inside(lab, where, "curl", "-s", "-m", "1", f"http://{host}:{port}/")
+    return dict(json.loads(done.stdout)) if done.returncode == 0 and done.stdout else None
+
+
+def eventually(lab: Lab, where: str, address: str, port: int = 80, *, seconds: float = 10) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        answer = get(lab, where, address, port)
+        if answer is not None:
+            return answer
+    raise AssertionError(f"{address}:{port} does not answer {where}")
+
+
+def ingress(lab: Lab, name: str) -> list[str]:
+    """Return the addresses of a load balancer as soon as it has them."""
+    path = "{.status.loadBalancer.ingress[*].ip}"
+    lab.kubectl("wait", f"service/{name}", "--for=jsonpath={.status.loadBalancer.ingress[0].ip}", "--timeout=10s")
+    return lab.kubectl("get", "service", name, "-o", f"jsonpath={path}").split()
+
+
+def create(lab: Lab, name: str, spec: str) -> list[str]:
+    lab.apply(SERVICE.format(name=name, spec=spec))
+    return ingress(lab, name)
+
+
+def test_the_examples_work_as_written(served: Lab) -> None:
+    cluster_ip = served.kubectl("get", "service", "my-service", "-o", "jsonpath={.spec.clusterIP}")
+    assert eventually(served, "node-1", cluster_ip)["namespace"] == "default"
+    for where, address in (("node-2", "10.10.0.11"), ("vpc", "10.10.16.12"), ("node-1", "10.10.0.11")):
+        assert eventually(served, where, address, 30007)["namespace"] == "default"
+    (address,) = ingress(served, "my-loadbalancer-service")
+    assert address.startswith("203.0.113.")
+    eventually(served, "internet", address)
+    nodes = Counter(str((get(served, "internet", address) or {}).get("node")) for _ in range(30))
+    assert set(nodes) == {"node-1", "node-2", "node-3"}
+    for where in ("node-1", "node-3"):
+        assert eventually(served, where, address)["namespace"] == "default"
+    done = inside(served, "internet", "curl", "-s", "-m", "2", f"http://{address}:81/")
+    assert done.returncode == 7, "an unknown port of a load balancer's address is refused at once"
+
+
+def test_policy_local_keeps_the_clients_address_on_both_families(served: Lab) -> None:
+    spec = "type: LoadBalancer, externalTrafficPolicy: Local, ipFamilyPolicy: RequireDualStack, ports: [{port: 80, targetPort: 8080}]"
+    addresses = create(served, "keeps-clients", spec)
+    try:
+        assert len(addresses) == 2
+        for address, client in zip(addresses, ("198.51.100.10", "fd10:198::10"), strict=True):
+            eventually(served, "internet", address)
+            answers = [get(served, "internet", address) for _ in range(10)]
+            assert {
+                answer and str(answer["client"]).strip("[]").rpartition(":")[0].strip("[]") for answer in answers
+            } <= {
+                client,
+                client.replace("::", "::"),
+            } or all(answer and client in str(answer["client"]) for answer in answers)
+        port = served.kubectl("get", "service", "keeps-clients", "-o", "jsonpath={.spec.healthCheckNodePort}")
+        health = inside(served, "vpc", "curl", "-s", "-m", "2", f"http://10.10.0.11:{port}/healthz").stdout
+        assert json.loads(health)["service"] == {"namespace": "default", "name": "keeps-clients"}
+        assert json.loads(health)["localEndpoints"] == 1
+    finally:
+        served.kubectl("delete", "service", "keeps-clients")
+
+
+def test_requested_and_exhausted_addresses(served: Lab) -> None:
+    spec = "type: LoadBalancer, loadBalancerIP: 203.0.113.77, ports: [{port: 80, targetPort: 8080}]"
+    assert create(served, "wishes", spec) == ["203.0.113.77"]
+    served.apply(SERVICE.format(name="wishes-too", spec=spec))
+    served.apply(
+        SERVICE.format(
+            name="elsewhere", spec=spec.replace("loadBalancerIP", "loadBalancerClass: x.y/z, loadBalancerIP")
+        )
+    )
+    try:
+        deadline = time.monotonic() + 10
+        while "belongs to Service default/wishes already" not in served.kubectl("get", "events"):
+            assert time.monotonic() < deadline
+        assert served.get("service", "elsewhere")["status"] == {"loadBalancer": {}}
+        served.kubectl("delete", "service", "wishes")
+        assert ingress(served, "wishes-too") == ["203.0.113.77"]
+        served.kubectl("patch", "service", "wishes-too", "-p", '{"spec":{"type":"ClusterIP","loadBalancerIP":null}}')
+        served.kubectl("wait", "service/wishes-too", "--for=jsonpath={.status.loadBalancer}={}", "--timeout=10s")
+    finally:
+        served.kubectl("delete", "service", "wishes", "wishes-too", "elsewhere", "--ignore-not-found")
+
+
+def test_a_load_balancer_leaves_a_dead_node_within_three_seconds(served: Lab) -> None:
+    (address,) = ingress(served, "my-loadbalancer-service")
+    spec = "type: LoadBalancer, externalTrafficPolicy: Local, ports: [{port: 80, targetPort: 8080}]"
+    (local,) = create(served, "leaves-the-dead", spec)
+    try:
+        for each in (address, local):
+            eventually(served, "internet", each)
+        died = time.monotonic()
+        subprocess.run(["ip", "-n", f"fl-{served.name}-vpc", "link", "set", "node-2", "down"], check=True)
+        last = died
+        while time.monotonic() < died + 6:
+            if get(served, "internet", local) is None:
+                last = time.monotonic()
+        assert last - died < 3
+    finally:
+        subprocess.run(["ip", "-n", f"fl-{served.name}-vpc", "link", "set", "node-2", "up"], check=True)
+        served.kubectl("delete", "service", "leaves-the-dead")
+
+
+def test_metrics_and_health_of_the_proxy(served: Lab) -> None:
+    health = inside(served, "node-1", "curl", "-s", "http://10.10.0.11:10256/healthz").stdout
+    assert json.loads(health)["nodeEligible"] is True
+    metrics = inside(served, "node-1", "curl", "-s", "http://127.0.0.1:10249/metrics").stdout
+    names = {line.split("{")[0].split(" ")[0] for line in metrics.splitlines() if not line.startswith("#")}
+    assert {
+        "kubeproxy_sync_proxy_rules_duration_seconds_bucket",
+        "kubeproxy_network_programming_duration_seconds_count",
+        "kubeproxy_sync_proxy_rules_endpoint_changes_total",
+        "kubeproxy_sync_proxy_rules_service_changes_pending",
+        "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
+    } <= names
+
+
+def test_traffic_distribution_prefers_the_own_zone(served: Lab) -> None:
+    served.apply(
+        SERVICE.format(name="near", spec="trafficDistribution: PreferSameZone, ports: [{port: 80, targetPort: 8080}]")
+    )
+    try:
+        address = served.kubectl("get", "service", "near", "-o", "jsonpath={.spec.clusterIP}")
+        eventually(served, "node-1", address)
+        deadline = time.monotonic() + 10
+        for node, zone in (("node-1", "zone-a"), ("node-3", "zone-c")):
+            while {(get(served, node, address) or {}).get("zone") for _ in range(10)} != {zone}:
+                assert time.monotonic() < deadline
+    finally:
+        served.kubectl("delete", "service", "near")
