@@ -197,7 +197,7 @@ def _set(each: Set, number: int) -> wire.Message:
     body += b"".join(wire.attribute(kind, value) for kind, value in each.attributes().items())
     # By this nft(8) knows the byte order of single values when it lists a set; the kernel ignores it.
     order = 1 if each.key in (("mark",), ("ifname",)) else 2
-    hints = b"".join(bytes((hint, 4)) + order.to_bytes(4, sys.byteorder) for hint in (0, 1))
+    hints = b"".join(bytes((hint, 4)) + value.to_bytes(4, sys.byteorder) for hint, value in ((0, order), (1, 2)))
     body += each.description() + wire.u32(10, number) + wire.attribute(13, hints)
     return wire.Message(wire.NEWSET, _FAMILY, body, wire.NLM_F_CREATE)
 
