@@ -1,0 +1,76 @@
+"""Where the cloud sends load balancers' packets, and with which commands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fairlead.lab.cloud.decide import EXCLUDED, checks, hops, targets
+from fairlead.lab.cloud.routes import group_id, hop_id, script
+
+
+def node(name: str, *addresses: str, **labels: str) -> dict[str, Any]:
+    listed = [{"type": "InternalIP", "address": each} for each in addresses]
+    return {"metadata": {"name": name, "labels": labels}, "status": {"addresses": listed}}
+
+
+def service(*addresses: str, kind: str = "LoadBalancer", mode: str = "VIP", **spec: Any) -> dict[str, Any]:
+    ingress = [{"ip": each, "ipMode": mode} for each in addresses]
+    return {"metadata": {"name": "s"}, "spec": {"type": kind, **spec}, "status": {"loadBalancer": {"ingress": ingress}}}
+
+
+NODES = [node("n1", "10.0.0.1", "fd00::1"), node("n2", "10.0.0.2"), node("n3", "10.0.0.3", **{EXCLUDED: ""})]
+LOCAL = {"externalTrafficPolicy": "Local", "healthCheckNodePort": 31000}
+
+
+@pytest.mark.parametrize(
+    ("subject", "healthy", "expected"),
+    [
+        (service("203.0.113.5"), {("10.0.0.1", 10256), ("10.0.0.2", 10256)}, {"203.0.113.5": ("10.0.0.1", "10.0.0.2")}),
+        (service("203.0.113.5"), {("10.0.0.2", 10256), ("10.0.0.3", 10256)}, {"203.0.113.5": ("10.0.0.2",)}),
+        (service("203.0.113.5"), set(), {"203.0.113.5": ()}),
+        (service("203.0.113.5", **LOCAL), {("10.0.0.1", 10256), ("10.0.0.2", 31000)}, {"203.0.113.5": ("10.0.0.2",)}),
+        (service("fd10:203::5"), {("10.0.0.1", 10256), ("10.0.0.2", 10256)}, {"fd10:203::5": ("fd00::1",)}),
+        (service("203.0.113.5", kind="NodePort"), {("10.0.0.1", 10256)}, {}),
+        (service("203.0.113.5", mode="Proxy"), {("10.0.0.1", 10256)}, {}),
+    ],
+    ids=["all healthy", "one excluded, one sick", "none", "local", "ipv6", "no load balancer", "another's way"],
+)
+def test_nodes_for_an_address(
+    subject: dict[str, Any], healthy: set[tuple[str, int]], expected: dict[str, tuple[str, ...]]
+) -> None:
+    wanted = targets([subject], NODES)
+    assert hops(wanted, healthy) == expected
+    assert all(port in (10256, 31000) for _, port in checks(wanted))
+
+
+def test_commands_make_hops_before_groups_and_remove_groups_before_hops() -> None:
+    devices = {"10.0.0.1": "br-a", "10.0.0.2": "br-b"}
+    one, two, group = hop_id("10.0.0.1"), hop_id("10.0.0.2"), group_id("203.0.113.5")
+    both = {"203.0.113.5": ("10.0.0.1", "10.0.0.2")}
+    timers = "type resilient buckets 128 idle_timer 60"
+    assert script({}, both, devices) == [
+        f"nexthop replace id {one} via 10.0.0.1 dev br-a",
+        f"nexthop replace id {two} via 10.0.0.2 dev br-b",
+        f"nexthop replace id {group} group {one}/{two} {timers}",
+        f"route replace 203.0.113.5 nhid {group}",
+    ]
+    assert script(both, {"203.0.113.5": ("10.0.0.2",)}, devices) == [
+        f"nexthop replace id {group} group {two} {timers}",
+        f"nexthop del id {one}",
+    ]
+    assert script(both, {"203.0.113.5": ()}, devices) == [
+        f"nexthop del id {group}",
+        f"nexthop del id {one}",
+        f"nexthop del id {two}",
+    ]
+    assert script(both, both, devices) == []
+
+
+def test_numbers_of_hops_and_groups_differ() -> None:
+    nodes = [f"10.10.{zone * 16}.{host}" for zone in range(8) for host in range(11, 250)]
+    nodes += [f"fd10:10:0:{zone:x}::{host:x}" for zone in range(8) for host in range(11, 250)]
+    groups = [f"203.0.113.{n}" for n in range(256)] + [f"fd10:203::{n:x}" for n in range(1000)]
+    numbers = [*map(hop_id, nodes), *map(group_id, groups)]
+    assert len(set(numbers)) == len(numbers)
