@@ -6,11 +6,13 @@ import time
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from tests.model.worlds import ETH0, NODES, attachment, endpoint, endpoint_slice, service
 
-from fairlead.api.service import ServicePort
+from fairlead.api.service import Ingress, LoadBalancerStatus, ServicePort, ServiceStatus
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.model.compile import Compiler, compile
+from fairlead.model.services import ZONE
 from fairlead.plan.plan import Plan, changes
 from fairlead.plan.tables import TABLES
 from fairlead.world.events import AttachmentChanged, Event, InterfacesObserved, KindReplaced, ObjectChanged
@@ -18,6 +20,7 @@ from fairlead.world.fold import fold
 from fairlead.world.settings import Settings
 from fairlead.world.snapshot import Snapshot
 
+BALANCED = ServiceStatus(load_balancer=LoadBalancerStatus(ingress=(Ingress(ip="203.0.113.9"),)))
 START = Snapshot(settings=Settings(node="n1"))
 
 services = st.builds(
@@ -30,6 +33,25 @@ services = st.builds(
     st.sampled_from(["10.96.0.1", "10.96.0.2", "fd10:96::1", "None", "broken"]),
     st.lists(st.sampled_from([80, 443]), max_size=2, unique=True),
 )
+exposed = st.builds(
+    lambda thing, changes: (
+        *thing[:2],
+        structs.replace(thing[2], spec=structs.replace(thing[2].spec, **changes), status=BALANCED),
+    ),
+    services,
+    st.fixed_dictionaries(
+        {
+            "type": st.sampled_from(["NodePort", "LoadBalancer"]),
+            "external_traffic_policy": st.sampled_from([None, "Local"]),
+            "internal_traffic_policy": st.sampled_from([None, "Local"]),
+            "session_affinity": st.sampled_from([None, "ClientIP"]),
+            "external_ips": st.sampled_from([None, ("192.0.2.1",)]),
+            "load_balancer_source_ranges": st.sampled_from([None, ("10.0.0.0/8", "bad")]),
+            "health_check_node_port": st.sampled_from([None, 31000]),
+            "ports": st.sampled_from([(ServicePort(name="p", port=80, node_port=30080),)]),
+        }
+    ),
+)
 slices = st.builds(
     lambda name, of, addresses: (
         "EndpointSlice",
@@ -40,14 +62,22 @@ slices = st.builds(
     st.sampled_from("abcd"),
     st.lists(st.tuples(st.sampled_from(["10.244.1.1", "10.244.1.2", "bad"]), st.sampled_from([None, "h"])), max_size=3),
 )
-nodes = st.sampled_from(sorted(NODES)).map(lambda name: ("Node", name, NODES[name]))
+nodes = st.builds(
+    lambda name, zone: (
+        "Node",
+        name,
+        structs.replace(NODES[name], metadata=structs.replace(NODES[name].metadata, labels={ZONE: zone})),
+    ),
+    st.sampled_from(sorted(NODES)),
+    st.sampled_from(["zone-a", "zone-b"]),
+)
 changed = st.builds(
     lambda thing, what: ObjectChanged(
         thing[0],
         ("" if thing[0] == "Node" else "default", thing[1]),
         {"set": thing[2], "delete": None, "odd": Diagnostic(object=f"{thing[0]}/{thing[1]}", message="odd")}[what],
     ),
-    st.one_of(services, slices, nodes),
+    st.one_of(services, exposed, slices, nodes),
     st.sampled_from(["set", "set", "set", "delete", "odd"]),
 )
 pods = st.builds(
