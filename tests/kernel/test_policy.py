@@ -55,3 +55,10 @@ def compare(lab: PolicyLab, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(50))
 def test_drawn_cluster(lab: PolicyLab, seed: int) -> None:
     compare(lab, seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("start", range(1000, 3000, 100))
+def test_many_drawn_clusters(lab: PolicyLab, start: int) -> None:
+    for seed in range(start, start + 100):
+        compare(lab, seed)

@@ -1,0 +1,153 @@
+"""Network policies as users apply them, with kubectl, in a whole lab."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.e2e.conftest import Lab, wait_for
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+
+PODS = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: policy, labels: {team: shop}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: server, namespace: policy, labels: {app: server}}
+spec:
+  nodeName: node-1
+  containers:
+  - name: main
+    image: responder
+    ports: [{name: http, containerPort: 8080}]
+    readinessProbe: {httpGet: {path: /, port: http}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: friend, namespace: policy, labels: {app: friend}}
+spec:
+  nodeName: node-2
+  containers: [{name: main, image: responder}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: stranger, namespace: policy, labels: {app: stranger}}
+spec:
+  nodeName: node-1
+  containers: [{name: main, image: responder}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: server, namespace: policy}
+spec:
+  selector: {app: server}
+  ipFamilyPolicy: PreferDualStack
+  ports: [{port: 80, targetPort: http}]
+"""
+
+DENY_ALL = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: deny-all, namespace: policy}
+spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
+"""
+
+ALLOW = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: friend-to-server, namespace: policy}
+spec:
+  podSelector: {matchLabels: {app: server}}
+  ingress: [{from: [{podSelector: {matchLabels: {app: friend}}}], ports: [{port: http}]}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: friend-out, namespace: policy}
+spec:
+  podSelector: {matchLabels: {app: friend}}
+  egress: [{to: [{podSelector: {matchLabels: {app: server}}}], ports: [{port: 8080}]}]
+  policyTypes: [Egress]
+"""
+
+DEFINITION = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: clusternetworkpolicies.policy.networking.k8s.io
+  annotations: {api-approved.kubernetes.io: "https://github.com/kubernetes-sigs/network-policy-api/pull/300"}
+spec:
+  group: policy.networking.k8s.io
+  scope: Cluster
+  names: {kind: ClusterNetworkPolicy, listKind: ClusterNetworkPolicyList, plural: clusternetworkpolicies, singular: clusternetworkpolicy}
+  versions:
+  - name: v1alpha2
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+"""
+
+CLUSTER_DENY = """
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: {name: no-friends}
+spec:
+  tier: Admin
+  priority: 10
+  subject: {namespaces: {matchLabels: {team: shop}}}
+  ingress:
+  - action: Deny
+    from: [{pods: {namespaceSelector: {}, podSelector: {matchLabels: {app: friend}}}}]
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(lab: Lab) -> Iterator[Lab]:
+    lab.apply(PODS)
+    lab.kubectl("wait", "--for=condition=Ready", "pod", "--all", "-n", "policy", "--timeout=60s")
+    yield lab
+    lab.kubectl("delete", "namespace", "policy", "--wait=false")
+    lab.kubectl("delete", "-f", "-", "--ignore-not-found", ok=False, given=DEFINITION)
+
+
+def reaches(lab: Lab, client: str) -> bool:
+    """Tell whether a pod gets an answer from the Service by its name, IPv4."""
+    command = (
+        "curl",
+        "-4",
+        "-s",
+        "-o",
+        "/dev/null",
+        "--connect-timeout",
+        "0.5",
+        "http://server.policy.svc.cluster.local/",
+    )
+    return lab.fairlead("exec", f"pod/policy/{client}", "--", *command, ok=False).returncode == 0
+
+
+def test_recipes_take_effect_and_end(shop: Lab) -> None:
+    clients = ("friend", "stranger")
+
+    def is_now(**expected: bool) -> None:
+        wait_for(lambda: {each: reaches(shop, each) for each in clients} == expected, f"{expected}", 15)
+
+    is_now(friend=True, stranger=True)
+    shop.apply(DENY_ALL)
+    is_now(friend=False, stranger=False)
+    shop.apply(ALLOW)
+    is_now(friend=True, stranger=False)
+    # The node reaches its own pods whatever the policies say.
+    assert shop.get("pod", "server", "-n", "policy")["status"]["conditions"]
+    shop.kubectl("label", "pod", "stranger", "-n", "policy", "app=friend", "--overwrite")
+    is_now(friend=True, stranger=True)
+    shop.apply(DEFINITION)
+    shop.kubectl("wait", "--for=condition=Established", "crd", "clusternetworkpolicies.policy.networking.k8s.io")
+    shop.apply(CLUSTER_DENY)
+    is_now(friend=False, stranger=False)
+    shop.kubectl("delete", "clusternetworkpolicy", "no-friends")
+    shop.kubectl("delete", "networkpolicy", "--all", "-n", "policy")
+    is_now(friend=True, stranger=True)
+    ready = {c["type"]: c["status"] for c in shop.get("pod", "server", "-n", "policy")["status"]["conditions"]}
+    assert ready["Ready"] == "True"
