@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.lab.home import LabHome
+from fairlead.lab.home import MARK, LabHome
 from fairlead.lab.processes import Record, kill_all, recorded
 
 # The components run this instead of our command line: it says its arguments, then sleeps.
@@ -49,7 +49,11 @@ def supervise(home: LabHome) -> Iterator[Callable[..., subprocess.Popen[bytes]]]
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*names: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(home.folder), *names], stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(home.folder), *names],
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {MARK: str(home.folder)},
+        )
         started.append(process)
         return process
 
@@ -111,5 +115,10 @@ def test_what_fails_at_once_is_tried_again_with_pauses(home: LabHome, supervise:
 def test_a_component_carries_the_labs_mark_and_its_name(home: LabHome, supervise: Callable[..., object]) -> None:
     supervise("one")
     record = running(home, "one")
+    deadline = time.monotonic() + 10
+    while "runs one" not in log_lines(home, "one"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     assert Path(f"/proc/{record.pid}/cmdline").read_text().startswith("fairlead one")
+    assert f"{MARK}={home.folder}".encode() in Path(f"/proc/{record.pid}/environ").read_bytes().split(b"\0")
     assert os.getsid(record.pid) == record.pid
