@@ -7,8 +7,9 @@ decided by identity; a pod that comes to a known identity costs a look-up for ea
 from __future__ import annotations
 
 import ipaddress
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from itertools import compress
+from itertools import compress, islice
 from operator import is_not
 from typing import TypeAlias
 
@@ -122,11 +123,11 @@ class Members:
             return term.own == namespace
         return term.namespaces.matches(self._namespace_labels.get(namespace, {NAME_LABEL: namespace}))
 
-    def of(self, group: Group, nodes: Mapping[str, Node]) -> tuple[str, ...]:
-        """Return the members of a group, sorted. Cost: grows with identities and members."""
+    def of(self, group: Group, nodes: Mapping[str, Node]) -> Counter[str]:
+        """Return the members of a group, each with how many cause it. Cost: grows with identities and members."""
         if group.kind == "prefixes":
-            return prefixes(tuple(each for each in group.terms if isinstance(each, BlockTerm)))
-        found: set[str] = set()
+            return Counter(prefixes(tuple(each for each in group.terms if isinstance(each, BlockTerm))))
+        found: Counter[str] = Counter()
         for identity, keys in self._by_identity.items():
             if self.concerns(group, identity):
                 for key in keys:
@@ -139,7 +140,21 @@ class Members:
                     if term.nodes.matches(node.metadata.labels)
                     for address in node.internal_ips
                 )
-        return tuple(sorted(found))
+        return found
+
+    def amend(
+        self, tally: Counter[str], group: Group, changed: Iterable[tuple[Member | None, Member | None]]
+    ) -> set[str]:
+        """Take changes of members over into what `of` returned; return what may have come or gone."""
+        touched: set[str] = set()
+        for pair in changed:
+            for member, step in zip(pair, (-1, 1), strict=True):
+                if member is None or not self.concerns(group, member.identity):
+                    continue
+                for text in self._texts(group, member):
+                    tally[text] += step
+                    touched.add(text)
+        return touched
 
     def concerns(self, group: Group, identity: Identity) -> bool:
         """Tell whether a pod of this identity may be a member of a group."""
@@ -195,6 +210,10 @@ def differing(before: Mapping[ObjectKey, Pod], after: Mapping[ObjectKey, Pod]) -
         old, new = list(compress(before, places)), list(compress(after, places))
         if old == new:
             return set(new)
+    if len(before) < len(after) and list(before) == list(islice(after, len(before))):
+        # Nothing but new ones at the end.
+        places = list(map(is_not, before.values(), after.values()))
+        return {*compress(before, places), *islice(after, len(before), None)}
     found = {key for key, value in after.items() if before.get(key) is not value}
     found.update(key for key in before if key not in after)
     return found

@@ -7,6 +7,8 @@ came before.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,6 +49,18 @@ class _Class(msgspec.Struct, frozen=True):
     node_egress: Lowered
     ingress: Lowered
     origins: tuple[Origin, ...]
+    chains: Mapping[Key, PolicyChain]
+    causes: Mapping[tuple[str, Key], tuple[Origin, ...]]
+    groups: Mapping[str, Group]
+
+    @classmethod
+    def of(cls, egress: Lowered, node_egress: Lowered, ingress: Lowered, origins: tuple[Origin, ...] = ()) -> _Class:
+        """Return the class with what its chains need."""
+        parts = (egress, node_egress, ingress)
+        chains: dict[Key, PolicyChain] = {(chain.name,): chain for lowered in parts for chain in lowered.chains}
+        causes = {("policy_chains", key): _causes(chain) for key, chain in chains.items()}
+        groups = {group.name: group for lowered in parts for group in lowered.groups}
+        return cls(egress, node_egress, ingress, origins, chains, causes, groups)
 
 
 class PolicyStage:
@@ -66,6 +80,8 @@ class PolicyStage:
         """Namespace (empty: any other) → policies that may govern its pods."""
         self._classes: dict[tuple[Identity, tuple[ContainerPort, ...]], _Class] = {}
         self._groups: dict[str, tuple[Group, PolicyGroup]] = {}
+        self._tallies: dict[str, Counter[str]] = {}
+        """Group → members, each with how many pods and nodes cause it."""
         self._rows = Rows()
 
     def __repr__(self) -> str:
@@ -127,20 +143,18 @@ class PolicyStage:
         """Compute again what may have other members."""
         if nodes is not None:
             self._nodes = nodes
-        identities = (
-            None if changed is None else {each.identity for pair in changed for each in pair if each is not None}
-        )
         for name, (group, row) in self._groups.items():
-            stale = (
-                identities is None
-                or any(self._members.concerns(group, each) for each in identities)
-                or (nodes is not None and any(isinstance(each, NodesTerm) for each in group.terms))
-            )
-            if stale:
+            if changed is None or (nodes is not None and any(isinstance(each, NodesTerm) for each in group.terms)):
                 self._groups[name] = (group, self._group_row(group, row))
+                continue
+            tally = self._tallies[name]
+            touched = self._members.amend(tally, group, changed)
+            if touched:
+                self._groups[name] = (group, _amended(row, tally, touched))
 
     def _group_row(self, group: Group, old: PolicyGroup | None) -> PolicyGroup:
-        members = self._members.of(group, self._nodes)
+        tally = self._tallies[group.name] = self._members.of(group, self._nodes)
+        members = tuple(sorted(tally))
         if old is not None and old.members == members:
             return old
         return PolicyGroup(name=group.name, kind=group.kind, members=members)
@@ -163,15 +177,14 @@ class PolicyStage:
             )
             name = reference("Pod", attachment.pod_namespace, attachment.pod_name)
             origins["policy_pods", key] = (name, *found.origins)
-            for lowered in (found.egress, found.node_egress, found.ingress):
-                for chain in lowered.chains:
-                    chains[(chain.name,)] = chain
-                    origins["policy_chains", (chain.name,)] = _causes(chain)
-                needed |= {group.name: group for group in lowered.groups}
+            chains |= found.chains
+            origins |= found.causes
+            needed |= found.groups
         self._classes = used
         self._groups = {
             name: self._groups.get(name) or (group, self._group_row(group, None)) for name, group in needed.items()
         }
+        self._tallies = {name: self._tallies[name] for name in self._groups}
         groups: dict[Key, Row] = {(name,): row for name, (_, row) in self._groups.items()}
         tables = {"policy_groups": groups, "policy_chains": chains, "policy_pods": pods}
         old = self._rows.tables
@@ -191,7 +204,7 @@ class PolicyStage:
         found = used.get(at) or self._classes.get(at)
         if found is None:
             spare = self._choices.own_node_is_exempt
-            found = _Class(
+            found = _Class.of(
                 lower("egress", policies, ports),
                 lower("egress", policies, ports, spare_network=spare),
                 lower("ingress", policies, ports),
@@ -203,7 +216,7 @@ class PolicyStage:
     def _unknown(self, attachment: Attachment) -> _Class:
         """Return how to judge a pod of which the API server has not told yet: closed where any policy may govern it."""
         if not attachment.pod_name:
-            return _Class(Lowered(), Lowered(), Lowered(), ())
+            return _Class.of(Lowered(), Lowered(), Lowered())
         namespace = attachment.pod_namespace
         possible = [each for each in self._policies if self._members.may_hold(each.subject, namespace)]
 
@@ -213,12 +226,31 @@ class PolicyStage:
             return closed(direction) if strict else Lowered()
 
         spare = self._choices.own_node_is_exempt
-        return _Class(
+        return _Class.of(
             judged("egress"),
             judged("egress", spare=spare),
             judged("ingress"),
             tuple(sorted(each.reference for each in possible)),
         )
+
+
+def _amended(row: PolicyGroup, tally: Counter[str], touched: set[str]) -> PolicyGroup:
+    """Return the row with those of `touched` that the tally counts and without the others; the same when nothing differs."""
+    members = list(row.members)
+    differs = False
+    for text in touched:
+        at = bisect_left(members, text)
+        is_there = at < len(members) and members[at] == text
+        if tally[text] > 0:
+            if not is_there:
+                members.insert(at, text)
+                differs = True
+        else:
+            del tally[text]
+            if is_there:
+                del members[at]
+                differs = True
+    return msgspec.structs.replace(row, members=tuple(members)) if differs else row
 
 
 def _local(snapshot: Snapshot) -> dict[ObjectKey, Attachment]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -23,7 +24,8 @@ from fairlead.plan.policy import PolicyChain, PolicyGroup, PolicyPod
 
 _FAMILY = wire.NFPROTO_INET
 _ACCEPT = 1
-Members = frozenset[bytes] | frozenset[elements.Interval]
+Members: TypeAlias = frozenset[Any]
+"""Keys of a set, or the intervals of one that has these; only ever compared with members of the same set."""
 
 
 class State(msgspec.Struct, kw_only=True):
@@ -58,7 +60,10 @@ class Encoder:
             assert isinstance(row, PolicyGroup)
             known = self._groups.get(row.name)
             if known is None or known[0] is not row:
-                members, errors = _encode(row)
+                if known is None or row.kind == "prefixes":
+                    members, errors = _encode(row)
+                else:
+                    members, errors = _encode_again(known[0], known[1], row)
                 failures += [Failure("policy_groups", (row.name,), error) for error in errors]
                 known = (row, list(zip(structure.group_sets(row), members, strict=True)))
             groups[row.name] = known
@@ -98,6 +103,19 @@ def _encode(row: PolicyGroup) -> tuple[list[Members], list[str]]:
         else:
             found[":" in text].add(key)
     return [frozenset(found[False]), frozenset(found[True])], errors
+
+
+def _encode_again(
+    old: PolicyGroup, encoded: list[tuple[Set, Members]], row: PolicyGroup
+) -> tuple[list[Members], list[str]]:
+    """Return what `_encode` would, at the cost of what differs."""
+    before, after = set(old.members), set(row.members)
+    gone, _ = _encode(msgspec.structs.replace(row, members=tuple(before - after)))
+    come, errors = _encode(msgspec.structs.replace(row, members=tuple(after - before)))
+    # A member that cannot be encoded is complained about as long as it is there.
+    if errors or sum(len(members) for _, members in encoded) != len(before):
+        return _encode(row)
+    return [members - less | more for (_, members), less, more in zip(encoded, gone, come, strict=True)], []
 
 
 def create(state: State, generation: int) -> list[wire.Message]:
