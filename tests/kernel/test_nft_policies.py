@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.kernel.nftlab import EXTERNAL, NODE, OTHER_VIP, PODS, VIP, NftLab, plan_of, pod_ip
@@ -80,7 +81,7 @@ def apply(lab: NftLab, *rows: Row) -> None:
 
 
 def test_node_port_leads_to_a_pod_and_hides_the_client_under_policy_cluster(lab: NftLab, v: int, protocol: str) -> None:
-    where = {"address": NODE[v], "protocol": protocol, "port": NODE_PORT}
+    where: dict[str, Any] = {"address": NODE[v], "protocol": protocol, "port": NODE_PORT}
     apply(lab, port(v, protocol, "pod-a", address=NODE[v], number=NODE_PORT), ServiceMasquerade(**where))
     for client in ("outside", "node", "pod-b"):
         server, peer = lab.ask(client, NODE[v], NODE_PORT, protocol)
@@ -90,7 +91,7 @@ def test_node_port_leads_to_a_pod_and_hides_the_client_under_policy_cluster(lab:
 
 
 def test_policy_local_keeps_the_client_and_its_own_node_stays_inside(lab: NftLab, v: int, protocol: str) -> None:
-    where = {"address": OTHER_VIP[v], "protocol": protocol, "port": 80}
+    where: dict[str, Any] = {"address": OTHER_VIP[v], "protocol": protocol, "port": 80}
     apply(
         lab,
         port(v, protocol, "pod-b", address=OTHER_VIP[v]),
@@ -102,7 +103,7 @@ def test_policy_local_keeps_the_client_and_its_own_node_stays_inside(lab: NftLab
 
 
 def test_policy_local_without_a_local_endpoint_drops_what_comes_from_outside(lab: NftLab, v: int) -> None:
-    where = {"address": VIP[v], "protocol": "tcp", "port": 80}
+    where: dict[str, Any] = {"address": VIP[v], "protocol": "tcp", "port": 80}
     apply(lab, port(v, "tcp", "pod-b"), LocalPort(**where, endpoints=()))
     with lab.socket("outside", VIP[v], 1) as client:
         client.settimeout(0.4)
@@ -157,7 +158,7 @@ def test_affinity_ends_after_its_time(lab: NftLab) -> None:
 
 
 def test_affinity_holds_among_local_endpoints(lab: NftLab, v: int) -> None:
-    where = {"address": VIP[v], "protocol": "tcp", "port": 80}
+    where: dict[str, Any] = {"address": VIP[v], "protocol": "tcp", "port": 80}
     apply(
         lab,
         port(v, "tcp", "pod-b", affinity_s=30),
@@ -169,7 +170,7 @@ def test_affinity_holds_among_local_endpoints(lab: NftLab, v: int) -> None:
 
 
 def test_source_ranges_admit_only_whom_they_name(lab: NftLab, v: int) -> None:
-    where = {"address": VIP[v], "protocol": "tcp", "port": 80}
+    where: dict[str, Any] = {"address": VIP[v], "protocol": "tcp", "port": 80}
     host = 32 if v == 4 else 128
     apply(
         lab,

@@ -75,8 +75,9 @@ def lines(rows: Rows) -> list[str]:
     return found
 
 
-HERE, THERE = ("10.244.1.1", "n1", {}), ("10.244.2.2", "n2", {})
-LEAVING = {"conditions": {"ready": False, "serving": True, "terminating": True}}
+HERE: tuple[str, str, dict[str, Any]] = ("10.244.1.1", "n1", {})
+THERE: tuple[str, str, dict[str, Any]] = ("10.244.2.2", "n2", {})
+LEAVING: dict[str, Any] = {"conditions": {"ready": False, "serving": True, "terminating": True}}
 
 
 def zone(*names: str) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def for_node(name: str) -> dict[str, Any]:
 
 
 SIMPLE = "service_addresses: 10.96.0.5"
-BALANCED = {"type": "LoadBalancer", "ingress": ({"ip": "203.0.113.10"},)}
+BALANCED: dict[str, Any] = {"type": "LoadBalancer", "ingress": ({"ip": "203.0.113.10"},)}
 CASES: dict[str, tuple[Service, list[EndpointSlice], list[str]]] = {
     "node port": (
         service(type="NodePort", port={"nodePort": 30007}),

@@ -59,7 +59,8 @@ def proxy_facts(settings: Settings, node: Node | None, interfaces: tuple[Interfa
     chosen: set[str] = set()
     for wanted in settings.node_port_addresses:
         if wanted == PRIMARY:
-            chosen.update(each for each in (node.internal_ips if node else ()) if each in held)
+            # Without interfaces, as when a plan is made from files, the Node is believed.
+            chosen.update(each for each in (node.internal_ips if node else ()) if each in held or not held)
         else:
             chosen.update(each for each in held if contains(wanted, each))
     return ProxyFacts(

@@ -21,7 +21,7 @@ def service(*addresses: str, kind: str = "LoadBalancer", mode: str = "VIP", **sp
 
 
 NODES = [node("n1", "10.0.0.1", "fd00::1"), node("n2", "10.0.0.2"), node("n3", "10.0.0.3", **{EXCLUDED: ""})]
-LOCAL = {"externalTrafficPolicy": "Local", "healthCheckNodePort": 31000}
+LOCAL: dict[str, Any] = {"externalTrafficPolicy": "Local", "healthCheckNodePort": 31000}
 
 
 @pytest.mark.parametrize(
