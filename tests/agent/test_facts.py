@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.model.policy.interpreter import snapshot_of
 from tests.model.worlds import NODES, endpoint, endpoint_slice, service
+from tests.verify.random_clusters import draw
 
 from fairlead.agent import facts
 from fairlead.model.compile import compile
@@ -28,6 +30,14 @@ def test_the_record_gives_the_same_plan(tmp_path: Path) -> None:
     again = fold(start, facts.load(tmp_path / "cluster.json"))
     assert compile(again) == compile(world)
     assert [each.name for each in tmp_path.iterdir()] == ["cluster.json"]
+
+
+def test_the_record_holds_policies_and_what_they_are_about(tmp_path: Path) -> None:
+    for seed in range(30):
+        world = snapshot_of(draw(seed).cluster, "node-1")
+        facts.save(tmp_path / "cluster.json", facts.facts_of(world))
+        start = Snapshot(settings=world.settings, attachments=world.attachments)
+        assert compile(fold(start, facts.load(tmp_path / "cluster.json"))).plan.tables == compile(world).plan.tables
 
 
 def test_no_record_or_a_broken_one_is_no_reason_to_stop(tmp_path: Path) -> None:

@@ -4,8 +4,12 @@ import asyncio
 import contextlib
 from typing import Any
 
+import pytest
+
+from fairlead.api.decode import decode
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.sources import k8s_watch
+from fairlead.sources.errors import NotFound
 from fairlead.sources.informer import Informer
 from fairlead.world.events import Event, KindReplaced, ObjectChanged
 
@@ -50,3 +54,66 @@ async def test_first_everything_then_each_change() -> None:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+class Uninstalled(ScriptedClient):
+    """Does not know the kind until it is told to."""
+
+    installed = False
+
+    async def list(self, resource: object, **_: object) -> tuple[list[dict[str, Any]], str]:
+        if not self.installed:
+            raise NotFound({"code": 404, "reason": "NotFound", "message": "no such resource"})
+        return self.items, "10"
+
+
+async def test_a_kind_that_is_not_installed_has_no_objects_until_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(k8s_watch, "_DEFINITION_PERIOD_S", 0.001)
+    policy = {
+        "metadata": {"name": "p", "uid": "p", "resourceVersion": "3"},
+        "spec": {"tier": "Admin", "priority": 1, "subject": {"namespaces": {}}},
+    }
+    client = Uninstalled([policy])
+    events: asyncio.Queue[Event] = asyncio.Queue()
+    kind = "ClusterNetworkPolicy"
+    follow = k8s_watch._follow_when_installed(client, k8s_watch.OPTIONAL[kind], kind, events.put_nowait)  # type: ignore[arg-type]
+    task = asyncio.create_task(follow)
+    try:
+        async with asyncio.timeout(5):
+            assert await events.get() == KindReplaced(kind, {})
+            client.installed = True
+            found = await events.get()
+            assert isinstance(found, KindReplaced) and list(found.objects) == [("", "p")]
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_of_a_pod_only_the_network_is_kept() -> None:
+    pod = {
+        "metadata": {
+            "name": "p",
+            "namespace": "n",
+            "uid": "u",
+            "resourceVersion": "3",
+            "labels": {"a": "b"},
+            "managedFields": [1],
+        },
+        "spec": {
+            "nodeName": "n1",
+            "volumes": [{}],
+            "containers": [{"name": "c", "image": "i", "env": [], "ports": [{"name": "http", "containerPort": 80}]}],
+        },
+        "status": {"phase": "Running", "conditions": [{}], "podIPs": [{"ip": "10.0.0.1"}]},
+    }
+    kept = k8s_watch._reduced_pod(pod)
+    assert decode("Pod", kept) == decode("Pod", pod)
+    assert kept == {
+        "metadata": {"name": "p", "namespace": "n", "uid": "u", "resourceVersion": "3", "labels": {"a": "b"}},
+        "spec": {
+            "nodeName": "n1",
+            "containers": [{"ports": [{"name": "http", "containerPort": 80}]}],
+        },
+        "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]},
+    }

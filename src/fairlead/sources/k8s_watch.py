@@ -86,13 +86,14 @@ async def _follow_when_installed(client: Client, resource: Resource, kind: str, 
 def _reduced_pod(pod: Json) -> Json:
     """Return the little of a pod that the network reads: a cluster's pods are many, and most of each is about other things."""
     metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
+    containers = {
+        field: [_some(each, "ports", "restartPolicy") for each in spec[field] or ()]
+        for field in ("containers", "initContainers")
+        if field in spec
+    }
     return {
-        "metadata": _some(metadata, "name", "namespace", "uid", "resourceVersion", "labels"),
-        "spec": {
-            **_some(spec, "nodeName", "hostNetwork"),
-            "containers": [_some(each, "ports") for each in spec.get("containers") or ()],
-            "initContainers": [_some(each, "ports", "restartPolicy") for each in spec.get("initContainers") or ()],
-        },
+        "metadata": _some(metadata, "name", "namespace", "uid", "resourceVersion", "deletionTimestamp", "labels"),
+        "spec": _some(spec, "nodeName", "hostNetwork") | containers,
         "status": _some(status, "phase", "podIP", "podIPs"),
     }
 
