@@ -1,0 +1,162 @@
+"""What the rows look like: their number, their sharing, and what is closed or complained about."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from tests.model.policy.interpreter import groups, snapshot_of, tables_of
+from tests.verify.policy_cases import (
+    NODE_OBJECTS,
+    PODS,
+    Case,
+    anp,
+    block,
+    cluster,
+    egress,
+    expression,
+    ingress,
+    np,
+    pod,
+    rule,
+)
+
+from fairlead.api.decode import decode
+from fairlead.model.compile import compile
+from fairlead.model.policy.read import Choices
+from fairlead.model.policy.rules import block as block_term
+from fairlead.model.policy.rules import prefixes
+from fairlead.model.policy.stage import PolicyStage
+from fairlead.plan.policy import PolicyPod
+from fairlead.plan.render import from_data, render, to_data
+from fairlead.verify.oracle.cluster import Cluster
+from fairlead.world.attachment import Attachment
+from fairlead.world.events import AttachmentChanged, KindReplaced, ObjectChanged
+from fairlead.world.fold import fold
+
+FROM_ALL = ingress({"from": [{"namespaceSelector": {}}]}, podSelector={})
+
+
+def test_rows_do_not_grow_with_pods_and_namespaces() -> None:
+    def sizes(count: int) -> tuple[int, int, int]:
+        more = [pod(f"nx/m{n}", {"app": "m", "unique": f"{n}"}, 60 + n, "node-1") for n in range(count)]
+        tables = tables_of(cluster(Case(policies=[FROM_ALL], pods=more)))["node-1"]
+        chains = tables["policy_chains"].values()
+        return len(chains), sum(len(each.rules) for each in chains), len(groups(tables))  # type: ignore[union-attr]
+
+    assert sizes(0) == sizes(50) == (1, 2, 1)
+
+
+def test_a_pod_elsewhere_changes_the_groups_that_it_is_in_and_nothing_else() -> None:
+    policies = [FROM_ALL, ingress({"from": [{"podSelector": expression("app", "In", "b")}]}, name="q")]
+    world = cluster(Case(policies=policies))
+    stage = PolicyStage()
+    snapshot = snapshot_of(world, "node-1")
+    before = stage.update(snapshot)
+    new = decode("Pod", pod("nz/new", {"app": "z"}, 99, "node-2"))
+    after = stage.update(fold(snapshot, [ObjectChanged("Pod", ("nz", "new"), new)]))
+    for table in ("policy_pods", "policy_chains"):
+        assert after.tables[table] is before.tables[table]
+    changed = [each for each in groups(after.tables) if before.tables["policy_groups"][(each.name,)] is not each]
+    (group,) = changed
+    old = before.tables["policy_groups"][(group.name,)]
+    assert set(group.members) - set(old.members) == {"10.244.2.99", "fd10:244:0:2::63"}  # type: ignore[union-attr]
+
+
+def test_pods_that_no_policy_governs_have_a_row_without_chains() -> None:
+    tables = tables_of(cluster(Case(policies=[])))["node-1"]
+    assert {(row.egress, row.node_egress, row.ingress) for row in tables["policy_pods"].values()} == {("", "", "")}  # type: ignore[union-attr]
+    assert len(tables["policy_pods"]) == 6 and not tables["policy_chains"] and not tables["policy_groups"]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "uid", "closed"), [("nx", "", True), ("nx", "other", True), ("nz", "", False), ("", "", False)]
+)
+def test_a_pod_that_is_not_known_yet_is_closed_where_it_may_be_governed(namespace: str, uid: str, closed: bool) -> None:
+    name = "a" if uid else "unheard"
+    attachment = Attachment(
+        container_id="c",
+        ifname="eth0",
+        netns="",
+        host_ifname="flnew",
+        mac="",
+        addresses=("10.244.1.99",),
+        pod_namespace=namespace,
+        pod_name=name if namespace else "",
+        pod_uid=uid,
+    )
+    snapshot = snapshot_of(cluster(Case(policies=[np(policyTypes=["Ingress"])])), "node-1")
+    known = {
+        key: msgspec.structs.replace(each, metadata=msgspec.structs.replace(each.metadata, uid="one"))
+        for key, each in snapshot.pods.items()
+    }
+    world = fold(snapshot, [KindReplaced("Pod", known), AttachmentChanged(attachment.key, attachment)])
+    tables = PolicyStage().update(world).tables
+    row = tables["policy_pods"][("flnew",)]
+    assert isinstance(row, PolicyPod) and bool(row.ingress) == closed and not row.egress
+    if closed:
+        (found,) = tables["policy_chains"][(row.ingress,)].rules  # type: ignore[union-attr]
+        assert (found.verdict, found.peers, found.protocol) == ("deny", "", "")
+
+
+def test_choices() -> None:
+    case = cluster(Case(policies=[egress({"to": [block("10.0.0.0/8")]})]))
+    strict = PolicyStage(Choices(blocks_spare=("10.244.0.0/16",), own_node_is_exempt=False))
+    tables = strict.update(snapshot_of(case, "node-1")).tables
+    (group,) = groups(tables)
+    assert "10.0.0.0/9" in group.members and not any(each.startswith("10.244.") for each in group.members)
+    rows = [row for row in tables["policy_pods"].values() if isinstance(row, PolicyPod) and row.egress]
+    assert rows and all(row.node_egress == row.egress for row in rows)
+
+
+def test_complaints_name_object_and_field() -> None:
+    policies = [
+        ingress({"from": [block("10.0.0.0/99")], "ports": [{"port": 80, "protocol": "ICMP"}]}),
+        anp(5, egress=[rule("Deny", to=[{"planets": ["mars"]}])]),
+        anp(5, name="other", egress=[rule("Allow", to=[{"domainNames": ["example.com"]}])]),
+    ]
+    found = [str(each) for each in compile(snapshot_of(cluster(Case(policies=policies)), "node-1")).diagnostics]
+    assert [each for each in found if "Policy" in each] == [
+        "AdminNetworkPolicy//anp-5 spec.egress[0]: a peer is of no known kind: denies everything; correct to, ports or action",
+        "AdminNetworkPolicy//other spec.egress[0].to: domainNames are not enforced yet: they match nothing",
+        "AdminNetworkPolicy//other spec.priority: has the same priority as AdminNetworkPolicy//anp-5: which one decides is"
+        " undefined; give each its own priority",
+        "NetworkPolicy/nx/p spec.ingress[0].from[0]: '10.0.0.0/99' does not appear to be an IPv4 or IPv6 network: matches nothing",
+        "NetworkPolicy/nx/p spec.ingress[0].ports[0]: protocol 'ICMP' is none of TCP, UDP, SCTP: matches nothing",
+    ]
+
+
+def test_rows_are_rendered_and_read_back() -> None:
+    plan = compile(
+        snapshot_of(cluster(Case(policies=[FROM_ALL, egress({"ports": [{"port": "http"}]}, name="q")])), "node-1")
+    ).plan
+    assert from_data(to_data(plan)).tables == plan.tables
+    assert "NetworkPolicy/nx/p/ingress/0" in render(plan, ["policy_chains"])
+
+
+def test_equal_worlds_give_equal_text_whatever_the_order() -> None:
+    policies = [
+        FROM_ALL,
+        egress({"ports": [{"port": "http"}, {"port": 1}]}, name="q"),
+        anp(1, ingress=[rule("Deny", {"namespaces": {}})]),
+    ]
+    forward = cluster(Case(policies=policies))
+    backward = Cluster(
+        pods=PODS[::-1], namespaces=forward.namespaces[::-1], nodes=NODE_OBJECTS, policies=policies[::-1]
+    )
+    texts = {render(compile(snapshot_of(each, "node-1")).plan, origins=True) for each in (forward, backward)}
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize(
+    ("cidr", "excepted", "expected"),
+    [
+        ("10.0.0.1/8", (), ("10.0.0.0/8",)),
+        ("010.0.0.0/8", (), ("10.0.0.0/8",)),
+        ("10.0.0.0/8", ("10.0.0.0/9",), ("10.128.0.0/9",)),
+        ("10.0.0.0/8", ("10.0.0.0/8",), ()),
+        ("10.0.0.0/8", ("fd00::/8",), ("10.0.0.0/8",)),
+        ("::/0", ("8000::/1",), ("::/1",)),
+    ],
+)
+def test_blocks(cidr: str, excepted: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    assert prefixes((block_term(cidr, excepted),)) == expected
