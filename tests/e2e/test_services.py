@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import time
 from collections import Counter
@@ -165,3 +167,23 @@ def test_traffic_distribution_prefers_the_own_zone(served: Lab) -> None:
                 assert time.monotonic() < deadline
     finally:
         served.kubectl("delete", "service", "near")
+
+
+def test_affinity_and_traffic_outlive_a_killed_agent(served: Lab) -> None:
+    served.apply(SERVICE.format(name="sticks", spec="sessionAffinity: ClientIP, ports: [{port: 80, targetPort: 8080}]"))
+    try:
+        address = served.kubectl("get", "service", "sticks", "-o", "jsonpath={.spec.clusterIP}")
+        first = eventually(served, "node-1", address)["pod"]
+        record = served.folder / "nodes/node-1/agent/cluster.json"
+        # The next agent begins with what this one wrote down, which it does about once a second.
+        wait_for(lambda: '"sticks"' in record.read_text(), "the agent has written down the Service")
+        pid = served.record("agent-node-1")["pid"]
+        os.kill(pid, signal.SIGKILL)
+        answers = [get(served, "node-1", address) for _ in range(20)]
+        assert {answer and answer["pod"] for answer in answers} == {first}
+        wait_for(lambda: served.record("agent-node-1")["pid"] != pid, "the agent is started again")
+        wait_for(lambda: inside(served, "node-1", "curl", "-sf", "http://127.0.0.1:10256/healthz").stdout, "it works")
+        answers = [get(served, "node-1", address) for _ in range(20)]
+        assert {answer and answer["pod"] for answer in answers} == {first}
+    finally:
+        served.kubectl("delete", "service", "sticks")
