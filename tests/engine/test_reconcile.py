@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
+import msgspec
 import pytest
 from tests.model.worlds import ETH0, NODES, attachment, service
 
+from fairlead.api.decode import decode
 from fairlead.drivers.protocol import Failure, Outcome
 from fairlead.engine.api import AttachError
 from fairlead.engine.gate import KINDS
 from fairlead.engine.reconcile import Engine
+from fairlead.model.policy.lower import CLOSED
 from fairlead.plan.plan import Plan
+from fairlead.plan.policy import PolicyPod
 from fairlead.world.events import InterfacesObserved, KindReplaced, ObjectChanged
 from fairlead.world.settings import Settings
 
@@ -193,3 +198,21 @@ async def test_why_pods_cannot_be_attached(events: list[KindReplaced], expected:
         engine.push(*listed(), *events)
         await until(lambda: engine.plan is not None)
         await until(lambda: engine.ready() == expected)
+
+
+async def test_attach_waits_for_a_pod_that_policies_may_govern() -> None:
+    driver = MemoryDriver()
+    policy: Any = decode("NetworkPolicy", {"metadata": {"name": "p", "namespace": "ns"}, "spec": {"podSelector": {}}})
+    pod = decode("Pod", {"metadata": {"name": "web", "namespace": "ns"}, "spec": {"nodeName": "n1"}})
+    wanted = msgspec.structs.replace(attachment(5), pod_namespace="ns", pod_name="web", pod_uid="")
+    async with running(driver) as engine:
+        engine.push(*listed(), ObjectChanged("NetworkPolicy", ("ns", "p"), policy))
+        await engine.wait_ready()
+        attaching = asyncio.create_task(engine.attach(wanted))
+        await until(lambda: wanted.key in engine.snapshot.attachments)
+        assert not attaching.done()
+        engine.push(ObjectChanged("Pod", ("ns", "web"), pod))
+        await attaching
+        assert driver.held is not None
+        row = driver.held.table("policy_pods")[(wanted.host_ifname,)]
+        assert isinstance(row, PolicyPod) and row.ingress and row.ingress not in CLOSED

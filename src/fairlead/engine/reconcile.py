@@ -20,8 +20,10 @@ from fairlead.engine.gate import Gate, attach_problem
 from fairlead.engine.worker import DriverHealth, Worker
 from fairlead.model.compile import Compiled, Compiler
 from fairlead.model.podnet import attachment_rows, pod_mtu
+from fairlead.model.policy.lower import CLOSED
 from fairlead.model.rows import keys
 from fairlead.plan.plan import Plan
+from fairlead.plan.policy import PolicyPod
 from fairlead.plan.tables import Key
 from fairlead.world.attachment import Attachment
 from fairlead.world.events import AttachmentChanged, Event, KindReplaced, ObjectChanged
@@ -34,6 +36,8 @@ log = logging.getLogger(__name__)
 _COALESCE_S = 0.005
 """How long an event of the cluster waits for company; attachments never wait."""
 _RESYNC_S = 60.0
+_POD_KNOWN_S = 2.0
+"""How long attaching waits for the API server to tell of the pod."""
 
 
 class Observer(Protocol):
@@ -180,6 +184,7 @@ class Engine:
             raise AttachError(reason)
         try:
             await self._settle(AttachmentChanged(attachment.key, attachment), attachment)
+            await self._wait_until_known(attachment)
         except BaseException:
             await asyncio.shield(self._take_back(attachment))
             raise
@@ -241,6 +246,26 @@ class Engine:
             raise AttachError(str(error)) from error
         if failed:
             raise AttachError("; ".join(each.error for each in failed))
+
+    async def _wait_until_known(self, attachment: Attachment) -> None:
+        """Wait, not for long, until the policies of a pod that may be governed are those of its labels: before it is closed."""
+        if not self._is_closed(attachment):
+            return
+        try:
+            async with asyncio.timeout(_POD_KNOWN_S), self._compiles:
+                await self._compiles.wait_for(lambda: not self._is_closed(attachment))
+                numbers = list(self._numbers)
+            for worker, number in zip(self._workers, numbers, strict=True):
+                await worker.wait_for_plan(number)
+        except TimeoutError:
+            pod = f"{attachment.pod_namespace}/{attachment.pod_name}"
+            log.warning("pod not known yet: it stays closed until it is", extra={"pod": pod})
+        except OSError as error:
+            raise AttachError(str(error)) from error
+
+    def _is_closed(self, attachment: Attachment) -> bool:
+        row = self._compiled.plan.table("policy_pods").get((attachment.host_ifname,)) if self._compiled else None
+        return isinstance(row, PolicyPod) and not CLOSED.isdisjoint((row.ingress, row.egress))
 
     def _keys_of(self, attachment: Attachment) -> frozenset[tuple[str, Key]]:
         return keys([attachment_rows({attachment.key: attachment}, None, ())])

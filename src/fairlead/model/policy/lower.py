@@ -16,6 +16,7 @@ from fairlead.model.policy.read import ADMIN, BASELINE, NETWORK
 from fairlead.model.policy.rules import BlockTerm, Direction, NodesTerm, Policy, PortTerm, Rule, Term
 from fairlead.plan.policy import ALLOW, DENY, PolicyChain, PolicyRule
 
+DIRECTIONS: tuple[Direction, ...] = ("ingress", "egress")
 _PROTOCOLS = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
 
 
@@ -176,3 +177,7 @@ def _tagged(value: object) -> object:
     if isinstance(value, Group):
         return [value.kind, value.anyone, value.ports, [[type(each).__name__, each] for each in value.terms]]
     return value
+
+
+CLOSED = frozenset(closed(direction).start for direction in DIRECTIONS)
+"""Names of the chains through which nothing passes because a pod is not known."""
