@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import socket
 import struct
 import time
@@ -265,3 +266,51 @@ def _until(condition: object, timeout_s: float = 5) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_icmp_is_judged_and_errors_about_permitted_packets_pass(lab: PolicyLab, family: int) -> None:
+    # All of b is closed but for what it sends to c; a takes anything, but only of TCP port 80.
+    world = cluster(
+        Case(
+            policies=[
+                ingress({"ports": [{"port": 80}]}),
+                ingress(name="q", podSelector=labels(app="b")),
+                egress({"to": [{"podSelector": {}}]}, name="r", podSelector=labels(app="b")),
+            ]
+        )
+    )
+    lab.enforce(world)
+    client = f"pod-{_ip('nx/b', 4)}"
+    assert _answers(lab, client, _ip("nx/c", family))
+    assert not _answers(lab, client, _ip("nx/a", family)), "a rule with ports matches no other protocol"
+    assert not _answers(lab, client, _ip("ny/c", family))
+    assert not _answers(lab, f"pod-{_ip('nx/c', 4)}", _ip("nx/b", family))
+    # The node reaches its own pods.
+    assert _answers(lab, "node-1", _ip("nx/b", family)) and _answers(lab, "node-1", _ip("nx/a", family))
+    asking = lab.socket(client, family, socket.SOCK_DGRAM)
+    asking.settimeout(5)
+    asking.connect((_ip("nx/c", family), 6400))
+    asking.send(b"?")
+    with pytest.raises(ConnectionRefusedError):
+        asking.recv(10)
+
+
+def _answers(lab: PolicyLab, where: str, address: str) -> bool:
+    """Tell whether an echo request is answered within a moment."""
+    is_six = ":" in address
+    kind = socket.IPPROTO_ICMPV6 if is_six else socket.IPPROTO_ICMP
+    pinging = lab.socket(where, 6 if is_six else 4, socket.SOCK_RAW, kind)
+    pinging.settimeout(0.3)
+    identifier = secrets.randbits(16)
+    message = struct.pack(">BBHHH", 128 if is_six else 8, 0, 0, identifier, 1)
+    if not is_six:
+        total = sum(struct.unpack(">4H", message))
+        message = message[:2] + struct.pack(">H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF) + message[4:]
+    pinging.sendto(message, (address, 0))
+    with contextlib.suppress(TimeoutError):
+        while True:
+            answer = pinging.recv(200)
+            found = answer if is_six else answer[20:]
+            if found[0] == (129 if is_six else 0) and found[4:6] == struct.pack(">H", identifier):
+                return True
+    return False
