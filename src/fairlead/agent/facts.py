@@ -19,7 +19,7 @@ from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
 from fairlead.api.pod import Namespace, Pod
 from fairlead.api.service import Service
-from fairlead.world.events import Event, KindReplaced
+from fairlead.world.events import KindReplaced
 from fairlead.world.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def save(path: Path, facts: Facts) -> None:
     temporary.replace(path)
 
 
-def load(path: Path) -> list[Event]:
+def load(path: Path) -> list[KindReplaced]:
     """Return the record as events, none when there is none or it cannot be read (which is logged)."""
     try:
         facts = msgspec.json.decode(path.read_bytes(), type=Facts)

@@ -22,11 +22,24 @@ from fairlead.world.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
+_PATIENCE_S = 2.0
 _STATUS_PERIOD_S = 1.0
 _HOST_DEBOUNCE_S = 0.1
 _FACTS_DEBOUNCE_S = 1.0
 # Writing may take this part of the time at most, however large the cluster.
 _FACTS_SHARE = 0.02
+
+
+async def remember(path: Path, engine: Engine, *, patience_s: float = _PATIENCE_S) -> None:
+    """Go on with the record at `path` for every kind that the API server has not listed within `patience_s`.
+
+    Not at once: a record may lack what the last run applied a moment before it was killed, and would take it back. Until then
+    everything stays as that run left it.
+    """
+    await asyncio.sleep(patience_s)
+    if unlisted := engine.unlisted:
+        log.warning("going on with the record of the cluster", extra={"kinds": ",".join(sorted(unlisted))})
+        engine.push(*(event for event in facts.load(path) if event.kind in unlisted))
 
 
 class FactsKeeper:

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import msgspec
 
-from fairlead.agent import drivers, facts, metrics
+from fairlead.agent import drivers, metrics
 from fairlead.agent.attachments import AttachmentStore, StoreError
 from fairlead.agent.cni.inspector import KernelInspector
 from fairlead.agent.cni.install import install
 from fairlead.agent.cni.server import serve
 from fairlead.agent.cni.service import Reply
 from fairlead.agent.dns_config import DnsConfigKeeper
-from fairlead.agent.keepers import FactsKeeper, HostKeeper, StatusKeeper
+from fairlead.agent.keepers import FactsKeeper, HostKeeper, StatusKeeper, remember
 from fairlead.agent.proxy_surface import ProxySurface
 from fairlead.base.errors import UserError
 from fairlead.drivers.dns.driver import DnsDriver
@@ -101,7 +101,6 @@ async def _serve(
     engine = Engine(options.settings, floor.all, attachments=store.attachments(), observer=surface)
     surface.attach(engine)
     known = options.state / "cluster.json"
-    engine.push(*facts.load(known))
     host = HostKeeper(floor.netlink, engine)
     await host.observe()
 
@@ -118,6 +117,7 @@ async def _serve(
         engine.run(),
         host.run(),
         follow(client, engine.push),
+        remember(known, engine),
         FactsKeeper(known, engine).run(),
         StatusKeeper(options.state / "status.json", engine.receipt).run(),
         _install_when_ready(options, engine),

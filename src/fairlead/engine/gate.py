@@ -34,6 +34,11 @@ class Gate:
         self._missing.discard(kind)
 
     @property
+    def missing(self) -> frozenset[str]:
+        """Return the kinds that have not been listed."""
+        return frozenset(self._missing)
+
+    @property
     def closed(self) -> str | None:
         """Return why no plan may be applied yet, None when one may."""
         if self._missing:

@@ -158,6 +158,11 @@ class Engine:
         """Return the MTU in bytes for a pod that is attached now."""
         return pod_mtu(self._snapshot.settings, self._snapshot.nodes, self._snapshot.interfaces)
 
+    @property
+    def unlisted(self) -> frozenset[str]:
+        """Return the kinds of objects of which nothing is known yet; no plan is applied while there are any."""
+        return self._gate.missing
+
     def ready(self) -> str | None:
         """Return None when pods can be attached, else why not."""
         reason = self._gate.closed or attach_problem(self._snapshot)
