@@ -160,3 +160,23 @@ def test_equal_worlds_give_equal_text_whatever_the_order() -> None:
 )
 def test_blocks(cidr: str, excepted: tuple[str, ...], expected: tuple[str, ...]) -> None:
     assert prefixes((block_term(cidr, excepted),)) == expected
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"from": [{}]},
+        {"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}}]},
+        {"from": [{"podSelector": {"matchExpressions": [{"key": "a", "operator": "Like", "values": ["b"]}]}}]},
+        {"ports": [{"port": "http", "endPort": 90}]},
+        {"ports": [{"endPort": 90}]},
+        {"ports": [{"port": 90, "endPort": 80}]},
+        {"ports": [{"port": 0}]},
+    ],
+    ids=["B20", "B21", "unknown operator", "B22 named", "B22 missing", "B22 order", "B22 zero"],
+)
+def test_what_the_api_would_have_refused_permits_nothing(rule: dict[str, object]) -> None:
+    rows = PolicyStage().update(snapshot_of(cluster(Case(policies=[ingress(rule)])), "node-1"))
+    (chain,) = rows.tables["policy_chains"].values()
+    assert [each.verdict for each in chain.rules] == ["deny"]  # type: ignore[union-attr]
+    assert [each.object for each in rows.diagnostics] == ["NetworkPolicy/nx/p"]

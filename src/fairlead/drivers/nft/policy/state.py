@@ -160,7 +160,10 @@ def change(old: State, new: State) -> list[wire.Message]:
             found += _members(wire.NEWSETELEM, each, members - before)
     chains = [structure.chain(row) for name, row in new.chains.items() if name not in old.chains]
     found += [_chain(chain) for chain in chains]
-    for chain in chains:
+    # The compiler never does this to a name, but a driver takes rows as they are.
+    again = [structure.chain(row) for name, row in new.chains.items() if old.chains.get(name, row) != row]
+    found += [wire.Message(wire.DELRULE, _FAMILY, wire.text(1, NAME) + wire.text(2, chain.name)) for chain in again]
+    for chain in (*chains, *again):
         found += _rules(chain)
     for name, keys, before_keys in ((PODS, new.pods, old.pods), (SELVES, new.selves, old.selves)):
         layout = wire.Layout(32 if name == SELVES else 16)
