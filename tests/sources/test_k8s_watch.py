@@ -117,3 +117,14 @@ async def test_of_a_pod_only_the_network_is_kept() -> None:
         },
         "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]},
     }
+
+
+def test_a_change_of_what_the_network_does_not_read_is_no_change() -> None:
+    def pod(version: str, phase: str = "Running", **status: object) -> dict[str, object]:
+        metadata = {"name": "p", "namespace": "n", "uid": "u", "resourceVersion": version, "labels": {"a": "b"}}
+        return {"metadata": metadata, "spec": {}, "status": {"phase": phase, **status}}
+
+    before = k8s_watch._reduced_pod(pod("1"))
+    assert k8s_watch._says_the_same(before, k8s_watch._reduced_pod(pod("2", conditions=[{"type": "Ready"}])))
+    assert not k8s_watch._says_the_same(before, k8s_watch._reduced_pod(pod("2", podIP="10.244.1.2")))
+    assert not k8s_watch._says_the_same(before, k8s_watch._reduced_pod(pod("2", phase="Succeeded")))

@@ -109,6 +109,8 @@ async def _follow(informer: Informer, kind: str, push: Callable[[Event], None]) 
     def changed(old: Json | None, new: Json | None) -> None:
         if not informer.synced:
             return
+        if old is not None and new is not None and kind in _REDUCE and _says_the_same(old, new):
+            return
         subject = new or old
         assert subject is not None
         decoded = decode(kind, new) if new is not None else None
@@ -123,6 +125,12 @@ async def _follow(informer: Informer, kind: str, push: Callable[[Event], None]) 
     async with asyncio.TaskGroup() as group:
         group.create_task(informer.run())
         group.create_task(announce())
+
+
+def _says_the_same(old: Json, new: Json) -> bool:
+    """Tell whether two reduced forms differ in nothing but their version: most changes of a pod are about other things."""
+    version = {"resourceVersion": ""}
+    return old | {"metadata": old["metadata"] | version} == new | {"metadata": new["metadata"] | version}
 
 
 def _version(obj: Json | None) -> str:
