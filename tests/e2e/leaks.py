@@ -75,6 +75,18 @@ def inside(lab: Lab) -> dict[str, Any]:
     return found
 
 
+def settled(lab: Lab, quiet_s: float = 3, timeout_s: float = 30) -> dict[str, Any]:
+    """Return what is inside a lab without pods, once it has not changed for `quiet_s`: helpers of components start late."""
+    deadline = time.monotonic() + timeout_s
+    found, since = inside(lab), time.monotonic()
+    while time.monotonic() < since + quiet_s:
+        assert time.monotonic() < deadline, f"still changes after {timeout_s:g} s"
+        time.sleep(0.1)
+        if (now := inside(lab)) != found:
+            found, since = now, time.monotonic()
+    return found
+
+
 def wait_unchanged(lab: Lab, empty: dict[str, Any], timeout_s: float = 20) -> None:
     """Wait until nothing more is inside the lab than when `empty` was taken; name what is."""
     deadline = time.monotonic() + timeout_s

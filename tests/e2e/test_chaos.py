@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import Lab, wait_for
-from tests.e2e.leaks import attachments, inside, namespaces, node_names, output, processes, wait_unchanged
+from tests.e2e.leaks import attachments, namespaces, node_names, output, processes, settled, wait_unchanged
 from tests.e2e.test_endurance import deployment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -46,7 +46,7 @@ def ready(lab: Lab) -> int:
 
 def test_a_rollout_survives_the_death_of_everything(own_lab: Lab) -> None:
     own_lab.fairlead("up", "--nodes", "3", "--zones", "2")
-    empty = inside(own_lab)
+    empty = settled(own_lab)
     own_lab.apply(deployment("web", PODS))
     deaths = {
         10: lambda: own_lab.record("kubelet-node-1")["pid"],
