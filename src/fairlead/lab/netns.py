@@ -5,7 +5,6 @@ A socket belongs for ever to the namespace in which it was made, so a thread tha
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import threading
@@ -13,19 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-T = TypeVar("T")
+from fairlead.lab.runtime import kernel
 
-_CLONE_NEWNET = 0x40000000
-_libc = ctypes.CDLL(None, use_errno=True)
+T = TypeVar("T")
 
 
 def enter(namespace: Path) -> None:
     """Move the calling thread into the network namespace at `namespace`; raises OSError."""
     descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if _libc.setns(descriptor, _CLONE_NEWNET) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(namespace))
+        kernel.setns(descriptor, kernel.CLONE_NEWNET)
     finally:
         os.close(descriptor)
 

@@ -6,13 +6,12 @@ Entering cannot be undone safely when undoing fails, so each piece of work gets 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from fairlead.lab.runtime import kernel
+from fairlead.lab.netns import enter
 
 T = TypeVar("T")
 
@@ -20,15 +19,11 @@ T = TypeVar("T")
 async def inside(path: Path, work: Callable[[], T]) -> T:
     """Run `work` in a thread inside the namespace `path`."""
 
-    def enter() -> T:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            kernel.setns(fd, kernel.CLONE_NEWNET)
-        finally:
-            os.close(fd)
+    def entered() -> T:
+        enter(path)
         return work()
 
-    return await in_thread(enter)
+    return await in_thread(entered)
 
 
 async def in_thread(work: Callable[[], T]) -> T:
