@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import itertools
 import os
 import select
 import socket
@@ -26,12 +27,12 @@ from fairlead.model.policy.stage import PolicyStage
 from fairlead.plan.plan import Plan
 from fairlead.verify.oracle.cluster import Cluster, Place, place
 
-PREFIX = f"flt-policy-{os.getpid()}"
 NODES = {"node-1": ("10.10.0.11", "fd10:10::b", "fd10:10::11"), "node-2": ("10.10.0.12", "fd10:10::c", "fd10:10::12")}
 EXTERNAL = ("198.51.100.10", "198.51.100.20", "fd10:198::10", "fd10:198::20")
 PATIENCE_S = 10.0
 GRACE_S = 0.05
 """How long a forbidden packet is given to arrive after all permitted ones have."""
+_NUMBERS = itertools.count()
 _HOST_MAC = "ee:ee:ee:ee:ee:ee"
 
 
@@ -51,6 +52,7 @@ class PolicyLab:
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
+        self._prefix = f"flt-policy-{os.getpid()}-{next(_NUMBERS)}"
         self._pods: set[str] = set()
         self._servers: dict[tuple[str, str, str, int], socket.socket] = {}
         self._udp: dict[int, socket.socket] = {}
@@ -70,7 +72,7 @@ class PolicyLab:
         self._stack.close()
 
     def path(self, where: str) -> Path:
-        return Path("/run/netns") / f"{PREFIX}-{where}"
+        return Path("/run/netns") / f"{self._prefix}-{where}"
 
     def run(self, where: str, *argv: str, stdin: str | None = None) -> str:
         return run("nsenter", f"--net={self.path(where)}", *argv, stdin=stdin)
