@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import pty
 import re
-import shutil
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,33 +16,9 @@ from typing import Any
 
 import pytest
 from tests.e2e.conftest import Lab
+from tests.kubectl_programs import installed, version_of
 
 GOLDENS = Path(__file__).parent.parent / "goldens" / "kubectl"
-UNPACKED = Path(sys.prefix) / "kubectl-debian/usr/bin/kubectl"
-"""Debian's program where another one is installed; `make` unpacks it."""
-_FOLDERS = (*map(Path, os.get_exec_path()), Path("/usr/lib/google-cloud-sdk/bin"))
-
-
-@functools.cache
-def installed() -> dict[str, Path]:
-    """Return the programs by version such as `1.33`, and as `PATH` the one that a shell would run."""
-    found: dict[str, Path] = {}
-    for folder in _FOLDERS:
-        for path in sorted(folder.glob("kubectl.1.*")) if folder.is_dir() else ():
-            found.setdefault(path.name.removeprefix("kubectl."), path)
-    usual = shutil.which("kubectl")
-    if usual:
-        found["PATH"] = Path(usual)
-    for path in (UNPACKED, *([Path(usual)] if usual else ())):
-        if path.exists():
-            found.setdefault(_version(path), path)
-    return found
-
-
-def _version(program: Path) -> str:
-    said = subprocess.run([program, "version", "--client", "-o", "json"], capture_output=True, check=True)
-    client = json.loads(said.stdout)["clientVersion"]
-    return f"{client['major']}.{client['minor'].rstrip('+')}"
 
 
 @dataclass(frozen=True)
@@ -145,7 +118,7 @@ def of(lab: Lab, version: str, folder: Path) -> Kubectl:
     program = installed().get(version)
     if program is None:
         pytest.skip(f"no kubectl {version} on this machine, only {', '.join(sorted(installed())) or 'none'}")
-    known = _version(program) if version == "PATH" else version
+    known = version_of(program) if version == "PATH" else version
     major, minor = known.split(".")
     # A home of its own: discovery is cached there, and nobody's settings interfere.
     environment = lab.environment | {"HOME": str(folder), "EDITOR": "false", "KUBE_EDITOR": ""}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 import urllib.error
@@ -131,7 +132,9 @@ def test_selecting_and_sorting(kubectl: Kubectl) -> None:
     rows = kubectl("get", "pods", "-A", "--no-headers").splitlines()
     assert any(row.split()[:2] == [kubectl.namespace, "one"] for row in rows)
     names = kubectl("get", "pods", "--sort-by=.metadata.name", "-o", "name").split()
-    assert names == sorted(names) and len(names) == 4
+    # kubectl compares runs of digits by their value.
+    natural = [[int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)] for name in names]
+    assert natural == sorted(natural) and len(names) == 4
     assert kubectl("get", "pods", "one", "nobody", "--ignore-not-found", "-o", "name") == "pod/one\n"
     assert 'pods "nobody" not found' in kubectl.refused("get", "pod", "nobody")
     assert "doesn't have a resource type" in kubectl.refused("get", "nonsense")

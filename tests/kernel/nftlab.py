@@ -235,6 +235,8 @@ class NftLab:
             # up what the kernel grants the pod in ICMP errors.
             switches = {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1}
             switches |= {f"ipv4/conf/{each}/send_redirects": 0 for each in ("all", "default")}
+            # Refusals are awaited, so none may be held back by the kernel's limit on ICMP errors.
+            switches |= {"ipv4/icmp_ratelimit": 0, "ipv6/icmp/ratelimit": 0}
             commands = (f"echo {value} > /proc/sys/net/{path}" for path, value in switches.items())
             self.run(where, "sh", "-c", "; ".join(commands))
         up = "link set lo up\n"

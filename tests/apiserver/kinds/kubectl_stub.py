@@ -7,23 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 from fairlead.apiserver.kinds import openapi, protobuf
 from fairlead.apiserver.kinds.registry import KINDS
 
 V2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
-
-KUBECTLS = [
-    path
-    for path in (
-        Path("/tmp/apttest/x/usr/bin/kubectl"),
-        *sorted(Path("/usr/lib/google-cloud-sdk/bin").glob("kubectl.1.*")),
-    )
-    if path.exists()
-]
-"""The kubectl binaries of several versions that this machine happens to have."""
 
 
 class Stub:

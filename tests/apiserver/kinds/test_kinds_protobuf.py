@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.apiserver.kinds import kubectl_stub
+from tests.kubectl_programs import installed
 
 from fairlead.apiserver.kinds import protobuf, registry, strategy, wire
 
@@ -204,7 +205,7 @@ COMMANDS = (
     "auth can-i get pods",
     "create token default",
 )
-BY_VERSION = {path.name.removeprefix("kubectl."): path for path in kubectl_stub.KUBECTLS}
+BY_VERSION = installed()
 needs_both = pytest.mark.skipif(
     not {"1.31", "1.33"} <= BY_VERSION.keys(), reason="kubectl 1.31 (JSON) and 1.33 (protobuf) are not installed here"
 )
