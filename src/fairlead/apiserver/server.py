@@ -44,6 +44,8 @@ class Settings:
     service_cidrs: Sequence[str] = ("10.96.0.0/16", "fd10:96::/108")
     node_ports: tuple[int, int] = (30000, 32767)
     advertise: Sequence[Address] = ()
+    definitions: Path | None = None
+    """Folder of CustomResourceDefinitions that are there from the start."""
 
 
 class Server:
@@ -110,6 +112,8 @@ class Server:
         _compose(api, addresses)
         addresses.rebuild(entry.obj for entry in api.store.latest_entries("services"))
         await bootstrap.run(api, addresses, settings.advertise)
+        if settings.definitions is not None:
+            await bootstrap.install(api, settings.definitions)
         api.admission.releasing.append(bootstrap.restore(api, addresses, settings.advertise))
         gc.collect()
         gc.freeze()

@@ -41,6 +41,11 @@ import click
     show_default=True,
     help="Range of cluster addresses, one per family; the first is the default family.",
 )
+@click.option(
+    "--definitions",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder of CustomResourceDefinitions that are there from the start.",
+)
 @click.option("--service-node-ports", default="30000-32767", show_default=True, metavar="FIRST-LAST")
 def apiserver(
     state: Path,
@@ -49,6 +54,7 @@ def apiserver(
     advertise: tuple[str, ...],
     kubelet_sockets: str,
     service_cidrs: tuple[str, ...],
+    definitions: Path | None,
     service_node_ports: str,
 ) -> None:
     """Run the Kubernetes API server of a lab until it is told to stop."""
@@ -73,6 +79,7 @@ def apiserver(
             listen=listen,
             kubelet_sockets=kubelet_sockets,
             service_cidrs=service_cidrs,
+            definitions=definitions,
             node_ports=(int(first), int(last)),
             advertise=[Address.parse(text) for text in advertise] or [one for one in listen if one.netns is not None],
         )

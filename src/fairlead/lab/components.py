@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fairlead.api import crds
 from fairlead.lab.home import LabHome
 from fairlead.lab.topology import (
     CLUSTER_CIDRS,
@@ -48,6 +49,7 @@ def _apiserver(topology: Topology, home: LabHome) -> Component:
     for address in topology.control:
         argv += ["--listen", f"netns=/run/netns/{home.namespace('control')},[{address}]:{topology.api_port}"]
         argv += ["--advertise", f"[{address}]:{topology.api_port}"]
+    argv += ["--definitions", str(crds.FOLDER)]
     argv += ["--kubelet-sockets", str(home.node("{node}") / "kubelet.sock")]
     for cidr in SERVICE_CIDRS:
         argv += ["--service-cidr", cidr]
