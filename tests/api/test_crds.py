@@ -1,0 +1,30 @@
+"""The definitions of the Gateway API that Fairlead works with are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from fairlead.api.crds import FOLDER
+
+KINDS = """BackendTLSPolicy Gateway GatewayClass GRPCRoute HTTPRoute ListenerSet ReferenceGrant TCPRoute TLSRoute UDPRoute"""
+
+
+def rules(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        yield from (one["rule"] for one in schema.get("x-kubernetes-validations", ()))
+        for value in schema.values():
+            yield from rules(value)
+    elif isinstance(schema, list):
+        for item in schema:
+            yield from rules(item)
+
+
+def test_the_standard_channel_of_the_gateway_api_is_complete() -> None:
+    definitions = [yaml.load(path.read_text(), yaml.CSafeLoader) for path in FOLDER.glob("*.yaml")]
+    gateway = [one for one in definitions if one["spec"]["group"] == "gateway.networking.k8s.io"]
+    assert {one["spec"]["names"]["kind"] for one in gateway} == set(KINDS.split())
+    assert {one["metadata"]["annotations"]["gateway.networking.k8s.io/channel"] for one in gateway} == {"standard"}
+    assert sum(len(list(rules(one))) for one in gateway) > 200
