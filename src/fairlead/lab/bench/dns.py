@@ -24,12 +24,12 @@ import msgspec
 from fairlead.base.errors import UserError
 from fairlead.drivers.dns import wire
 from fairlead.lab.bench.dns_load import names, question
+from fairlead.lab.bench.processes import cpu_s, pinned
 from fairlead.lab.bench.report import Measurement, Report, machine
 from fairlead.lab.netns import make_socket
 
 SERVER, CLIENT = "10.99.0.1", "10.99.0.2"
 _START_S = 20.0
-_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 Step = Callable[[str], contextlib.AbstractContextManager[None]]
 
@@ -73,9 +73,10 @@ def _measure(command: Sequence[str], server: Path, client: Path, count: int, sec
         _wait_until_answering(client, count, process)
         load = [f"--net={client}", sys.executable, "-m", "fairlead.lab.bench.dns_load", SERVER, str(count)]
         _asked(load, 0.5)
-        before = _cpu_s(process.pid)
+        # nsenter has become the server by exec.
+        before = cpu_s(process.pid)
         found = _asked(load, seconds)
-        spent_s = _cpu_s(process.pid) - before
+        spent_s = cpu_s(process.pid) - before
     if not found["answered"]:
         raise UserError(f"{command[0]} answered nothing")
     return Sample(found["answered"] / found["seconds"], spent_s / found["answered"] * 1e6)
@@ -83,7 +84,7 @@ def _measure(command: Sequence[str], server: Path, client: Path, count: int, sec
 
 def _asked(load: Sequence[str], seconds: float) -> dict[str, float]:
     done = subprocess.run(
-        ["nsenter", *load, str(seconds)], capture_output=True, text=True, check=False, preexec_fn=_pin(1)
+        ["nsenter", *load, str(seconds)], capture_output=True, text=True, check=False, preexec_fn=pinned(1)
     )
     if done.returncode:
         raise UserError(f"the load generator failed: {done.stderr.strip()}")
@@ -97,7 +98,7 @@ def _running(command: Sequence[str], namespace: Path) -> Iterator[subprocess.Pop
         ["nsenter", f"--net={namespace}", *command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        preexec_fn=_pin(0),
+        preexec_fn=pinned(0),
     )
     try:
         yield process
@@ -179,18 +180,6 @@ def _places() -> Iterator[tuple[Path, Path]]:
     finally:
         for name in (server, client):
             subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
-
-
-def _cpu_s(pid: int) -> float:
-    """Return the processor time that a process has used. nsenter has become the server by exec."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * _TICK_S
-
-
-def _pin(index: int) -> Callable[[], None]:
-    processors = sorted(os.sched_getaffinity(0))
-    chosen = {processors[index % len(processors)]}
-    return lambda: os.sched_setaffinity(0, chosen)
 
 
 def _path() -> str:

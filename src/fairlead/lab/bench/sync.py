@@ -20,6 +20,7 @@ from fairlead.base.errors import UserError
 from fairlead.drivers.nft.kernel import Kernel
 from fairlead.drivers.nft.socket import NftSocket
 from fairlead.lab.bench.peers import ChainPerEndpoint, OneChainPerService, Peer
+from fairlead.lab.bench.processes import resident_mb
 from fairlead.lab.bench.report import Measurement, Report, machine, quantile
 from fairlead.plan.plan import Plan
 from fairlead.plan.tables import Endpoint, Key, Row, ServiceAddress, ServicePort, key_of
@@ -130,7 +131,7 @@ class _Own:
         ports: dict[Key, Row] = {key_of(row): row for row in self._wanted}
         addresses: dict[Key, Row] = {(row.address,): ServiceAddress(address=row.address) for row in self._wanted}
         self.loads.append(_apply(kernel, ports, addresses, None))
-        self.resident_mb = max(self.resident_mb, _resident_mb())
+        self.resident_mb = max(self.resident_mb, resident_mb())
         keys = list(ports)
         with _no_collection():
             for number in range(_CHANGES):
@@ -216,13 +217,6 @@ def _no_collection() -> Iterator[None]:
     finally:
         gc.enable()
         gc.unfreeze()
-
-
-def _resident_mb() -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
 
 
 def _pod(number: int) -> str:
