@@ -28,6 +28,7 @@ _SYSTEM_FIELDS = (
     "selfLink",
     "managedFields",
 )
+_uids = random.Random()
 _ORDER = ("kind", "apiVersion", "metadata", "spec", "data")
 
 
@@ -35,6 +36,11 @@ def generate_name(base: str) -> str:
     """Return `base` with a random suffix, as generateName asks."""
     keep = base[: _LONGEST_GENERATED - _GENERATED_LENGTH]
     return keep + "".join(random.choices(_ALPHABET, k=_GENERATED_LENGTH))
+
+
+def new_uid() -> str:
+    """Return a uid that no object has. It is no secret, so a system call for each is saved."""
+    return str(uuid.UUID(int=_uids.getrandbits(128), version=4))
 
 
 def in_order(obj: Json) -> Json:
@@ -75,7 +81,7 @@ def begin(metadata: Json) -> None:
         metadata.pop(key, None)
     if not metadata.get("name") and metadata.get("generateName"):
         metadata["name"] = generate_name(metadata["generateName"])
-    metadata["uid"] = str(uuid.uuid4())
+    metadata["uid"] = new_uid()
     metadata["creationTimestamp"] = timestamp()
     _tidy(metadata)
 

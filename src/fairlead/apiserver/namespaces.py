@@ -5,11 +5,10 @@ Source: the NamespaceLifecycle admission plugin; the root-ca-cert-publisher and 
 
 from __future__ import annotations
 
-import uuid
-
 from fairlead.apiserver.admission.chain import Attributes, Plugin
 from fairlead.apiserver.api import Api, Json, timestamp
 from fairlead.apiserver.errors import failure, forbidden
+from fairlead.apiserver.metadata import new_uid
 from fairlead.apiserver.store.records import Op
 
 SYSTEM = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -86,4 +85,4 @@ async def restore_companions(api: Api) -> None:
 
 
 def _metadata(name: str, namespace: str) -> Json:
-    return {"name": name, "namespace": namespace, "uid": str(uuid.uuid4()), "creationTimestamp": timestamp()}
+    return {"name": name, "namespace": namespace, "uid": new_uid(), "creationTimestamp": timestamp()}
