@@ -83,18 +83,13 @@ pod_sources: 2 rows
   host_ifname     address
   fl000000000005  10.244.1.5
   fl000000000005  fd10:244:0:1::5
-
-local_pods: 2 rows
-  address          host_ifname
-  10.244.1.5       fl000000000005
-  fd10:244:0:1::5  fl000000000005
 """.replace("10.244.1.5      02", "10.244.1.5       02").replace("address         mac", "address          mac")
 
 
 def test_an_attachment_becomes_a_link_routes_and_the_addresses_it_may_send_from() -> None:
     one = attachment(5)
     rows = attachment_rows({one.key: one}, N1, (ETH0,))
-    assert text(rows.tables, "pod_links", "neighbors", "routes", "pod_sources", "local_pods") == POD
+    assert text(rows.tables, "pod_links", "neighbors", "routes", "pod_sources") == POD
     assert set(rows.origins.values()) == {("Pod/default/pod-5",)}
 
 

@@ -27,7 +27,6 @@ from fairlead.model.rows import Rows, RowsBuilder
 from fairlead.plan.tables import (
     DnsClient,
     ForwardingEntry,
-    LocalPod,
     LocalRange,
     NatExemption,
     Neighbor,
@@ -264,7 +263,6 @@ def _attach(out: RowsBuilder, attachment: Attachment, sources: Mapping[bool, str
     for name, value in (("rp_filter", _STRICT), ("send_redirects", "0")):
         out.add("sysctls", Sysctl(path=f"net/ipv4/conf/{device}/{name}", value=value), origin)
     for address in sorted(attachment.addresses, key=sort_key):
-        out.add("local_pods", LocalPod(address=address, host_ifname=device), origin)
         out.add("pod_sources", PodSource(host_ifname=device, address=address), origin)
         if attachment.pod_namespace:
             out.add("dns_clients", DnsClient(address=address, namespace=attachment.pod_namespace), origin)

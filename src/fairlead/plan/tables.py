@@ -97,13 +97,6 @@ class PodSource(msgspec.Struct, frozen=True, kw_only=True):
     address: str
 
 
-class LocalPod(msgspec.Struct, frozen=True, kw_only=True):
-    """A pod address on this node and the interface that leads to it. Key: `address`."""
-
-    address: str
-    host_ifname: str
-
-
 class Endpoint(msgspec.Struct, frozen=True, order=True):
     """One backend of a service port."""
 
@@ -233,7 +226,6 @@ Row: TypeAlias = (
     | ForwardingEntry
     | Sysctl
     | PodSource
-    | LocalPod
     | ServicePort
     | LocalPort
     | UntrackedPort
@@ -261,7 +253,6 @@ TABLES: Mapping[str, tuple[type[Row], tuple[str, ...]]] = {
     "forwarding": (ForwardingEntry, ("device", "mac")),
     "routes": (Route, ("destination",)),
     "pod_sources": (PodSource, ("host_ifname", "address")),
-    "local_pods": (LocalPod, ("address",)),
     "nat_exemptions": (NatExemption, ("prefix",)),
     "local_ranges": (LocalRange, ("prefix",)),
     "service_addresses": (ServiceAddress, ("address",)),

@@ -9,45 +9,25 @@ Stale conntrack entries of removed endpoints are not this driver's: the kernel h
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Collection, Mapping
 
 from fairlead.drivers.nft.difference import TABLES
 from fairlead.drivers.nft.kernel import Kernel
 from fairlead.drivers.nft.socket import NftSocket
+from fairlead.drivers.nft.threaded import ThreadedDriver
 from fairlead.drivers.protocol import Outcome
 from fairlead.plan.plan import Plan
 from fairlead.plan.tables import Key, Row
-
-log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 _SMALL = 128
 """Changed rows up to which a change is made on the event loop: about a millisecond."""
 
 
-class NftDriver:
+class NftDriver(ThreadedDriver[Kernel]):
     """Implements `fairlead.drivers.protocol.Driver` for pod sources, local ranges, exemptions from masquerade and Services."""
 
     name = "nft"
     tables = frozenset(TABLES)
-
-    def __init__(self, netns: Path | None = None) -> None:
-        """Drive the network namespace at `netns`; by default the one of the process."""
-        self._netns = netns
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="nft")
-        self._kernel: Kernel | None = None
-
-    def __repr__(self) -> str:
-        return f"<NftDriver of {self._netns or 'this namespace'}: {self._kernel or 'not started'}>"
-
-    async def start(self) -> None:
-        """Open the socket and adopt what is there; raises OSError when the kernel could not hold our tables."""
-        self._kernel = await self._run(self._open)
 
     async def apply(self, plan: Plan, changed: Mapping[str, Collection[Key]] | None = None) -> Outcome:
         """Make the kernel equal to `plan`, in one transaction.
@@ -93,31 +73,5 @@ class NftDriver:
 
         return await self._run(work)
 
-    async def counters(self) -> Mapping[str, tuple[int, int]]:
-        """Return (packets, bytes) of `inet/spoofed`, `arp/spoofed` and `inet/refused`."""
-        return await self._run(self._started().counters)
-
-    async def close(self) -> None:
-        """Release the socket; everything stays in place."""
-        if self._kernel is not None:
-            await self._run(self._kernel.close)
-            self._kernel = None
-        self._worker.shutdown()
-
-    def _open(self) -> Kernel:
-        kernel = Kernel(NftSocket(self._netns))
-        try:
-            kernel.observe()
-            kernel.probe()
-        except BaseException:
-            kernel.close()
-            raise
-        return kernel
-
-    def _started(self) -> Kernel:
-        if self._kernel is None:
-            raise RuntimeError("the nftables driver is not started: call start() first")
-        return self._kernel
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+    def _machine(self, socket: NftSocket) -> Kernel:
+        return Kernel(socket)

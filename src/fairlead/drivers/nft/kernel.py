@@ -90,7 +90,8 @@ class Kernel:
         return self._generation is None or self._socket.generation() != self._generation
 
     def probe(self) -> None:
-        """Ask the kernel whether it could hold our tables, changing nothing; raises NftError when it could not."""
+        """Observe, and ask the kernel whether it could hold our tables, changing nothing; raises NftError when it could not."""
+        self.observe()
         if self._is_intact:
             return
         messages = [*ruleset.remove(self._listed), *ruleset.repair({}, ()).messages]
@@ -105,7 +106,7 @@ class Kernel:
         return found
 
     def counters(self) -> dict[str, tuple[int, int]]:
-        """Return (packets, bytes) by `family/counter`, for example `inet/spoofed`; raises OSError."""
+        """Return (packets, bytes) of `inet/spoofed`, `arp/spoofed` and `inet/refused`; raises OSError."""
         found: dict[str, tuple[int, int]] = {}
         for family, name in _FAMILIES.items():
             for listed in self._list(wire.GETOBJ, family):

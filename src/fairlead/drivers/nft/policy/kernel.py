@@ -90,7 +90,10 @@ class PolicyKernel:
         return Outcome(wanted.size or 1, tuple(failures))
 
     def counters(self) -> dict[str, tuple[int, int]]:
-        """Return (packets, bytes) by counter; raises OSError."""
+        """Return (packets, bytes) by what decided: `Kind/namespace/policy/direction/rule`, and a few of the table's own; raises OSError.
+
+        A connection is counted once for each judgement, a dropped packet each time.
+        """
         found: dict[str, tuple[int, int]] = {}
         for listed in self._list(wire.GETOBJ):
             values = wire.attributes(listed.get(4, b""))
