@@ -169,9 +169,12 @@ async def lab(
     nodes: int = 0,
     settings: Settings | None = None,
     now: Callable[[], float] | None = None,
+    definitions: Path | None = None,
 ) -> AsyncIterator[Lab]:
     """Run the named controllers against a real API server until the block ends."""
-    server_settings = ServerSettings(state=folder / "state", pki=certificates, listen=[Address("127.0.0.1", 0)])
+    server_settings = ServerSettings(
+        state=folder / "state", pki=certificates, listen=[Address("127.0.0.1", 0)], definitions=definitions
+    )
     async with Server(server_settings) as server:
         connection = Connection(
             server=f"https://127.0.0.1:{server.ports[0]}",

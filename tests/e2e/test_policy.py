@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -55,6 +56,15 @@ metadata: {name: deny-all, namespace: policy}
 spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
 """
 
+UNRESOLVED = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: unresolved, namespace: policy}
+spec:
+  podSelector: {matchLabels: {app: server}}
+  ingress: [{from: [{podSelector: {matchLabels: {app: nobody}}}], ports: [{port: https}]}]
+"""
+
 ALLOW = """
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -70,23 +80,6 @@ spec:
   podSelector: {matchLabels: {app: friend}}
   egress: [{to: [{podSelector: {matchLabels: {app: server}}}], ports: [{port: 8080}]}]
   policyTypes: [Egress]
-"""
-
-DEFINITION = """
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata:
-  name: clusternetworkpolicies.policy.networking.k8s.io
-  annotations: {api-approved.kubernetes.io: "https://github.com/kubernetes-sigs/network-policy-api/pull/300"}
-spec:
-  group: policy.networking.k8s.io
-  scope: Cluster
-  names: {kind: ClusterNetworkPolicy, listKind: ClusterNetworkPolicyList, plural: clusternetworkpolicies, singular: clusternetworkpolicy}
-  versions:
-  - name: v1alpha2
-    served: true
-    storage: true
-    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
 """
 
 CLUSTER_DENY = """
@@ -109,7 +102,6 @@ def shop(lab: Lab) -> Iterator[Lab]:
     lab.kubectl("wait", "--for=condition=Ready", "pod", "--all", "-n", "policy", "--timeout=60s")
     yield lab
     lab.kubectl("delete", "namespace", "policy", "--wait=false")
-    lab.kubectl("delete", "-f", "-", "--ignore-not-found", ok=False, given=DEFINITION)
 
 
 def reaches(lab: Lab, client: str) -> bool:
@@ -142,8 +134,6 @@ def test_recipes_take_effect_and_end(shop: Lab) -> None:
     assert shop.get("pod", "server", "-n", "policy")["status"]["conditions"]
     shop.kubectl("label", "pod", "stranger", "-n", "policy", "app=friend", "--overwrite")
     is_now(friend=True, stranger=True)
-    shop.apply(DEFINITION)
-    shop.kubectl("wait", "--for=condition=Established", "crd", "clusternetworkpolicies.policy.networking.k8s.io")
     shop.apply(CLUSTER_DENY)
     is_now(friend=False, stranger=False)
     shop.kubectl("delete", "clusternetworkpolicy", "no-friends")
@@ -151,3 +141,33 @@ def test_recipes_take_effect_and_end(shop: Lab) -> None:
     is_now(friend=True, stranger=True)
     ready = {c["type"]: c["status"] for c in shop.get("pod", "server", "-n", "policy")["status"]["conditions"]}
     assert ready["Ready"] == "True"
+
+
+def test_status_says_what_became_of_a_policy(shop: Lab) -> None:
+    prefix = "fairlead.dev/"
+
+    def conditions(*named: str) -> dict[str, str]:
+        found = json.loads(shop.kubectl("get", *named, "-o", "json", "--ignore-not-found") or "{}")
+        listed = (found.get("status") or {}).get("conditions") or ()
+        return {each["type"].removeprefix(prefix): each["status"] for each in listed}
+
+    def is_now(named: tuple[str, ...], expected: dict[str, str]) -> None:
+        wait_for(lambda: conditions(*named) == expected, f"{named}: {expected}, last {conditions(*named)}", 20)
+
+    companion = ("networkpolicystatus", "unresolved", "-n", "policy")
+    good = {"Accepted": "True", "Enforced": "True", "SelectsPods": "True", "Resolved": "True"}
+    shop.apply(UNRESOLVED)
+    is_now(companion, {**good, "Resolved": "False"})
+    warnings = shop.kubectl("events", "-n", "policy", "--for", "networkpolicy/unresolved")
+    assert "NotResolved" in warnings and "port https is declared by none of the selected pods" in warnings
+    shop.apply(UNRESOLVED.replace("https", "http"))
+    is_now(companion, good)
+    shop.apply(UNRESOLVED.replace("https", "http").replace("app: server", "app: nothing"))
+    is_now(companion, {**good, "SelectsPods": "False", "Resolved": "Unknown"})
+    shop.apply(CLUSTER_DENY)
+    is_now(("clusternetworkpolicy", "no-friends"), good)
+    listing = shop.kubectl("get", "cnp").splitlines()
+    assert listing[0].split() == ["NAME", "TIER", "PRIORITY", "ENFORCED", "AGE"] and listing[1].split()[3] == "True"
+    shop.kubectl("delete", "cnp", "no-friends")
+    shop.kubectl("delete", "networkpolicy", "unresolved", "-n", "policy")
+    wait_for(lambda: not conditions(*companion), "the companion goes with its policy", 30)

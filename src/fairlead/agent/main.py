@@ -23,6 +23,7 @@ from fairlead.agent.cni.server import serve
 from fairlead.agent.cni.service import Reply
 from fairlead.agent.dns_config import DnsConfigKeeper
 from fairlead.agent.keepers import FactsKeeper, HostKeeper, StatusKeeper, remember
+from fairlead.agent.policy_report import PolicyReporter
 from fairlead.agent.proxy_surface import ProxySurface
 from fairlead.base.errors import UserError
 from fairlead.drivers.dns.driver import DnsDriver
@@ -120,6 +121,7 @@ async def _serve(
         remember(known, engine),
         FactsKeeper(known, engine).run(),
         StatusKeeper(options.state / "status.json", engine.receipt).run(),
+        PolicyReporter(client, engine, options.settings.node).run(),
         _install_when_ready(options, engine),
     ]
     if floor.dns is not None:

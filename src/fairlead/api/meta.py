@@ -13,6 +13,8 @@ class ObjectMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=F
     name: str
     namespace: str = ""
     uid: str = ""
+    generation: int = 0
+    """Counts the versions of what the object asks for; 0 for kinds that have none."""
     labels: Mapping[str, str] | None = None
     deletion_timestamp: str | None = None
 

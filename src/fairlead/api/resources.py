@@ -89,6 +89,10 @@ BASELINEADMINNETWORKPOLICIES = Resource(
     _POLICY, "v1alpha1", "baselineadminnetworkpolicies", "BaselineAdminNetworkPolicy", namespaced=False
 )
 
+_OWN = "fairlead.dev"
+NODEPOLICYREPORTS = Resource(_OWN, "v1alpha1", "nodepolicyreports", "NodePolicyReport", namespaced=False)
+NETWORKPOLICYSTATUSES = Resource(_OWN, "v1alpha1", "networkpolicystatuses", "NetworkPolicyStatus")
+
 _RBAC = "rbac.authorization.k8s.io"
 ROLES = Resource(_RBAC, "v1", "roles", "Role")
 ROLEBINDINGS = Resource(_RBAC, "v1", "rolebindings", "RoleBinding")

@@ -20,11 +20,12 @@ from fairlead.engine.gate import Gate, attach_problem
 from fairlead.engine.worker import DriverHealth, Worker
 from fairlead.model.compile import Compiled, Compiler
 from fairlead.model.podnet import attachment_rows, pod_mtu
+from fairlead.model.policy.facts import PolicyFact
 from fairlead.model.policy.lower import CLOSED
 from fairlead.model.rows import keys
 from fairlead.plan.plan import Plan
 from fairlead.plan.policy import PolicyPod
-from fairlead.plan.tables import Key
+from fairlead.plan.tables import Key, Origin
 from fairlead.world.attachment import Attachment
 from fairlead.world.events import AttachmentChanged, Event, KindReplaced, ObjectChanged
 from fairlead.world.fold import fold
@@ -114,6 +115,10 @@ class Engine:
     def plan(self) -> Plan | None:
         """Return the latest plan; None before the gate opened."""
         return self._compiled.plan if self._compiled else None
+
+    def policy_facts(self) -> dict[Origin, PolicyFact]:
+        """Return what this node makes of each policy under the latest plan; nothing before there is one."""
+        return self._compiler.policy_facts(self._snapshot) if self._compiled else {}
 
     def driver_health(self) -> tuple[DriverHealth, ...]:
         """Return what each driver has done."""

@@ -8,13 +8,16 @@ plans, whatever the order of events.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
+from fairlead.api.decode import reference
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.model.dns import dns_rows, zone_rows
 from fairlead.model.merge import MergedRows
 from fairlead.model.podnet import attachment_rows, node_rows
+from fairlead.model.policy.facts import PolicyFact
 from fairlead.model.policy.stage import PolicyStage
 from fairlead.model.rows import Rows
 from fairlead.model.services import ProxyFacts, proxy_facts, service_rows
@@ -23,6 +26,13 @@ from fairlead.plan.tables import TABLES, Key, Origin, Row
 from fairlead.world.events import ObjectKey
 from fairlead.world.snapshot import Snapshot, Token
 
+POLICY_KINDS: Mapping[str, str] = {
+    "NetworkPolicy": "network_policies",
+    "ClusterNetworkPolicy": "cluster_policies",
+    "AdminNetworkPolicy": "admin_policies",
+    "BaselineAdminNetworkPolicy": "baseline_policies",
+}
+"""Kind of policy → table of the snapshot."""
 _ZONE: ObjectKey = ("", "")
 """Owns the records of the zone itself; no service has this key."""
 
@@ -77,6 +87,34 @@ class Compiler:
         )
         self._token = snapshot.token
         return Compiled(plan, self._diagnostics(snapshot))
+
+    def policy_facts(self, snapshot: Snapshot) -> dict[Origin, PolicyFact]:
+        """Return what this node makes of each policy of the snapshot that was compiled last.
+
+        Costs time proportional to the policies and to this node's rules: for now and then, not for each change.
+        """
+        findings = self._policy_stage.findings()
+        problems: dict[Origin, list[str]] = {}
+        for each in (*self._policy.diagnostics, *snapshot.undecodable.values()):
+            problems.setdefault(each.object, []).append(f"{each.field}: {each.message}".removeprefix(": "))
+        unresolved: dict[Origin, list[str]] = {}
+        for origin, text in findings.unresolved:
+            unresolved.setdefault(origin, []).append(text)
+        generations: dict[Origin, int] = {
+            reference(kind, *key): 0 for kind, key in snapshot.undecodable if kind in POLICY_KINDS
+        }
+        for kind, table in POLICY_KINDS.items():
+            policies: Mapping[ObjectKey, Any] = getattr(snapshot, table)
+            generations |= {reference(kind, *key): each.metadata.generation for key, each in policies.items()}
+        return {
+            origin: PolicyFact(
+                generation=generation,
+                selects=origin in findings.selecting,
+                problems=tuple(problems.get(origin, ())),
+                unresolved=tuple(unresolved.get(origin, ())),
+            )
+            for origin, generation in generations.items()
+        }
 
     def _compile_podnet(self, snapshot: Snapshot) -> None:
         read = (snapshot.settings, snapshot.nodes, snapshot.interfaces)

@@ -180,3 +180,20 @@ def test_what_the_api_would_have_refused_permits_nothing(rule: dict[str, object]
     (chain,) = rows.tables["policy_chains"].values()
     assert [each.verdict for each in chain.rules] == ["deny"]  # type: ignore[union-attr]
     assert [each.object for each in rows.diagnostics] == ["NetworkPolicy/nx/p"]
+
+
+def test_what_is_selected_and_what_resolves_to_nothing_is_found() -> None:
+    policies = [
+        ingress({"ports": [{"port": "web"}]}, name="in", podSelector={"matchLabels": {"app": "a"}}),
+        egress({"to": [{"podSelector": {}}], "ports": [{"port": "nowhere"}]}, name="out"),
+        ingress({"ports": [{"port": "web"}]}, name="idle", podSelector={"matchLabels": {"app": "nobody"}}),
+    ]
+    stage = PolicyStage()
+    stage.update(snapshot_of(cluster(Case(policies=policies)), "node-1"))
+    found = stage.findings()
+    named = {each.split("/")[2] for each in found.selecting}
+    assert "idle" not in named and {"in", "out"} >= named and named
+    for policy, text in found.unresolved:
+        assert policy in found.selecting
+        assert text.startswith("spec.") and "is declared by none of the" in text
+    assert any("nowhere is declared by none of the peers" in text for _, text in found.unresolved)

@@ -18,7 +18,8 @@ from fairlead.api.decode import reference
 from fairlead.api.node import Node
 from fairlead.api.pod import ContainerPort, Pod
 from fairlead.base.diagnostics import Diagnostic
-from fairlead.model.policy.lower import Group, Lowered, closed, lower, port_names
+from fairlead.model.policy.facts import Findings
+from fairlead.model.policy.lower import Group, Lowered, closed, lower, port_names, resolve
 from fairlead.model.policy.members import Identity, Member, Members, label_keys
 from fairlead.model.policy.read import NETWORK, Choices, read_cluster_policy, read_network_policy, ties
 from fairlead.model.policy.rules import Direction, NodesTerm, Policy
@@ -105,6 +106,26 @@ class PolicyStage:
             self._refresh_groups(changed, snapshot.nodes if nodes_changed else None)
         self._rows = self._compile(snapshot)
         return self._rows
+
+    def findings(self) -> Findings:
+        """Return what the last snapshot's policies select and fail to resolve here. Costs time proportional to this node's rules."""
+        selecting: set[Origin] = set()
+        declared: dict[tuple[Origin, str], bool] = {}
+        for (identity, ports), found in self._classes.items():
+            selecting.update(found.origins)
+            for policy in self._governing[identity]:
+                for rule_name, name, protocol in _ingress_names(policy):
+                    at = _unresolved(rule_name, name, "selected pods")
+                    declared[at] = declared.get(at, False) or bool(resolve(ports, name, protocol))
+            for chain in found.chains.values():
+                for rule in chain.rules:
+                    known = self._groups.get(rule.peers)
+                    if known is not None and known[0].kind == "ports" and not known[1].members:
+                        names = sorted({name for name, _ in known[0].ports})
+                        declared[_unresolved(rule.counter, ", ".join(names), "peers")] = False
+        return Findings(
+            frozenset(selecting), tuple(sorted(at for at, is_declared in declared.items() if not is_declared))
+        )
 
     def _read_policies(self, snapshot: Snapshot) -> None:
         meanings: dict[tuple[str, ObjectKey], tuple[object, Policy | None, tuple[Diagnostic, ...]]] = {}
@@ -232,6 +253,19 @@ class PolicyStage:
             judged("ingress"),
             tuple(sorted(each.reference for each in possible)),
         )
+
+
+def _ingress_names(policy: Policy) -> list[tuple[str, str, str]]:
+    """Return (rule, name, protocol) of the ports that ingress rules name."""
+    return [
+        (rule.name, port.name, port.protocol) for rule in policy.ingress or () for port in rule.ports or () if port.name
+    ]
+
+
+def _unresolved(rule: str, port: str, by: str) -> tuple[Origin, str]:
+    """Return the policy of a rule (`Kind/namespace/policy/direction/index`), and what is missing."""
+    policy, direction, index = rule.rsplit("/", 2)
+    return policy, f"spec.{direction}[{index}]: port {port} is declared by none of the {by}"
 
 
 def _amended(row: PolicyGroup, tally: Counter[str], touched: set[str]) -> PolicyGroup:

@@ -1,0 +1,1 @@
+"""What became of each policy, from what the nodes report."""
