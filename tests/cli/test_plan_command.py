@@ -40,7 +40,7 @@ def test_json_is_stable(manifest: str) -> None:
     data = json.loads(result.stdout)
     assert [each["node"] for each in data["plans"]] == ["node-2"]
     assert {"address": "10.96.1.0", "origins": ["Service/default/web"]} in data["plans"][0]["tables"][
-        "service_addresses"
+        "cluster_addresses"
     ]
     assert data["diagnostics"][0]["field"] == "spec.ports[0].protocol"
 

@@ -21,12 +21,12 @@ from fairlead.drivers.nft.driver import NftDriver
 from fairlead.drivers.protocol import Outcome
 from fairlead.plan.plan import Plan, index
 from fairlead.plan.tables import (
+    ClusterAddress,
     Endpoint,
     LocalRange,
     NatExemption,
     PodSource,
     Row,
-    ServiceAddress,
     ServicePort,
 )
 
@@ -73,7 +73,7 @@ def plan_of(*services: ServicePort, rows: Mapping[str, list[Row]] | None = None)
     """A plan with the base rows and these services, each address of which refuses all other ports."""
     tables = dict(base_rows() if rows is None else rows)
     tables["service_ports"] = list(services)
-    tables["service_addresses"] = [ServiceAddress(address=each) for each in sorted({row.address for row in services})]
+    tables["cluster_addresses"] = [ClusterAddress(address=each) for each in sorted({row.address for row in services})]
     return Plan(node="node", revision="1", tables={name: index(each) for name, each in tables.items()})
 
 
@@ -216,10 +216,12 @@ class NftLab:
                 stack.callback(Server(self, where, address, port, protocol).close)
             yield
 
-    def ask(self, where: str, address: str, port: int, protocol: str = "tcp") -> list[str]:
+    def ask(self, where: str, address: str, port: int, protocol: str = "tcp", *, source: str = "") -> list[str]:
         """[server, client's address as the server saw it]; raises ConnectionRefusedError, TimeoutError."""
         kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
         with self.socket(where, address, kind) as client:
+            if source:
+                client.bind((source, 0))
             client.connect((address, port))
             # A refused datagram of the node's own is also an error of its sending: the refusal itself comes on receiving.
             with contextlib.suppress(PermissionError):

@@ -63,9 +63,9 @@ def plan(*rows: Row) -> Plan:
             tables.setdefault(names[type(row)], []).append(row)
     base = plan_of(*services)
     # The node's own addresses are no virtual ones.
-    own = {key: row for key, row in base.table("service_addresses").items() if key[0] not in NODE.values()}
+    own = {key: row for key, row in base.table("cluster_addresses").items() if key[0] not in NODE.values()}
     more = {name: index(each) for name, each in tables.items()}
-    return Plan(node="node", revision="1", tables={**base.tables, "service_addresses": own, **more})
+    return Plan(node="node", revision="1", tables={**base.tables, "cluster_addresses": own, **more})
 
 
 def apply(lab: NftLab, *rows: Row) -> None:

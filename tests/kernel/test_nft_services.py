@@ -82,6 +82,17 @@ def test_service_leads_to_the_node_and_to_other_nodes(lab: NftLab, v: int) -> No
     assert lab.ask("pod-a", VIP[v], 84) == ["outside", pod_ip("pod-a", v)]
 
 
+@pytest.mark.parametrize(("port", "server"), [(80, None), (84, "outside"), (82, "node")])
+def test_a_client_outside_of_the_cluster_is_hidden_at_a_cluster_address(
+    lab: NftLab, v: int, port: int, server: str | None
+) -> None:
+    """A route to the Services by way of any node suffices: the answer of an endpoint elsewhere comes back through that node."""
+    found, peer = lab.ask("outside", VIP[v], port, source=EXTERNAL[v])
+    assert found == server or (server is None and found in PODS)
+    # What ends at the node itself is not hidden, and does not need to be.
+    assert peer == (EXTERNAL[v] if server == "node" else NODE[v])
+
+
 def test_service_that_leads_out_of_the_cluster_is_masqueraded(lab: NftLab, v: int) -> None:
     assert lab.ask("pod-a", VIP[v], 83) == ["outside", NODE[v]]
 

@@ -146,8 +146,8 @@ def elements(lab: NftLab, name: str) -> set[str]:
 
 
 HANDS = {
-    "element deleted": "delete element inet fairlead service_addresses4 { 10.96.0.10 }",
-    "element added": "add element inet fairlead service_addresses6 { fd00::1 }",
+    "element deleted": "delete element inet fairlead cluster_addresses4 { 10.96.0.10 }",
+    "element added": "add element inet fairlead cluster_addresses6 { fd00::1 }",
     "pod's address deleted": 'delete element inet fairlead pod_sources4 { "fl00000000000a" . 10.244.1.5 }',
     "pod's address added": 'add element inet fairlead pod_sources6 { "fl00000000000a" . fd00::1 }',
     "interval deleted": "delete element inet fairlead nat_exemptions4 { 10.244.0.0/16 }",
@@ -249,7 +249,7 @@ def test_row_at_fault_is_reported_and_the_others_are_made(lab: NftLab) -> None:
     plan = plan_of(good, *bad, rows=rows)
     for _ in range(2):
         failed = {(each.table, each.key): each.error for each in lab.apply(plan).failed}
-        assert {table for table, _ in failed} == {"service_ports", "pod_sources", "nat_exemptions", "service_addresses"}
+        assert {table for table, _ in failed} == {"service_ports", "pod_sources", "nat_exemptions", "cluster_addresses"}
         assert len(failed) == 7
         assert "not of the same family" in failed["service_ports", (OTHER_VIP[4], "tcp", 1)]
     assert set(lab.observe()["service_ports"]) == {(VIP[4], "tcp", 80)}
@@ -322,7 +322,7 @@ def test_any_plan_after_any_other(lab: NftLab, seed: int) -> None:
         plan = universe.plan()
         assert lab.apply(plan).failed == ()
         observed = asyncio.run(lab.start().observe())
-        for table in ("pod_sources", "service_addresses", "service_ports"):
+        for table in ("pod_sources", "cluster_addresses", "service_ports"):
             assert dict(observed[table]) == dict(plan.table(table))
         fresh = lab.start()
         assert asyncio.run(fresh.apply(plan)).applied == 0

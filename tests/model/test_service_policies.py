@@ -88,7 +88,7 @@ def for_node(name: str) -> dict[str, Any]:
     return {"hints": {"forNodes": [{"name": name}], "forZones": [{"name": "zone-a"}]}}
 
 
-SIMPLE = "service_addresses: 10.96.0.5"
+SIMPLE = "cluster_addresses: 10.96.0.5"
 BALANCED: dict[str, Any] = {"type": "LoadBalancer", "ingress": ({"ip": "203.0.113.10"},)}
 CASES: dict[str, tuple[Service, list[EndpointSlice], list[str]]] = {
     "node port": (

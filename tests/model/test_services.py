@@ -95,7 +95,7 @@ def test_service_ports(case: str) -> None:
     ]
     assert found == expected
     assert rows.diagnostics == ()
-    addresses = {row.address for row in rows.tables.get("service_addresses", {}).values()}  # type: ignore[union-attr]
+    addresses = {row.address for row in rows.tables.get("cluster_addresses", {}).values()}  # type: ignore[union-attr]
     assert addresses == {line.partition(" ")[0] for line in expected}
 
 

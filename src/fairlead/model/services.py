@@ -21,6 +21,7 @@ from fairlead.base.interfaces import Interface
 from fairlead.model.endpoints import Choice, choose, slice_origin
 from fairlead.model.rows import Rows, RowsBuilder
 from fairlead.plan.tables import (
+    ClusterAddress,
     HealthPort,
     LocalPort,
     RestrictedPort,
@@ -104,7 +105,7 @@ class _ServiceRows:
         outside = tuple(self._addresses("spec.externalIPs", self._spec.external_ips or ()))
         balanced = tuple(self._addresses("status.loadBalancer.ingress", self._service.load_balancer_ips))
         for address in inside:
-            self._out.add("service_addresses", ServiceAddress(address=address), self._origin)
+            self._out.add("cluster_addresses", ClusterAddress(address=address), self._origin)
         for address in balanced:
             if any(contains(cidr, address) for cidr in self._facts.load_balancer_cidrs):
                 self._out.add("service_addresses", ServiceAddress(address=address), self._origin)

@@ -180,8 +180,18 @@ class HealthPort(msgspec.Struct, frozen=True, kw_only=True):
     """How many ready ones are on this node."""
 
 
+class ClusterAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """A service's address inside the cluster. Key: `address`.
+
+    Every port without a `ServicePort` is rejected. Clients that are none of the cluster's pods and nodes (`NatExemption`) are hidden: the
+    endpoint, which may be on any node, answers through the node that they came to.
+    """
+
+    address: str
+
+
 class ServiceAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """A virtual address of which every port without a `ServicePort` is rejected. Key: `address`."""
+    """A virtual address outside of the cluster of which every port without a `ServicePort` is rejected. Key: `address`."""
 
     address: str
 
@@ -233,6 +243,7 @@ Row: TypeAlias = (
     | RestrictedPort
     | SourceRange
     | HealthPort
+    | ClusterAddress
     | ServiceAddress
     | NatExemption
     | LocalRange
@@ -255,6 +266,7 @@ TABLES: Mapping[str, tuple[type[Row], tuple[str, ...]]] = {
     "pod_sources": (PodSource, ("host_ifname", "address")),
     "nat_exemptions": (NatExemption, ("prefix",)),
     "local_ranges": (LocalRange, ("prefix",)),
+    "cluster_addresses": (ClusterAddress, ("address",)),
     "service_addresses": (ServiceAddress, ("address",)),
     "untracked_ports": (UntrackedPort, ("address", "protocol", "port")),
     "service_masquerades": (ServiceMasquerade, ("address", "protocol", "port")),

@@ -39,6 +39,8 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     node_addresses: Sequence[str]
     """The addresses of this node that answer on node ports."""
     load_balancer_ranges: Sequence[str] = ()
+    cluster_ranges: Sequence[str] = ()
+    """Where the addresses of pods and nodes lie."""
 
 
 def verdict(cluster: Cluster, origin: Origin, source: str, address: str, protocol: str, port: int) -> Verdict:
@@ -62,7 +64,9 @@ def verdict(cluster: Cluster, origin: Origin, source: str, address: str, protoco
             if service_port.get("protocol", "TCP").lower() != protocol:
                 continue
             if address in cluster_ips and service_port["port"] == port:
-                return _internal(cluster, service, service_port, address)
+                # kube-proxy "masquerades off-cluster traffic to a service VIP", whose answer must come back through this node.
+                hidden = not _within(cluster.cluster_ranges, source)
+                return _internal(cluster, service, service_port, address, hidden=hidden)
             at_service_port = service_port["port"] == port and address in (*(spec.get("externalIPs") or ()), *balanced)
             at_node_port = service_port.get("nodePort") == port and address in cluster.node_addresses
             if at_node_port and spec.get("type") not in ("NodePort", "LoadBalancer"):
@@ -77,14 +81,14 @@ def verdict(cluster: Cluster, origin: Origin, source: str, address: str, protoco
     return Verdict("reject") if known_address else Verdict("not a service")
 
 
-def _internal(cluster: Cluster, service: Json, port: Json, address: str) -> Verdict:
+def _internal(cluster: Cluster, service: Json, port: Json, address: str, *, hidden: bool) -> Verdict:
     usable = _Usable(cluster, service, port, address)
     if not usable.anywhere:
         return Verdict("reject")
     # internalTrafficPolicy: "Local" ... "dropping the traffic if there are no local endpoints".
     if service["spec"].get("internalTrafficPolicy") == "Local":
-        return _to(usable.local)
-    return _to(usable.near)
+        return _to(usable.local, hidden=hidden)
+    return _to(usable.near, hidden=hidden)
 
 
 def _external(cluster: Cluster, service: Json, port: Json, address: str, origin: Origin) -> Verdict:

@@ -14,6 +14,7 @@ from fairlead.drivers.nft.difference import TABLES, Elements, changed, collect
 from fairlead.drivers.nft.structure import LAYOUTS
 from fairlead.plan.plan import Plan, index
 from fairlead.plan.tables import (
+    ClusterAddress,
     Endpoint,
     Key,
     LocalPort,
@@ -117,7 +118,8 @@ def plans(draw: st.DrawFn) -> Plan:
         "service_masquerades": list(masquerades),
         "restricted_ports": list(restricted),
         "source_ranges": list(ranges),
-        "service_addresses": [ServiceAddress(address=each) for each in sorted({row.address for row in services})],
+        "cluster_addresses": [ClusterAddress(address=each) for each in sorted({row.address for row in services})],
+        "service_addresses": [ServiceAddress(address=each) for each in sorted({row.address for row in locals_})],
         "pod_sources": [PodSource(host_ifname=f"fl{number}", address=address) for number, address in sources],
         "nat_exemptions": [NatExemption(prefix=each) for each in prefixes],
         "local_ranges": [LocalRange(prefix=each) for each in sorted(prefixes)[:2]],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fairlead.drivers.nft import elements
 from fairlead.drivers.nft.expressions import interface_name
-from fairlead.plan.tables import Endpoint, PodSource, ServiceAddress, ServicePort
+from fairlead.plan.tables import ClusterAddress, Endpoint, PodSource, ServiceAddress, ServicePort
 
 
 def port_of(address: str, protocol: str, port: int, *endpoints: Endpoint) -> ServicePort:
@@ -41,8 +41,8 @@ def test_members_are_keys_of_the_set_of_their_family() -> None:
     name, key = elements.pod_source(source)
     assert (name, key) == ("pod_sources6", b"fl0123456789ab\0\0" + bytes.fromhex("fd" + "00" * 14 + "01"))
     assert elements.row_of_member(name, key) == ("pod_sources", source)
-    name, key = elements.service_address(ServiceAddress(address="10.96.0.1"))
-    assert (name, key.hex()) == ("service_addresses4", "0a600001")
+    found = [elements.virtual_address(kind(address="10.96.0.1")) for kind in (ClusterAddress, ServiceAddress)]
+    assert found == [(f"{name}4", bytes.fromhex("0a600001")) for name in ("cluster_addresses", "service_addresses")]
     assert len(interface_name("eth0")) == 16
 
 
@@ -123,6 +123,7 @@ def test_prefix_at_fault_is_reported() -> None:
         ("services4", "0a60000a 11000000 00350000", ("service_ports", ("10.96.0.10", "udp", 53))),
         ("endpoints4", "0a60000a 11000000 00350000 07000000", ("service_ports", ("10.96.0.10", "udp", 53))),
         ("pod_sources4", b"fl01".ljust(16, b"\0").hex() + "0af40105", ("pod_sources", ("fl01", "10.244.1.5"))),
+        ("cluster_addresses4", "0a60000a", ("cluster_addresses", ("10.96.0.10",))),
         ("service_addresses4", "0a60000a", ("service_addresses", ("10.96.0.10",))),
         ("nat_exemptions4", "0a000000", ("nat_exemptions", ("10.0.0.0",))),
     ],

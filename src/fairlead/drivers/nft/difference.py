@@ -18,6 +18,7 @@ from fairlead.drivers.nft.structure import DROPPED, LAYOUTS, LOCAL_INDEX, NAME, 
 from fairlead.drivers.protocol import Failure
 from fairlead.plan.plan import Plan
 from fairlead.plan.tables import (
+    ClusterAddress,
     Key,
     LocalPort,
     LocalRange,
@@ -35,6 +36,7 @@ from fairlead.plan.tables import (
 
 MEMBERS = (
     "pod_sources",
+    "cluster_addresses",
     "service_addresses",
     "untracked_ports",
     "service_masquerades",
@@ -428,7 +430,7 @@ def _member(row: Row) -> tuple[str, bytes]:
             return elements.port_member("restricted_ports", row)
         case SourceRange():
             return elements.source_range(row)
-        case ServiceAddress():
-            return elements.service_address(row)
+        case ClusterAddress() | ServiceAddress():
+            return elements.virtual_address(row)
         case _:
             raise TypeError(f"{row!r} is no member of a set")

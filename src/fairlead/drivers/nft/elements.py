@@ -18,6 +18,7 @@ import msgspec
 from fairlead.drivers.nft.expressions import interface_name
 from fairlead.drivers.nft.structure import DROPPED, LOCAL_INDEX, pick_of, pick_parts
 from fairlead.plan.tables import (
+    ClusterAddress,
     Endpoint,
     Key,
     LocalPort,
@@ -85,10 +86,11 @@ def pod_source(row: PodSource) -> tuple[str, bytes]:
     return f"pod_sources{suffix(len(source))}", interface_name(row.host_ifname) + source
 
 
-def service_address(row: ServiceAddress) -> tuple[str, bytes]:
+def virtual_address(row: ClusterAddress | ServiceAddress) -> tuple[str, bytes]:
     """Return (set, key) of a row; raises ValueError."""
     key = address(row.address)
-    return f"service_addresses{suffix(len(key))}", key
+    name = "cluster_addresses" if isinstance(row, ClusterAddress) else "service_addresses"
+    return f"{name}{suffix(len(key))}", key
 
 
 def port_member(table: str, row: ServiceMasquerade | RestrictedPort | UntrackedPort) -> tuple[str, bytes]:
@@ -259,6 +261,8 @@ def row_of_member(name: str, key: bytes) -> tuple[str, Row]:
     if table == "pod_sources":
         ifname = key[:_IFNAME_BYTES].rstrip(b"\0").decode(errors="replace")
         return table, PodSource(host_ifname=ifname, address=address_text(key[_IFNAME_BYTES:]))
+    if table == "cluster_addresses":
+        return table, ClusterAddress(address=address_text(key))
     if table == "service_addresses":
         return table, ServiceAddress(address=address_text(key))
     size = 12 if name.endswith("4") else 24

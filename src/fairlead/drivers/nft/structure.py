@@ -171,12 +171,15 @@ class _Family(msgspec.Struct, frozen=True):
         """Load the source's address, protocol and port from register 0 on."""
         return (*self.only(), self.source_to(0), x.meta("l4proto", self.words), x.transport(0, 2, self.words + 1))
 
+    def original_destination(self) -> x.Expression:
+        """Load into register 0 where the connection's first packet went before translation."""
+        return x.original("ip daddr" if self.suffix == "4" else "ip6 daddr", 0)
+
     def original_service_key(self) -> x.Rule:
-        """Load the same from register 0 on, as the connection's first packet had it before translation."""
-        address = "ip daddr" if self.suffix == "4" else "ip6 daddr"
+        """Load address, protocol and port from register 0 on, as the connection's first packet had them before translation."""
         return (
             *self.only(),
-            x.original(address, 0),
+            self.original_destination(),
             x.meta("l4proto", self.words),
             x.original("dport", self.words + 1),
         )
@@ -291,6 +294,7 @@ def _addressed(family: _Family) -> Iterator[Set]:
     yield Set(name=f"pod_sources{family.suffix}", key=("ifname", address))
     yield Set(name=f"local_ranges{family.suffix}", key=(address,), interval=True)
     yield Set(name=f"nat_exemptions{family.suffix}", key=(address,), interval=True)
+    yield Set(name=f"cluster_addresses{family.suffix}", key=(address,))
     yield Set(name=f"service_addresses{family.suffix}", key=(address,))
     yield Set(name=f"services{family.suffix}", key=port, data=("mark",))
     yield Set(name=f"endpoints{family.suffix}", key=(*port, "mark"), data=(address, "inet_service"))
@@ -349,8 +353,9 @@ _SERVICE_RULES: tuple[x.Rule, ...] = (
         for each in _BOTH
     ),
     *(
-        (*each.only(), each.destination_to(0), x.member(f"service_addresses{each.suffix}", 0), x.goto(REFUSE))
+        (*each.only(), each.destination_to(0), x.member(f"{name}{each.suffix}", 0), x.goto(REFUSE))
         for each in _BOTH
+        for name in ("cluster_addresses", "service_addresses")
     ),
 )
 
@@ -405,6 +410,18 @@ _POSTROUTING_RULES: tuple[x.Rule, ...] = (
     # Whose answers must come back through this node, because the endpoint may be on another one.
     *(
         (*each.original_service_key(), x.member(f"service_masquerades{each.suffix}", 0), x.masquerade())
+        for each in _BOTH
+    ),
+    # The same of clients outside of the cluster that know a route to its Services.
+    *(
+        (
+            *each.only(),
+            each.source_to(0),
+            x.member(f"nat_exemptions{each.suffix}", 0, inverted=True),
+            each.original_destination(),
+            x.member(f"cluster_addresses{each.suffix}", 0),
+            x.masquerade(),
+        )
         for each in _BOTH
     ),
 )

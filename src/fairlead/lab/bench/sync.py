@@ -23,7 +23,7 @@ from fairlead.lab.bench.peers import ChainPerEndpoint, OneChainPerService, Peer
 from fairlead.lab.bench.processes import resident_mb
 from fairlead.lab.bench.report import Measurement, Report, machine, quantile
 from fairlead.plan.plan import Plan
-from fairlead.plan.tables import Endpoint, Key, Row, ServiceAddress, ServicePort, key_of
+from fairlead.plan.tables import ClusterAddress, Endpoint, Key, Row, ServicePort, key_of
 
 ENDPOINTS = 10
 _CHANGES = 2000
@@ -129,7 +129,7 @@ class _Own:
 
     def _measure(self, kernel: Kernel) -> None:
         ports: dict[Key, Row] = {key_of(row): row for row in self._wanted}
-        addresses: dict[Key, Row] = {(row.address,): ServiceAddress(address=row.address) for row in self._wanted}
+        addresses: dict[Key, Row] = {(row.address,): ClusterAddress(address=row.address) for row in self._wanted}
         self.loads.append(_apply(kernel, ports, addresses, None))
         self.resident_mb = max(self.resident_mb, resident_mb())
         keys = list(ports)
@@ -158,7 +158,7 @@ def _apply(
     addresses: Mapping[Key, Row],
     named: Mapping[str, Sequence[Key]] | None,
 ) -> float:
-    plan = Plan(node="bench", revision="", tables={"service_ports": ports, "service_addresses": addresses})
+    plan = Plan(node="bench", revision="", tables={"service_ports": ports, "cluster_addresses": addresses})
     begun = time.perf_counter()
     outcome = kernel.apply(plan, named)
     taken = time.perf_counter() - begun
