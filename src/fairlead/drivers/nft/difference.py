@@ -237,21 +237,20 @@ class Difference:
         except ValueError as error:
             self.failures.append(Failure(table, key_of(row), str(error)))
             return None
-        maps, version, size = elements.PORTS[table], elements.version_of(key), elements.endpoint_bytes(key)
+        maps, version = elements.PORTS[table], elements.version_of(key)
         number = elements.number(pick & 0xFFFFFFFF)
-        value = self._known.services[table].get(key)
-        known = [] if value is None else elements.split(value[4:], size)
-        is_same = known == wanted or (len(known) == len(wanted) and set(known) == set(wanted))
-        if value is not None and is_same and value[:4] == number:
+        value = self._known.services[table].get(key, b"")
+        before, known = value[:4], elements.split(value[4:], elements.endpoint_bytes(key)) if value else []
+        if before == number and (known == wanted or set(known) == set(wanted)):
             return key
         arranged = elements.arrange(known, wanted)
         self.counts.add(pick)
-        picks = f"{maps.picks}{version}"
-        if value is None or value[:4] != number:
-            self._delete(picks, [] if value is None else [key])
+        if before != number:
+            picks = f"{maps.picks}{version}"
+            self._delete(picks, [key] if before else [])
             self._add(picks, [(key, number)])
         self._rearrange(f"endpoints{version}", maps, key, known, arranged)
-        was_sticky = value is not None and pick_parts(elements.as_number(value[:4]))[1] > 0
+        was_sticky = bool(before) and pick_parts(elements.as_number(before))[1] > 0
         if was_sticky or row.affinity_s:
             self._stick(maps, version, key, known if was_sticky else [], arranged if row.affinity_s else [])
         self.changed += 1
@@ -284,6 +283,12 @@ class Difference:
     def _rearrange(
         self, name: str, maps: elements.PortMaps, key: bytes, known: list[bytes], arranged: list[bytes]
     ) -> None:
+        if not known:
+            # A service that is new, as all of them are when a node starts.
+            if arranged:
+                run = LAYOUTS[name].run(key, maps.indexes(len(arranged)), arranged)
+                self.additions.setdefault(name, []).extend(run)
+            return
         gone: list[bytes] = []
         come: list[tuple[bytes, bytes]] = []
         for index, (before, after) in enumerate(zip_longest(known, arranged)):

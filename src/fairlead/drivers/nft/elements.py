@@ -47,6 +47,9 @@ _NUMBER = struct.Struct("=I")
 _IFNAME_BYTES = 16
 _V6_SERVICE_KEY_BYTES = 24
 _INDEXED = ("endpoints", "identities")
+_USUAL = 64
+"""Number of endpoints up to which indexes are packed once for all."""
+_FIRST_INDEXES = {first: tuple(_NUMBER.pack(first + number) for number in range(_USUAL)) for first in (0, LOCAL_INDEX)}
 
 
 def address(text: str) -> bytes:
@@ -157,6 +160,12 @@ class PortMaps(msgspec.Struct, frozen=True):
         """Return the index of the nth endpoint as part of a key."""
         return _NUMBER.pack(self.first + number)
 
+    def indexes(self, count: int) -> Sequence[bytes]:
+        """Return the indexes of `count` endpoints as parts of keys."""
+        if count <= _USUAL:
+            return _FIRST_INDEXES[self.first][:count]
+        return [_NUMBER.pack(self.first + number) for number in range(count)]
+
 
 PORTS = {
     "service_ports": PortMaps("service_ports", "services", "sticky", 0, False),
@@ -193,6 +202,8 @@ def arrange(known: Sequence[bytes], wanted: Sequence[bytes]) -> list[bytes]:
 
     What stays keeps its index unless that lies beyond the new end; newcomers and those take the places of what goes.
     """
+    if not known:
+        return list(wanted)
     length = len(wanted)
     moving = dict.fromkeys(wanted)
     places: list[bytes | None] = [None] * length

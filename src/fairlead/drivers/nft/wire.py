@@ -8,7 +8,6 @@ bytes. Lengths and types of netlink are in host byte order, numbers inside nf_ta
 from __future__ import annotations
 
 import functools
-import itertools
 import struct
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -236,10 +235,10 @@ class Layout:
         head, middle = self._pair_head, self._middle
         return [head + key + middle + data for key, data in wanted]
 
-    def run(self, key: bytes, wanted: Iterable[bytes]) -> list[bytes]:
-        """Return the elements of a map whose keys are `key` and a running number in host order, with the data `wanted`."""
+    def run(self, key: bytes, ends: Iterable[bytes], wanted: Iterable[bytes]) -> list[bytes]:
+        """Return the elements of a map whose keys are `key` and one of `ends` each, with the data `wanted`."""
         head, middle = self._pair_head + key, self._middle
-        return [head + index + middle + data for index, data in zip(_running(), wanted, strict=False)]
+        return [head + end + middle + data for end, data in zip(ends, wanted, strict=True)]
 
     def bounds(self, wanted: Iterable[tuple[bytes, bytes | None]]) -> list[bytes]:
         """Return the elements of intervals from (first key, first key beyond); None beyond means up to the last address."""
@@ -249,15 +248,6 @@ class Layout:
             if beyond is not None:
                 found.append(self._end_head + beyond + _END_FLAG)
         return found
-
-
-_FIRST_NUMBERS = [number.to_bytes(4, sys.byteorder) for number in range(256)]
-
-
-def _running() -> Iterator[bytes]:
-    yield from _FIRST_NUMBERS
-    for number in itertools.count(len(_FIRST_NUMBERS)):
-        yield number.to_bytes(4, sys.byteorder)
 
 
 class RangeLayout(Layout):
