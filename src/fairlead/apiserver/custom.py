@@ -1,4 +1,4 @@
-"""The strategy of custom resources: metadata is checked as everywhere, the rest is the definition's business."""
+"""The strategy of custom resources: metadata is checked as everywhere, the rest by the schema of the definition."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 from fairlead.apiserver.jsonpath import find
 from fairlead.apiserver.kinds import metadata_rules
 from fairlead.apiserver.kinds.ages import age
-from fairlead.apiserver.kinds.field_error import FieldError
+from fairlead.apiserver.kinds.duplicates import duplicate_fields
+from fairlead.apiserver.kinds.field_error import FieldError, invalid
 from fairlead.apiserver.kinds.registry import Kind
+from fairlead.apiserver.kinds.wire import drop_unknown_metadata, unknown_metadata
 from fairlead.apiserver.patch.schema import PatchSchema
+from fairlead.apiserver.schema.resource import ResourceSchema
 
 Json = dict[str, Any]
 
@@ -31,6 +34,8 @@ class CustomStrategy:
 
     def __init__(self, kind: Kind, version: Json) -> None:
         self._kind = kind
+        self._schema = ResourceSchema((version.get("schema") or {}).get("openAPIV3Schema"))
+        self._scale: Json = (version.get("subresources") or {}).get("scale") or {}
         self._printed: list[Json] = version.get("additionalPrinterColumns") or [_AGE_COLUMN]
 
     def type_error(self, obj: Json, body: bytes | None) -> str | None:
@@ -51,10 +56,15 @@ class CustomStrategy:
 
     def unknown_fields(self, obj: Json, body: bytes | None) -> list[str]:
         """See Strategy."""
-        return []
+        paths = [*unknown_metadata(obj.get("metadata") or {}), *self._schema.unknown_fields(obj)]
+        repeated = duplicate_fields(body) if body is not None else []
+        return [f'duplicate field "{path}"' for path in repeated] + [f'unknown field "{path}"' for path in paths]
 
     def default(self, obj: Json) -> None:
         """See Strategy."""
+        if isinstance(obj.get("metadata"), dict):
+            drop_unknown_metadata(obj["metadata"])
+        self._schema.settle(obj)
 
     def prepare_for_create(self, obj: Json) -> None:
         """See Strategy."""
@@ -82,15 +92,29 @@ class CustomStrategy:
 
     def validate_create(self, obj: Json) -> list[FieldError]:
         """See Strategy."""
-        return metadata_rules.validate_metadata(self._kind, obj["metadata"])
+        errors = metadata_rules.validate_metadata(self._kind, obj["metadata"])
+        return errors + self._replicas(obj) + self._schema.check(obj)
 
     def validate_update(self, new: Json, old: Json) -> list[FieldError]:
         """See Strategy."""
-        return metadata_rules.validate_metadata_update(self._kind, new["metadata"], old["metadata"])
+        errors = metadata_rules.validate_metadata_update(self._kind, new["metadata"], old["metadata"])
+        return errors + self._replicas(new) + self._schema.check(new, old)
 
     def validate_status_update(self, new: Json, old: Json) -> list[FieldError]:
         """See Strategy."""
-        return self.validate_update(new, old)
+        errors = metadata_rules.validate_metadata_update(self._kind, new["metadata"], old["metadata"])
+        return errors + self._replicas(new, "statusReplicasPath") + self._schema.check_status(new, old)
+
+    def _replicas(self, obj: Json, *paths: str) -> list[FieldError]:
+        """Return what is wrong with the numbers that the scale subresource shows."""
+        errors = []
+        for name in paths or ("specReplicasPath", "statusReplicasPath"):
+            path = str(self._scale.get(name) or "")
+            count = next(iter(find(obj, path)), 0) if path else 0
+            if isinstance(count, int) and not 0 <= count < 2**31:
+                text = "should be a non-negative integer" if count < 0 else "should be less than or equal to 2147483647"
+                errors.append(invalid(path, count, text))
+        return errors
 
     def columns(self) -> list[Json]:
         """See Strategy."""

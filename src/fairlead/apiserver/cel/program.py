@@ -188,11 +188,13 @@ class _Compiler:
             method = METHODS.get(expr.name)
             if method is None:
                 raise self.fail(expr, f"undeclared reference to '{expr.name}' (in container '')")
-            return self.apply(method, [self.step(expr.target), *map(self.step, expr.args)], method=True)
+            return self.apply(
+                method, [self.step(expr.target), *map(self.step, expr.args)], touches=expr.name not in _CONSTANT
+            )
         function = FUNCTIONS.get(expr.name)
         if function is None:
             raise self.fail(expr, f"undeclared reference to '{expr.name}' (in container '')")
-        return self.apply(function, [self.step(arg) for arg in expr.args])
+        return self.apply(function, [self.step(arg) for arg in expr.args], touches=expr.name not in _CONSTANT)
 
     def qualified(self, expr: Call) -> str | None:
         if isinstance(expr.target, Name) and expr.target.name not in self.slots:
@@ -200,12 +202,15 @@ class _Compiler:
             return name if name in NAMESPACED else None
         return None
 
-    def apply(self, function: Callable[..., Any], args: Sequence[Step], *, method: bool = False) -> Step:
+    def apply(self, function: Callable[..., Any], args: Sequence[Step], *, touches: bool = True) -> Step:
+        """Compile a call; `touches` when it reads all of its arguments."""
+
         def run(frame: Frame) -> Any:
             values = [arg(frame) for arg in args]
-            for value in values:
-                if (units := weight(value)) > 1:
-                    frame[0].spend(units)
+            if touches:
+                for value in values:
+                    if (units := weight(value)) > 1:
+                        frame[0].spend(units)
             try:
                 return function(frame[0], *values)
             except TypeError:
@@ -327,6 +332,8 @@ class _Compiler:
         return _LOOPS[expr.kind](each, body)
 
 
+_CONSTANT = frozenset({"size", "type", "dyn", "hasValue", "value", "or", "orValue", "first", "last"})
+"""Functions whose cost does not grow with their arguments."""
 _KEY_TYPES = (str, int, bool)
 Each = Callable[[Frame], Iterable[Any]]
 

@@ -257,6 +257,23 @@ def unknown_fields(kind: Kind, obj: dict[str, Any]) -> Iterator[str]:
     yield from _unknown(message_of(kind), obj, "", top=True)
 
 
+def unknown_metadata(metadata: dict[str, Any]) -> Iterator[str]:
+    """Yield the path of every field that the metadata of objects does not have."""
+    yield from _unknown(_object_meta(), metadata, "metadata")
+
+
+def drop_unknown_metadata(metadata: dict[str, Any]) -> None:
+    """Remove (in place) the fields that the metadata of objects does not have."""
+    for key in metadata.keys() - _object_meta().by_json.keys():
+        del metadata[key]
+
+
+def _object_meta() -> Message:
+    found = message("meta/v1.ObjectMeta")
+    assert found is not None, "the table holds it"
+    return found
+
+
 def _unknown(message_type: Message, obj: dict[str, Any], path: str, *, top: bool = False) -> Iterator[str]:
     typed = top or message_type.name in _OBJECTS_WITHIN
     for key, value in obj.items():
