@@ -59,7 +59,7 @@ def seen(value: Any, node: Node) -> Any:
     if isinstance(value, list):
         return [seen(item, node.items) for item in value] if node.items is not None else value
     if isinstance(value, str):
-        return _text(value, node.format.replace("-", ""))
+        return _text(value, node.format)
     if isinstance(value, int) and not isinstance(value, bool) and node.types == ("number",):
         return float(value)
     return value
@@ -73,7 +73,7 @@ def _seen_field(value: Any, node: Node, key: str) -> Any:
 def _text(value: str, form: str) -> Any:
     try:
         match form:
-            case "datetime":
+            case "date-time":
                 return times.timestamp(value)
             case "date":
                 return datetime.combine(date.fromisoformat(value), datetime.min.time(), UTC)

@@ -148,7 +148,7 @@ def _format(schema: Json) -> str:
     return name if name in _NUMBER_FORMATS.get(kind, ()) else ""
 
 
-_CONVERTED_FORMATS = frozenset({"date", "datetime", "duration", "byte"})
+_CONVERTED_FORMATS = frozenset({"date", "date-time", "duration", "byte"})
 
 
 def _sum_up(node: Node) -> None:
@@ -157,8 +157,4 @@ def _sum_up(node: Node) -> None:
     node.rules_below = bool(node.rules) or any(one.rules_below for one in below)
     node.keyed_lists = node.list_type in ("set", "map") or any(one.keyed_lists for one in below)
     node.embedded_below = node.embedded or any(one.embedded_below for one in below)
-    node.converts = (
-        node.types == ("number",)
-        or node.format.replace("-", "") in _CONVERTED_FORMATS
-        or any(one.converts for one in below)
-    )
+    node.converts = node.types == ("number",) or node.format in _CONVERTED_FORMATS or any(one.converts for one in below)
