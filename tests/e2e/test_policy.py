@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.e2e.conftest import Lab, wait_for
@@ -171,3 +172,27 @@ def test_status_says_what_became_of_a_policy(shop: Lab) -> None:
     shop.kubectl("delete", "cnp", "no-friends")
     shop.kubectl("delete", "networkpolicy", "unresolved", "-n", "policy")
     wait_for(lambda: not conditions(*companion), "the companion goes with its policy", 30)
+
+
+def test_observe_names_the_policy_that_denied(shop: Lab) -> None:
+    shop.apply(DENY_ALL)
+
+    rule = "NetworkPolicy/policy/deny-all/egress"
+
+    def denied() -> list[dict[str, Any]]:
+        reaches(shop, "stranger")
+        arguments = ("--from", "pod/policy/stranger", "--verdict", "denied", "--protocol", "tcp", "-o", "json")
+        listed = [json.loads(line) for line in shop.fairlead("observe", *arguments).stdout.splitlines()]
+        return [each for each in listed if each["rules"] == [rule]]
+
+    found = wait_for(denied, "a denied flow of the stranger", 20)
+    assert {(each["node"], each["destination"]["pod"], each["destination"]["port"]) for each in found} == {
+        ("node-1", "server", 8080)
+    }
+    text = shop.fairlead("observe", "--policy", "deny-all").stdout
+    assert "policy/stranger" in text and rule in text
+    metrics = shop.fairlead("exec", "node/node-1", "--", "curl", "-s", "http://127.0.0.1:10249/metrics").stdout
+    sample = 'policy="deny-all",direction="egress",rule="",verdict="denied"'
+    assert any(sample in line and not line.endswith(" 0") for line in metrics.splitlines())
+    shop.kubectl("delete", "networkpolicy", "--all", "-n", "policy")
+    assert "--to svc/a: not a place" in shop.fairlead("observe", "--to", "svc/a", ok=False).stderr

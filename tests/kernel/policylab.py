@@ -26,6 +26,7 @@ from fairlead.drivers.protocol import Outcome
 from fairlead.model.policy.stage import PolicyStage
 from fairlead.plan.plan import Plan
 from fairlead.verify.oracle.cluster import Cluster, Place, place
+from fairlead.world.snapshot import Snapshot
 
 NODES = {"node-1": ("10.10.0.11", "fd10:10::b", "fd10:10::11"), "node-2": ("10.10.0.12", "fd10:10::c", "fd10:10::12")}
 EXTERNAL = ("198.51.100.10", "198.51.100.20", "fd10:198::10", "fd10:198::20")
@@ -91,6 +92,18 @@ class PolicyLab:
 
     def apply(self, node: str, tables: Tables) -> Outcome:
         return asyncio.run(self.drivers[node].apply(Plan(node=node, revision="1", tables=tables)))
+
+    def snapshot(self, node: str) -> Snapshot:
+        """The world that was enforced last."""
+        found: Snapshot = self._snapshots[node]
+        return found
+
+    def client(self, cluster: Cluster, probe: Probe) -> socket.socket:
+        """A socket that has sent the first packet of a probe, and is free to send more."""
+        ends = {name: self._end(cluster, name) for name in (probe.source, probe.target)}
+        opened = self._client(ends, probe)
+        self._stack.callback(opened.close)
+        return opened
 
     def counters(self, node: str) -> Mapping[str, tuple[int, int]]:
         return asyncio.run(self.drivers[node].counters())

@@ -26,6 +26,8 @@ class Drivers(msgspec.Struct, frozen=True):
     """All drivers; the netlink driver also tells about the node's interfaces."""
 
     netlink: NetlinkDriver
+    policy: PolicyDriver
+    """One of `others`; also tells what it counts."""
     others: Sequence[Driver]
     dns: DnsDriver | None = None
     """One of `others`, when the cluster has DNS addresses."""
@@ -58,7 +60,8 @@ def make(
 
     `is_healthy` tells whether Services work on this node.
     """
-    others: list[Driver] = [NftDriver(), PolicyDriver(), ConntrackDriver(), HealthDriver(is_healthy)]
+    policy = PolicyDriver()
+    others: list[Driver] = [NftDriver(), policy, ConntrackDriver(), HealthDriver(is_healthy)]
     dns: DnsDriver | None = None
     if settings.cluster_dns:
         dns = DnsDriver(
@@ -71,7 +74,7 @@ def make(
             keeper=Keeper(dns_keeper) if dns_keeper is not None else None,
         )
         others.append(dns)
-    return Drivers(NetlinkDriver(), others, dns)
+    return Drivers(NetlinkDriver(), policy, others, dns)
 
 
 def host_search(path: Path = Path("/etc/resolv.conf")) -> tuple[str, ...]:

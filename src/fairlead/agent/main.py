@@ -22,6 +22,7 @@ from fairlead.agent.cni.install import install
 from fairlead.agent.cni.server import serve
 from fairlead.agent.cni.service import Reply
 from fairlead.agent.dns_config import DnsConfigKeeper
+from fairlead.agent.flows import FlowKeeper
 from fairlead.agent.keepers import FactsKeeper, HostKeeper, StatusKeeper, remember
 from fairlead.agent.policy_report import PolicyReporter
 from fairlead.agent.proxy_surface import ProxySurface
@@ -100,8 +101,9 @@ async def _serve(
     surface: ProxySurface,
 ) -> None:
     engine = Engine(options.settings, floor.all, attachments=store.attachments(), observer=surface)
-    surface.attach(engine)
+    surface.attach(engine, floor.policy.counters)
     known = options.state / "cluster.json"
+    flows = FlowKeeper(engine)
     host = HostKeeper(floor.netlink, engine)
     await host.observe()
 
@@ -122,6 +124,7 @@ async def _serve(
         FactsKeeper(known, engine).run(),
         StatusKeeper(options.state / "status.json", engine.receipt).run(),
         PolicyReporter(client, engine, options.settings.node).run(),
+        flows.run(),
         _install_when_ready(options, engine),
     ]
     if floor.dns is not None:
@@ -131,7 +134,7 @@ async def _serve(
         if options.dns_metrics_port:
             duties.append(_serve_metrics(options.dns_metrics_port, floor.dns))
     async with (
-        serve(options.socket, store, engine, inspector, verbs={"status": status, "plan": plan}),
+        serve(options.socket, store, engine, inspector, verbs={"status": status, "plan": plan, "flows": flows.answer}),
         surface.serve(),
         asyncio.TaskGroup() as group,
     ):

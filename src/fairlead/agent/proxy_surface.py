@@ -12,10 +12,11 @@ import datetime
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-from fairlead.aio.plain_http import Answer, listen
+from fairlead.aio.plain_http import Answer, Answerer, listen
 from fairlead.engine.reconcile import Engine
+from fairlead.observe import policy_metrics
 from fairlead.observe.proxy_metrics import ProxyMetrics
 from fairlead.plan.tables import LocalPort, ServicePort
 
@@ -34,11 +35,13 @@ class ProxySurface:
         self._node = node
         self._metrics = ProxyMetrics()
         self._engine: Engine | None = None
+        self._counters: Callable[[], Awaitable[Mapping[str, tuple[int, int]]]] | None = None
         self._updated_s = 0.0
 
-    def attach(self, engine: Engine) -> None:
-        """Answer for this engine from now on."""
+    def attach(self, engine: Engine, counters: Callable[[], Awaitable[Mapping[str, tuple[int, int]]]]) -> None:
+        """Answer for this engine from now on, and for the policies that `counters` says (packets, bytes) of."""
         self._engine = engine
+        self._counters = counters
 
     def healthy(self) -> bool:
         """Tell whether Services work here: the driver has applied a plan, and its last attempt did not fail."""
@@ -61,7 +64,11 @@ class ProxySurface:
     async def serve(self) -> AsyncIterator[None]:
         """Answer while the context lasts. A port that someone else has is reported and left to them."""
         servers: list[asyncio.Server] = []
-        for port, host, answer in ((HEALTH_PORT, None, self._health), (METRICS_PORT, "127.0.0.1", self._metric)):
+        served: tuple[tuple[int, str | None, Answerer], ...] = (
+            (HEALTH_PORT, None, self._health),
+            (METRICS_PORT, "127.0.0.1", self._metric),
+        )
+        for port, host, answer in served:
             try:
                 servers.append(await listen(port, answer, host=host))
             except OSError as error:
@@ -85,13 +92,23 @@ class ProxySurface:
             body["nodeEligible"] = eligible
         return Answer(status, json.dumps(body).encode(), "application/json", {"X-Content-Type-Options": "nosniff"})
 
-    def _metric(self, path: str) -> Answer:
+    async def _metric(self, path: str) -> Answer:
         if path == "/metrics":
-            text = self._metrics.render(without_local=self._without_local())
+            text = self._metrics.render(without_local=self._without_local()) + await self._policies()
             return Answer(200, text, "text/plain; version=0.0.4; charset=utf-8")
         if path == "/proxyMode":
             return Answer(200, b"nftables")
         return Answer(*((200, b"ok") if path == "/healthz" else (404, b"not found\n")))
+
+    async def _policies(self) -> bytes:
+        if self._counters is None or self._engine is None:
+            return b""
+        try:
+            counts = {name: packets for name, (packets, _) in (await self._counters()).items()}
+        except OSError as error:
+            log.warning("policies not counted", extra={"error": str(error)})
+            return b""
+        return policy_metrics.render(counts, self._engine.plan).encode()
 
     def _eligible(self) -> bool:
         node = self._engine.snapshot.nodes.get(self._node) if self._engine is not None else None

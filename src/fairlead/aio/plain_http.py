@@ -6,8 +6,10 @@ It must never serve anything large or anything that changes something.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from inspect import isawaitable
+from typing import TypeAlias
 
 import msgspec
 
@@ -24,13 +26,21 @@ class Answer(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
 
 
-async def listen(port: int, answer: Callable[[str], Answer], *, host: str | None = None) -> asyncio.Server:
+_NOT_ALLOWED = Answer(405, b"method not allowed\n", headers={"Allow": "GET, HEAD"})
+
+Answerer: TypeAlias = Callable[[str], Answer | Awaitable[Answer]]
+"""Returns the answer to a path, at once or after a while."""
+
+
+async def listen(port: int, answer: Answerer, *, host: str | None = None) -> asyncio.Server:
     """Return a server that calls `answer` with each path that is asked for, on every address by default; raises OSError."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                writer.write(_encode(*await _request(reader), answer))
+                method, path = await _request(reader)
+                found = answer(path) if method in ("GET", "HEAD") else _NOT_ALLOWED
+                writer.write(_encode(method, await found if isawaitable(found) else found))
                 await writer.drain()
         except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):
             pass
@@ -49,11 +59,7 @@ async def _request(reader: asyncio.StreamReader) -> tuple[str, str]:
     return method, target.partition("?")[0]
 
 
-def _encode(method: str, path: str, answer: Callable[[str], Answer]) -> bytes:
-    if method not in ("GET", "HEAD"):
-        found = Answer(405, b"method not allowed\n", headers={"Allow": "GET, HEAD"})
-    else:
-        found = answer(path)
+def _encode(method: str, found: Answer) -> bytes:
     lines = [
         f"HTTP/1.1 {found.status} {HTTPStatus(found.status).phrase}",
         f"Content-Type: {found.content_type}",

@@ -21,6 +21,7 @@ LAZY: Mapping[str, str] = {
     "exec": "fairlead.cli.exec:exec_",
     "check": "fairlead.cli.check:check",
     "plan": "fairlead.cli.plan:plan",
+    "observe": "fairlead.cli.observe:observe",
     "completion": "fairlead.cli.completion:completion",
     "agent": "fairlead.cli.agent:agent",
     "dns-keeper": "fairlead.cli.dns_keeper:dns_keeper",

@@ -132,6 +132,23 @@ def count(counter: str) -> Expression:
     return _expression("objref", wire.u32(1, _COUNTER), wire.text(2, counter))
 
 
+def at_most_per_second(rate: int, burst: int) -> Expression:
+    """Go on only for so many packets each second on average, and `burst` at once."""
+    return _expression(
+        "limit",
+        wire.attribute(1, rate.to_bytes(8, "big")),
+        wire.attribute(2, (1).to_bytes(8, "big")),
+        wire.u32(3, burst),
+    )
+
+
+def log(group: int, prefix: str, most_bytes: int) -> Expression:
+    """Send the first bytes of the packet to a group of the kernel's packet log."""
+    return _expression(
+        "log", wire.attribute(1, group.to_bytes(2, "big")), wire.text(2, prefix), wire.u32(3, most_bytes)
+    )
+
+
 def reset() -> Expression:
     """Answer with a TCP reset and drop."""
     return _expression("reject", wire.u32(1, _TCP_RESET))

@@ -70,6 +70,12 @@ def set_mark(value: int) -> x.Rule:
     return immediate, _expression("ct", wire.u32(2, _MARK), wire.u32(4, _REGISTER))
 
 
+def blame(rule: int) -> x.Rule:
+    """Write the number of a rule to the packet's mark, where the packet log finds it; only for packets that go no further."""
+    immediate = _expression("immediate", wire.u32(1, _REGISTER), wire.nested(2, wire.attribute(1, number(rule))))
+    return immediate, x.set_meta("mark", 0)
+
+
 def not_a_beginning() -> x.Rule:
     """Go on only for TCP segments that do not begin a connection (RFC 9293: SYN without ACK)."""
     return (

@@ -44,6 +44,7 @@ class PolicyKernel:
         self._number = 0
         """Of the judgement: what the marks of connections are compared with."""
         self._tables_generation: int | None = None
+        self._logs = True
 
     def __repr__(self) -> str:
         return f"<PolicyKernel known={self._known is not None} number={self._number}>"
@@ -58,9 +59,15 @@ class PolicyKernel:
 
     def probe(self) -> None:
         """Ask the kernel whether it could hold the table, changing nothing; raises NftError when it could not."""
-        messages = [*(states.remove() if self._listed() else ()), *states.create(State(), 1)]
-        for refusal in self._socket.transact(wire.transaction(messages, commit=False)):
-            raise NftError(refusal.code, f"this kernel's nf_tables lack what policies need: {describe(refusal)}")
+        for logs in (True, False):
+            messages = [*(states.remove() if self._listed() else ()), *states.create(State(), 1, logs=logs)]
+            refusals = self._socket.transact(wire.transaction(messages, commit=False))
+            if not refusals:
+                self._logs = logs
+                return
+            if logs:
+                log.warning("this kernel cannot tell of single packets", extra={"error": describe(refusals[0])})
+        raise NftError(refusals[0].code, f"this kernel's nf_tables lack what policies need: {describe(refusals[0])}")
 
     def apply(self, plan: Plan, *, observe: bool = False) -> Outcome:
         """Make the table what `plan` wants, and every connection be judged by it with its next packet; raises OSError."""
@@ -80,7 +87,7 @@ class PolicyKernel:
                 return Outcome(len(messages), tuple(failures))
             log.warning("policy transaction refused", extra={"error": describe(refusals[0])})
         number = self._next()
-        messages = states.create(wanted, number)
+        messages = states.create(wanted, number, logs=self._logs)
         self._exists = self._listed()
         refusals = self._commit([*(states.remove() if self._exists else ()), *messages])
         if refusals:
@@ -163,7 +170,7 @@ class PolicyKernel:
         rules: dict[str, list[x.Parsed]] = {}
         for found in self._list(wire.GETRULE):
             rules.setdefault(wire.as_text(found[2]), []).append(x.parse(found.get(4, b"")))
-        static = [*structure.generation_chains(self._number), *structure.static_chains()]
+        static = [*structure.generation_chains(self._number), *structure.static_chains(logs=self._logs)]
         for chain in static:
             if chain.name not in hooks or hooks.pop(chain.name) != chain.hook:
                 return None

@@ -118,12 +118,12 @@ def _encode_again(
     return [members - less | more for (_, members), less, more in zip(encoded, gone, come, strict=True)], []
 
 
-def create(state: State, generation: int) -> list[wire.Message]:
-    """Return the messages that make the table with everything in it; there must be none."""
+def create(state: State, generation: int, *, logs: bool = True) -> list[wire.Message]:
+    """Return the messages that make the table with everything in it; there must be none. See `structure.static_chains` for `logs`."""
     found = [wire.Message(wire.NEWTABLE, _FAMILY, wire.text(1, NAME) + wire.u32(2, 0), wire.NLM_F_CREATE)]
     found += [_counter(wire.NEWOBJ, name) for name in structure.COUNTERS]
     found += [_set(each, number) for number, each in enumerate(structure.static_sets(), 1)]
-    chains = [*structure.generation_chains(generation), *structure.static_chains()]
+    chains = [*structure.generation_chains(generation), *structure.static_chains(logs=logs)]
     found += [_chain(each) for each in chains]
     for each in chains:
         found += _rules(each)

@@ -12,6 +12,7 @@ from fairlead.drivers.nft import expressions as x
 from fairlead.drivers.nft.elements import PROTOCOLS
 from fairlead.drivers.nft.policy import expressions as p
 from fairlead.drivers.nft.structure import Chain, Hook, Set
+from fairlead.observe import nflog
 from fairlead.plan.policy import ALLOW, DENY, PolicyChain, PolicyGroup, PolicyRule
 
 NAME = "fairlead-policy"
@@ -19,10 +20,14 @@ NAME = "fairlead-policy"
 PODS, SELVES, GENERATION = "pods", "selves", "generation"
 MAPS = ("egress", "node_egress", "ingress")
 """Maps: interface of a pod → chain."""
+DENIED = "denied"
+"""Chain in which every dropped packet ends."""
 COUNTERS = ("invalid", "midstream", "unknown-interface")
 VERSIONS = ("4", "6")
 
 _INPUT, _FORWARD = 1, 2
+_LOGGED_PER_SECOND, _LOGGED_AT_ONCE = 100, 200
+"""Of each kind, on the whole node: a flood costs the reader no more than this."""
 _PRIORITY = -10
 _ADDRESS = {"4": "ipv4_addr", "6": "ipv6_addr"}
 _WORDS = {"4": 1, "6": 4}
@@ -50,16 +55,23 @@ def generation_chains(generation: int) -> tuple[Chain, Chain]:
     )
 
 
-def static_chains() -> tuple[Chain, ...]:
-    """Return the chains that never change; those that others lead to come first."""
-    unknown = (x.count("unknown-interface"), x.drop())
+def static_chains(*, logs: bool = True) -> tuple[Chain, ...]:
+    """Return the chains that never change; those that others lead to come first.
+
+    Without `logs`, which some kernels lack, nothing is told of single packets.
+    """
+    unknown = _denied("unknown-interface")
     no_row = x.member(PODS, 0, inverted=True)
-    midstream: x.Rule = (*p.state(p.NEW), *p.not_a_beginning(), x.count("midstream"), x.drop())
+    midstream: x.Rule = (*p.state(p.NEW), *p.not_a_beginning(), *_denied("midstream"))
+    sample = x.at_most_per_second(_LOGGED_PER_SECOND, _LOGGED_AT_ONCE)
+    log_allowed: x.Rule = (*p.state(p.NEW), sample, x.log(nflog.GROUP, nflog.ALLOWED, nflog.PACKET_BYTES))
+    log_denied: x.Rule = (sample, x.log(nflog.GROUP, nflog.DENIED, nflog.PACKET_BYTES))
     return (
+        Chain(DENIED, (*((log_denied,) if logs else ()), (x.drop(),))),
         Chain(
             "judge",
             (
-                (*p.state(p.INVALID, p.UNTRACKED), x.count("invalid"), x.drop()),
+                (*p.state(p.INVALID, p.UNTRACKED), *_denied("invalid")),
                 (x.meta("iifname", 0), x.meta("oifname", 4), x.member(SELVES, 0), x.accept()),
                 (*_is_pod("iifname"), no_row, *unknown),
                 (*_is_pod("oifname"), no_row, *unknown),
@@ -68,6 +80,7 @@ def static_chains() -> tuple[Chain, ...]:
                 _judge(p.REPLY, "oifname", "egress"),
                 _judge(p.ORIGINAL, "oifname", "ingress"),
                 _judge(p.REPLY, "iifname", "ingress"),
+                *((log_allowed,) if logs else ()),
                 (x.goto("pass"),),
             ),
         ),
@@ -77,10 +90,11 @@ def static_chains() -> tuple[Chain, ...]:
                 # What the node began, and its resolver, whose packets are not tracked (table fairlead).
                 (*p.direction(p.REPLY), x.accept()),
                 (*p.state(p.UNTRACKED), x.accept()),
-                (*p.state(p.INVALID), x.count("invalid"), x.drop()),
+                (*p.state(p.INVALID), *_denied("invalid")),
                 (x.meta("iifname", 0), no_row, *unknown),
                 midstream,
                 _judge(p.ORIGINAL, "iifname", "node_egress"),
+                *((log_allowed,) if logs else ()),
                 (x.goto("pass"),),
             ),
         ),
@@ -134,6 +148,10 @@ def hash_of(text: str) -> str:
     return f"{crc32(text.encode()):08x}"
 
 
+def _denied(counter: str) -> x.Rule:
+    return x.count(counter), *p.blame(nflog.number_of(counter)), x.goto(DENIED)
+
+
 def _judge(way: int, interface: str, table: str) -> x.Rule:
     """Follow the pod's chain, which drops, or comes back when it allows."""
     return (*p.direction(way), x.meta(interface, 0), x.look_up(table, 0, x.VERDICT_REGISTER))
@@ -145,7 +163,9 @@ def _is_pod(interface: str) -> x.Rule:
 
 
 def _rules(direction: str, rule: PolicyRule) -> Iterator[x.Rule]:
-    verdict: x.Rule = {ALLOW: (x.back(),), DENY: (x.drop(),)}.get(rule.verdict, ()) or (x.goto(rule.verdict),)
+    verdict: x.Rule = (x.back(),) if rule.verdict == ALLOW else (x.goto(rule.verdict),)
+    if rule.verdict == DENY:
+        verdict = (*p.blame(nflog.number_of(rule.counter)), x.goto(DENIED))
     if rule.counter:
         verdict = (x.count(counter_name(rule.counter)), *verdict)
     ports: x.Rule = ()

@@ -1,0 +1,1 @@
+"""What the kernel tells of packets. It must never change anything."""
