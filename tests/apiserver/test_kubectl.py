@@ -15,6 +15,10 @@ from fairlead.apiserver.server import Server
 
 PROGRAMS = by_age()
 
+SHOWS: dict[str, tuple[str, ...]] = {"1.20": ()}
+HIDES = {"1.20": ("-o", "name")}
+"""The oldest always shows who owns what; the others on demand."""
+
 MANIFEST = """
 apiVersion: v1
 kind: Namespace
@@ -69,6 +73,11 @@ async def test_kubectl(version: str, server: Server, http: Http, certificates: P
     assert "Selector:" in await kubectl("describe", "deploy", "web", "-n", "shop")
     await kubectl("create", "configmap", "c", "--from-literal=a=b")
     assert await kubectl("get", "cm", "c", "-o", "jsonpath={.data.a}") == "b"
+    assert "managedFields" not in await kubectl("get", "cm", "c", "-o", "yaml", *HIDES.get(version, ()))
+    assert "f:data" in await kubectl("get", "cm", "c", "-o", "yaml", *SHOWS.get(version, ("--show-managed-fields",)))
+    other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: z}\n"
+    told = await kubectl("apply", "--server-side", "--field-manager=other", "-f", "-", stdin=other, code=1)
+    assert 'conflict with "kubectl-create" using v1: .data.a' in " ".join(told.split())
     await kubectl("label", "cm", "c", "x=y")
     await kubectl("annotate", "cm", "c", "x=y")
     assert "c" in await kubectl("get", "cm", "-l", "x=y", "-o", "name")

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from fairlead.apiserver.errors import StatusError
 from fairlead.apiserver.kinds import merge_keys, registry
 from fairlead.apiserver.patch import document
-from fairlead.apiserver.patch.apply import apply
 from fairlead.apiserver.patch.strategic import strategic_merge
 
 POD = merge_keys.patch_schema(registry.by_kind("v1", "Pod"))
@@ -194,68 +193,3 @@ def test_strategic_merge_is_merge_patch_where_nothing_is_special(before: Any, pa
 def test_patching_twice_changes_nothing_more(before: Any, patch: Any):
     once = document.merge_patch(copy.deepcopy(before), patch)
     assert document.merge_patch(copy.deepcopy(once), patch) == once
-
-
-# Server-side apply.
-
-
-def config(**data: str) -> dict:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "labels": {"app": "x"}}, "data": data}
-
-
-CONFIGMAP = merge_keys.patch_schema(registry.by_kind("v1", "ConfigMap"))
-
-
-def applied(live: dict, wanted: dict, manager: str, *, force: bool = False, schema: Any = CONFIGMAP) -> dict:
-    return apply(copy.deepcopy(live), wanted, schema, manager=manager, now="now", force=force)
-
-
-BARE = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}}
-
-
-def test_apply_takes_back_what_is_no_longer_stated():
-    live = applied(BARE, config(a="1", b="2"), "me")
-    live["data"]["foreign"] = "kept"
-    live = applied(live, config(a="1"), "me")
-    assert live["data"] == {"a": "1", "foreign": "kept"}
-    (entry,) = live["metadata"]["managedFields"]
-    assert entry["fieldsV1"] == {"f:metadata": {"f:labels": {"f:app": {}}}, "f:data": {"f:a": {}}}
-
-
-def test_apply_leaves_what_another_manager_states_too():
-    live = applied(applied(BARE, config(a="1", b="2"), "me"), config(b="2"), "other")
-    assert applied(live, config(a="1"), "me")["data"] == {"a": "1", "b": "2"}
-
-
-def test_apply_conflicts_and_force():
-    live = applied(BARE, config(a="1"), "me")
-    with pytest.raises(StatusError) as caught:
-        applied(live, config(a="2"), "other")
-    assert caught.value.code == 409
-    assert caught.value.status["message"] == 'Apply failed with 1 conflict: conflict with "me": .data.a'
-    forced = applied(live, config(a="2"), "other", force=True)
-    assert forced["data"] == {"a": "2"}
-    owners = {entry["manager"]: entry["fieldsV1"] for entry in forced["metadata"]["managedFields"]}
-    assert "f:data" not in owners["me"]
-
-
-def test_apply_merges_lists_by_key():
-    def wanted(*names: str) -> dict:
-        return {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "p"},
-            "spec": {"containers": [{"name": n, "image": "1"} for n in names]},
-        }
-
-    live = applied(BARE | {"kind": "Pod"}, wanted("a", "b"), "me", schema=POD)
-    live["spec"]["containers"].append({"name": "injected"})
-    live = applied(live, wanted("b"), "me", schema=POD)
-    assert [one["name"] for one in live["spec"]["containers"]] == ["b", "injected"]
-
-
-@given(st.dictionaries(KEYS, st.text("xy", max_size=1)), st.dictionaries(KEYS, st.text("xy", max_size=1)))
-def test_applying_again_changes_nothing(first: dict, second: dict):
-    live = applied(applied(BARE, config(**first), "me"), config(**second), "me")
-    assert live.get("data") or second == {}
-    assert applied(live, config(**second), "me") == live

@@ -11,6 +11,7 @@ from fairlead.apiserver.admission.chain import Chain
 from fairlead.apiserver.errors import bad_request
 from fairlead.apiserver.http.info import RequestInfo
 from fairlead.apiserver.identity import Identity
+from fairlead.apiserver.patch.managed import Manager
 from fairlead.apiserver.served import Catalog, Served
 from fairlead.apiserver.store.engine import Store
 
@@ -46,9 +47,19 @@ class Call:
         return self.info.namespace or ""
 
     @property
-    def manager(self) -> str:
-        """The field manager: as given, else the first word of the user agent."""
-        return self.query.get("fieldManager") or self.user_agent.partition("/")[0][:128] or "unknown"
+    def ignored_fields(self) -> tuple[str, ...]:
+        """The fields at an object's top that this request does not set, whatever it says of them."""
+        return ("status",) if self.served.kind.has_status and not self.info.subresource else ()
+
+    def manager(self, operation: str, subresource: str | None = None) -> Manager:
+        """Return the field manager: as given, else the first word of the user agent."""
+        name = self.query.get("fieldManager") or self.user_agent.partition("/")[0][:128] or "unknown"
+        return Manager(
+            name=name,
+            operation=operation,
+            api_version=self.served.resource.api_version,
+            subresource=self.info.subresource if subresource is None else subresource,
+        )
 
 
 def dry_run_of(values: list[str]) -> bool:

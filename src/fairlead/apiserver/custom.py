@@ -10,9 +10,10 @@ from fairlead.apiserver.kinds import metadata_rules
 from fairlead.apiserver.kinds.ages import age
 from fairlead.apiserver.kinds.duplicates import duplicate_fields
 from fairlead.apiserver.kinds.field_error import FieldError, invalid
+from fairlead.apiserver.kinds.field_types import metadata_schema
 from fairlead.apiserver.kinds.registry import Kind
 from fairlead.apiserver.kinds.wire import drop_unknown_metadata, unknown_metadata
-from fairlead.apiserver.patch.schema import PatchSchema
+from fairlead.apiserver.patch.schema import DeclaredFields, FieldSchema, PatchSchema
 from fairlead.apiserver.schema.resource import ResourceSchema
 
 Json = dict[str, Any]
@@ -34,7 +35,10 @@ class CustomStrategy:
 
     def __init__(self, kind: Kind, version: Json) -> None:
         self._kind = kind
-        self._schema = ResourceSchema((version.get("schema") or {}).get("openAPIV3Schema"))
+        declared: Json = (version.get("schema") or {}).get("openAPIV3Schema") or {}
+        self._schema = ResourceSchema(declared or None)
+        self._declared = declared
+        self._owned: FieldSchema | None = None
         self._scale: Json = (version.get("subresources") or {}).get("scale") or {}
         self._printed: list[Json] = version.get("additionalPrinterColumns") or [_AGE_COLUMN]
 
@@ -138,6 +142,12 @@ class CustomStrategy:
     def patch_schema(self) -> PatchSchema | None:
         """See Strategy."""
         return None
+
+    def field_schema(self) -> FieldSchema:
+        """See Strategy."""
+        if self._owned is None:
+            self._owned = DeclaredFields(self._declared, metadata=metadata_schema())
+        return self._owned
 
 
 def _take(into: Json, source: Json, key: str) -> None:

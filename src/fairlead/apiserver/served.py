@@ -16,7 +16,7 @@ from fairlead.apiserver import autoscaler_conversion, events_conversion
 from fairlead.apiserver.kinds import strategy
 from fairlead.apiserver.kinds.field_error import FieldError
 from fairlead.apiserver.kinds.registry import KINDS, Kind
-from fairlead.apiserver.patch.schema import PatchSchema
+from fairlead.apiserver.patch.schema import FieldSchema, PatchSchema
 
 Json = dict[str, Any]
 
@@ -62,6 +62,9 @@ class Strategy(Protocol):
 
     def patch_schema(self) -> PatchSchema | None:
         """Return the strategic-merge metadata, or None when the kind has none (custom resources)."""
+
+    def field_schema(self) -> FieldSchema:
+        """Return how the kind's fields are owned."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,6 +205,12 @@ class BuiltinStrategy:
         from fairlead.apiserver.kinds import merge_keys
 
         return merge_keys.patch_schema(self._kind)
+
+    def field_schema(self) -> FieldSchema:
+        """See Strategy."""
+        from fairlead.apiserver.kinds import field_types
+
+        return field_types.field_schema(self._kind)
 
 
 def tables() -> Any:

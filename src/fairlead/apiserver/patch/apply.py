@@ -1,135 +1,157 @@
 """Server-side apply: a manager states all that it wants, the server remembers what it stated.
 
-Merges by the same keys as strategic merge; what a manager stated before and states no longer goes, unless another one states it too.
-Ownership is tracked among appliers; ordinary updates record nothing. Source: KEP-555.
+Items of lists merge by their identity; what a manager stated before and states no longer goes, unless another one owns it, too. What
+another manager owns and would change is a conflict, unless it is forced. Source: KEP-555, structured-merge-diff (merge).
 """
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterable
 from typing import Any
 
 from fairlead.apiserver.errors import StatusError, failure
-from fairlead.apiserver.patch import fields
-from fairlead.apiserver.patch.schema import PatchSchema
+from fairlead.apiserver.patch import fields, managed
+from fairlead.apiserver.patch.compare import compare
+from fairlead.apiserver.patch.managed import Manager
+from fairlead.apiserver.patch.schema import FieldSchema
 
 Json = dict[str, Any]
 
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_UNTRACKED = "before-first-apply"
+
 
 def apply(
-    live: Json, config: Json, schema: PatchSchema, *, manager: str, now: str, force: bool, subresource: str = ""
+    live: Json,
+    config: Json,
+    schema: FieldSchema,
+    *,
+    manager: Manager,
+    now: str,
+    force: bool = False,
+    ignored: Iterable[str] = (),
+    yielding: fields.Fields | None = None,
 ) -> Json:
-    """Return `live` with `config` applied by `manager`; raises 409 when another manager wants something else (unless `force`)."""
-    stated = _stated(config)
+    """Return `live` with `config` applied by `manager`; raises 409 when another manager owns something else, 400 for bad lists.
+
+    `ignored` are top-level fields that this request cannot own. What is in `yielding` is taken without force.
+    """
+    stated = managed.visible(config, ignored)
     mine = fields.of_value(stated, schema)
-    entries: list[Json] = list(live["metadata"].get("managedFields") or ())
-    others = [entry for entry in entries if not _is_mine(entry, manager, subresource)]
-    before = next((entry for entry in entries if _is_mine(entry, manager, subresource)), None)
-    others = _resolve(live, stated, mine, others, force=force)
-    merged: Json = _merge(live, stated, schema)
+    entries = list(live["metadata"].get("managedFields") or ())
+    if not entries and live["metadata"].get("uid"):
+        entries = _untracked(live, schema, manager, ignored)
+    before = next((entry for entry in entries if manager.owns(entry)), None)
+    others = [entry for entry in entries if entry is not before]
+    merged: Json = _merge(copy.deepcopy(live), stated, schema)
     if before is not None:
         _drop_unstated(merged, before, mine, others)
-    entry = {
-        "manager": manager,
-        "operation": "Apply",
-        "apiVersion": config.get("apiVersion", live.get("apiVersion")),
-        "time": now,
-        "fieldsType": "FieldsV1",
-        "fieldsV1": mine,
-    }
-    if subresource:
-        entry["subresource"] = subresource
-    if before is not None and merged == live and before.get("fieldsV1") == mine:
+    others = _resolve(live, merged, others, schema, ignored, force=force, yielding=yielding or {})
+    entry = manager.entry(mine, now)
+    if before is not None and before.get("fieldsV1") == mine and before.get("apiVersion") == manager.api_version:
         entry["time"] = before.get("time", now)
-    merged["metadata"]["managedFields"] = [*others, entry]
+    merged["metadata"] = {
+        **merged["metadata"],
+        "managedFields": managed.in_order([*others, *([entry] if mine else [])]),
+    }
     return merged
 
 
-def _stated(config: Json) -> Json:
-    """Return the fields of `config` that can be owned."""
-    stated = {key: value for key, value in config.items() if key not in ("apiVersion", "kind", "metadata")}
-    hidden = ("name", "namespace", "managedFields", "uid", "resourceVersion", "creationTimestamp", "generation")
-    metadata = {key: value for key, value in (config.get("metadata") or {}).items() if key not in hidden}
-    return ({"metadata": metadata} if metadata else {}) | stated
+def _untracked(live: Json, schema: FieldSchema, manager: Manager, ignored: Iterable[str]) -> list[Json]:
+    """Return the entry of all that an object held before anyone was recorded."""
+    everything, _ = compare({}, managed.visible(live, ignored), schema)
+    unknown = Manager(name=_UNTRACKED, operation="Update", api_version=manager.api_version)
+    entry = unknown.entry(everything, "")
+    del entry["time"]
+    return [entry] if everything else []
 
 
-def _is_mine(entry: Json, manager: str, subresource: str) -> bool:
-    return (
-        entry.get("manager") == manager
-        and entry.get("operation") == "Apply"
-        and entry.get("subresource", "") == subresource
-    )
-
-
-def _resolve(live: Json, stated: Json, mine: fields.Fields, others: list[Json], *, force: bool) -> list[Json]:
-    """Return the other managers' entries, without what is taken from them by force."""
-    contested = {path for path in fields.paths(mine) if _differs(live, stated, path)}
+def _resolve(
+    live: Json,
+    merged: Json,
+    others: list[Json],
+    schema: FieldSchema,
+    ignored: Iterable[str],
+    *,
+    force: bool,
+    yielding: fields.Fields,
+) -> list[Json]:
+    """Return the other managers' entries, without what is taken from them or gone."""
+    changed, gone = compare(managed.visible(live, ignored), managed.visible(merged, ignored), schema)
     conflicts: list[tuple[str, fields.Path]] = []
     kept: list[Json] = []
+    lost = fields.union(changed, gone)
     for entry in others:
-        theirs = set(fields.paths(entry.get("fieldsV1") or {}))
-        lost = contested & theirs
-        conflicts += [(entry["manager"], path) for path in sorted(lost)]
-        if not lost:
-            kept.append(entry)
-        elif remaining := _tree(theirs - lost):
-            kept.append(entry | {"fieldsV1": remaining})
+        theirs = entry.get("fieldsV1") or {}
+        contested = fields.difference(fields.intersection(theirs, changed), yielding)
+        conflicts += [(_described(entry), path) for path in sorted(fields.paths(contested))]
+        if rest := fields.difference(theirs, lost):
+            kept.append(entry | {"fieldsV1": rest})
     if conflicts and not force:
         raise _conflict(conflicts)
     return kept
 
 
-def _differs(live: Json, stated: Json, path: fields.Path) -> bool:
-    wanted = fields.lookup(stated, path)
-    try:
-        current = fields.lookup(live, path)
-    except LookupError:
-        return True
-    if isinstance(wanted, dict) and isinstance(current, dict):
-        return False
-    return bool(wanted != current)
+def _described(entry: Json) -> str:
+    name = f'"{entry.get("manager", "")}"'
+    if entry.get("subresource"):
+        name += f' with subresource "{entry["subresource"]}"'
+    return f"{name} using {entry.get('apiVersion', '')}" if entry.get("operation") == "Update" else name
 
 
 def _conflict(conflicts: list[tuple[str, fields.Path]]) -> StatusError:
     causes = [
-        {"reason": "FieldManagerConflict", "message": f'conflict with "{manager}"', "field": fields.text(path)}
+        {"reason": "FieldManagerConflict", "message": f"conflict with {manager}", "field": fields.text(path)}
         for manager, path in conflicts
     ]
-    count = f"{len(conflicts)} conflict" + ("s" if len(conflicts) > 1 else "")
     if len(conflicts) == 1:
-        listed = f'conflict with "{conflicts[0][0]}": {fields.text(conflicts[0][1])}'
+        manager, path = conflicts[0]
+        listed = f"1 conflict: conflict with {manager}: {fields.text(path)}"
     else:
-        managers = dict.fromkeys(manager for manager, _ in conflicts)
-        listed = "conflicts " + "; ".join(
-            f'with "{manager}":' + "".join(f"\n- {fields.text(path)}" for owner, path in conflicts if owner == manager)
-            for manager in managers
-        )
-    return failure(409, "Conflict", f"Apply failed with {count}: {listed}", {"causes": causes})
+        lines: list[str] = []
+        for manager in sorted({manager for manager, _ in conflicts}):
+            lines.append(f"conflicts with {manager}:")
+            lines += [f"- {fields.text(path)}" for owner, path in conflicts if owner == manager]
+        listed = f"{len(conflicts)} conflicts: " + "\n".join(lines)
+    return failure(409, "Conflict", f"Apply failed with {listed}", {"causes": causes})
 
 
 def _drop_unstated(merged: Json, before: Json, mine: fields.Fields, others: list[Json]) -> None:
-    owned = set(fields.paths(mine))
+    owned = mine
     for entry in others:
-        owned |= set(fields.paths(entry.get("fieldsV1") or {}))
-    prefixes = {path[:length] for path in owned for length in range(1, len(path) + 1)}
-    gone = [path for path in fields.paths(before.get("fieldsV1") or {}) if path not in prefixes]
+        owned = fields.union(owned, entry.get("fieldsV1") or {})
+    gone = [path for path in fields.paths(before.get("fieldsV1") or {}) if not _reaches(owned, path)]
     # Whole items first: an item that lost its key could not be found any more.
     for path in sorted(gone, key=len):
         fields.remove(merged, path)
     for path in gone:
-        _prune_empty(merged, path, prefixes)
+        _prune_empty(merged, path, owned)
 
 
-def _prune_empty(merged: Json, path: fields.Path, stated: set[fields.Path]) -> None:
+def _reaches(owned: fields.Fields, path: fields.Path) -> bool:
+    """Tell whether somebody owns the path or something below it."""
+    for step in path:
+        found = owned.get(step)
+        if found is None:
+            return False
+        owned = found
+    return True
+
+
+def _prune_empty(merged: Json, path: fields.Path, owned: fields.Fields) -> None:
     for length in range(len(path) - 1, 0, -1):
         try:
-            if fields.lookup(merged, path[:length]) not in ({}, []) or path[:length] in stated:
+            if fields.lookup(merged, path[:length]) not in ({}, []) or _reaches(owned, path[:length]):
                 return
         except LookupError:
             continue
         fields.remove(merged, path[:length])
 
 
-def _merge(live: Any, wanted: Any, schema: PatchSchema) -> Any:
+def _merge(live: Any, wanted: Any, schema: FieldSchema) -> Any:
+    if schema.atomic:
+        return wanted
     if isinstance(wanted, dict):
         merged = dict(live) if isinstance(live, dict) else {}
         for key, value in wanted.items():
@@ -138,35 +160,30 @@ def _merge(live: Any, wanted: Any, schema: PatchSchema) -> Any:
             else:
                 merged[key] = _merge(merged.get(key), value, schema.field(key))
         return merged
-    if isinstance(wanted, list) and isinstance(live, list) and "merge" in schema.strategies:
-        return _merge_list(live, wanted, schema)
+    if isinstance(wanted, list) and isinstance(live, list):
+        if schema.is_set:
+            return live + [item for item in wanted if item not in live]
+        if schema.keys:
+            return _merge_list(live, wanted, schema)
     return wanted
 
 
-def _merge_list(live: list[Any], wanted: list[Any], schema: PatchSchema) -> list[Any]:
-    key = schema.merge_key
-    if key is None:
-        return live + [item for item in wanted if item not in live]
-    if not all(isinstance(item, dict) and key in item for item in wanted):
-        return wanted
+def _merge_list(live: list[Any], wanted: list[Any], schema: FieldSchema) -> list[Any]:
+    places: dict[str | None, int] = {}
+    for position, item in enumerate(live):
+        places.setdefault(fields.item_name(item, schema), position)
     merged = list(live)
-    for item in wanted:
-        position = next(
-            (i for i, one in enumerate(merged) if isinstance(one, dict) and one.get(key) == item[key]), None
-        )
-        if position is None:
+    for name, item in fields.items(wanted, schema).items():
+        found = places.get(name)
+        if found is None:
             merged.append(item)
         else:
-            merged[position] = _merge(merged[position], item, schema)
+            merged[found] = _merge_item(merged[found], item, schema)
     return merged
 
 
-def _tree(paths: set[fields.Path]) -> fields.Fields:
-    root: fields.Fields = {}
-    for path in sorted(paths):
-        node = root
-        for step in path:
-            node = node.setdefault(step, {})
-        if path[-1].startswith("k:"):
-            node["."] = {}
-    return root
+def _merge_item(live: Any, wanted: Any, schema: FieldSchema) -> Any:
+    merged = dict(live)
+    for key, value in wanted.items():
+        merged[key] = _merge(merged.get(key), value, schema.field(key))
+    return merged

@@ -1,7 +1,8 @@
 """Sets of fields as managedFields records them (FieldsV1), and what can be done with them.
 
-`f:NAME` is a field, `k:{"name":"x"}` an item of a list by its key, `v:VALUE` an item of a set, `.` the item itself. A leaf is an empty
-map. Source: structured-merge-diff; KEP-555.
+`f:NAME` is a field, `k:{"name":"x"}` an item of a list by its keys, `v:VALUE` an item of a set. A node without anything below is a member
+of the set; one with something below is a member if it holds `.`, too. Nothing here changes its arguments, unless it says so.
+Source: structured-merge-diff (fieldpath); KEP-555.
 """
 
 from __future__ import annotations
@@ -11,32 +12,123 @@ from typing import Any
 
 import msgspec
 
-from fairlead.apiserver.patch.schema import PatchSchema
+from fairlead.apiserver.errors import bad_request
+from fairlead.apiserver.patch.schema import FieldSchema
 
 Fields = dict[str, Any]
 Path = tuple[str, ...]
 
 
-def of_value(value: Any, schema: PatchSchema) -> Fields:
-    """Return the fields that `value` sets; empty for a leaf."""
+def of_value(value: Any, schema: FieldSchema) -> Fields:
+    """Return the fields that `value` states; empty for a leaf. Raises 400 for items without identity."""
+    if schema.atomic:
+        return {}
     if isinstance(value, dict):
         return {f"f:{key}": of_value(inner, schema.field(key)) for key, inner in value.items()}
-    if isinstance(value, list) and "merge" in schema.strategies:
-        key = schema.merge_key
-        if key is None:
-            return {f"v:{_json(item)}": {} for item in value}
-        if all(isinstance(item, dict) and key in item for item in value):
-            return {item_name(item, key): {".": {}, **of_value(item, schema)} for item in value}
+    if isinstance(value, list) and schema.is_set:
+        return {value_name(item): {} for item in value}
+    if isinstance(value, list) and schema.keys:
+        return {name: {".": {}, **of_item(item, schema)} for name, item in items(value, schema).items()}
     return {}
 
 
-def item_name(item: dict[str, Any], key: str) -> str:
-    """Return how an item of a list is named."""
-    return f"k:{_json({key: item[key]})}"
+def of_item(item: Any, schema: FieldSchema) -> Fields:
+    """Return the fields that an item of a list states."""
+    if not isinstance(item, dict):
+        return {}
+    return {f"f:{key}": of_value(inner, schema.field(key)) for key, inner in item.items()}
+
+
+def items(value: list[Any], schema: FieldSchema) -> dict[str, Any]:
+    """Return the items of a list by their names; raises 400 for one without a key and for two of one name."""
+    found: dict[str, Any] = {}
+    for position, item in enumerate(value):
+        name = item_name(item, schema)
+        if name is None:
+            key = next(key for key in schema.keys if not isinstance(item, dict) or key not in item)
+            raise bad_request(
+                "failed to create typed patch object: "
+                f'element {position}: associative list with keys has an element that omits key field "{key}"'
+            )
+        if name in found:
+            raise bad_request(f"failed to create typed patch object: duplicate entries for key {text((name,))}")
+        found[name] = item
+    return found
+
+
+def item_name(item: Any, schema: FieldSchema) -> str | None:
+    """Return how an item of a list is named; None without an identity."""
+    if not isinstance(item, dict):
+        return None
+    found = {}
+    for key in schema.keys:
+        value = item.get(key, schema.defaults.get(key))
+        if value is None:
+            return None
+        found[key] = value
+    return f"k:{_json(found)}"
+
+
+def value_name(item: Any) -> str:
+    """Return how an item of a set is named."""
+    return f"v:{_json(item)}"
+
+
+def is_member(node: Fields) -> bool:
+    """Tell whether the path that ends in `node` is itself in the set."""
+    return not node or "." in node
+
+
+def union(one: Fields, other: Fields) -> Fields:
+    """Return what is in either set."""
+    merged = dict(one)
+    for name, below in other.items():
+        if name == "." or name not in merged:
+            merged[name] = below
+        else:
+            mine = merged[name]
+            both = union(mine, below)
+            if both and (is_member(mine) or is_member(below)):
+                both = {".": {}, **both}
+            merged[name] = both
+    return merged
+
+
+def difference(one: Fields, other: Fields) -> Fields:
+    """Return what is in the first set and not in the second."""
+    kept: Fields = {}
+    for name, below in one.items():
+        if name == ".":
+            continue
+        theirs = other.get(name)
+        if theirs is None:
+            kept[name] = below
+            continue
+        rest = difference(below, theirs)
+        if is_member(below) and not is_member(theirs):
+            kept[name] = {".": {}, **rest} if rest else {}
+        elif rest:
+            kept[name] = rest
+    return kept
+
+
+def intersection(one: Fields, other: Fields) -> Fields:
+    """Return what is in both sets."""
+    kept: Fields = {}
+    for name in one.keys() & other.keys():
+        if name == ".":
+            continue
+        mine, theirs = one[name], other[name]
+        both = intersection(mine, theirs)
+        if is_member(mine) and is_member(theirs):
+            kept[name] = {".": {}, **both} if both else {}
+        elif both:
+            kept[name] = both
+    return kept
 
 
 def paths(fields: Fields, above: Path = ()) -> Iterator[Path]:
-    """Yield every leaf, and every item (`.`), as a path."""
+    """Yield every member as a path."""
     for name, below in fields.items():
         if name == ".":
             yield above
@@ -96,7 +188,7 @@ def _position(items: Any, step: str) -> int:
         if step.startswith("v:"):
             if item == wanted:
                 return position
-        elif isinstance(item, dict) and all(item.get(key) == value for key, value in wanted.items()):
+        elif isinstance(item, dict) and all(item.get(key, value) == value for key, value in wanted.items()):
             return position
     raise KeyError(step)
 

@@ -50,7 +50,7 @@ async def bind(api: Api, call: Call, binding: Json) -> Json:
         pod["status"]["conditions"] = [*conditions, scheduled]
         return pod
 
-    await update(api, call, assign, validate=False)
+    await update(api, call, assign, validate=False, tracks=False)
     return success()
 
 
@@ -110,7 +110,7 @@ async def _record_disruption(api: Api, call: Call, budget: str, pod: str) -> Non
         status["disruptedPods"] = {**(status.get("disruptedPods") or {}), pod: timestamp()}
         return obj
 
-    await update(api, replace(call, served=served, info=info), spend)
+    await update(api, replace(call, served=served, info=info), spend, tracks=False)
 
 
 def _covers(budget: Json, labels: dict[str, str] | None) -> bool:

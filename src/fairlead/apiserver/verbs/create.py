@@ -4,24 +4,35 @@ from __future__ import annotations
 
 from fairlead.apiserver import metadata
 from fairlead.apiserver.admission.chain import Attributes, run
-from fairlead.apiserver.api import Api, Call, Json
+from fairlead.apiserver.api import Api, Call, Json, timestamp
 from fairlead.apiserver.errors import StatusError, already_exists, failure
 from fairlead.apiserver.kinds import status_error
+from fairlead.apiserver.patch import managed
 from fairlead.apiserver.store.records import Entry, Mismatch, Op, encode
 
 _NAME_TRIES = 8
 
 
-async def create(api: Api, call: Call, obj: Json, *, managed: list[Json] | None = None) -> Entry:
+async def create(api: Api, call: Call, obj: Json, *, owners: list[Json] | None = None) -> Entry:
     """Store `obj` under the request's namespace and return it; raises StatusError.
 
     `obj` is in the served version, already decoded and defaulted, and is taken over. In a dry run the entry is not stored.
-    `managed` is who applied which fields.
+    `owners` are the managers of its fields; None: the request's, of all that it states.
     """
     served = call.served
     meta = metadata.settle_identity(served, obj, call.namespace, call.info.name)
     if meta.get("resourceVersion"):
         raise failure(500, "", "resourceVersion should not be set on objects to be created")
+    if owners is None:
+        owners = managed.updated(
+            managed.base_entries(obj, {}, subresource=""),
+            {},
+            obj,
+            served.strategy.field_schema(),
+            call.manager("Update"),
+            timestamp(),
+            call.ignored_fields,
+        )
     attributes = Attributes(
         operation="CREATE",
         served=served,
@@ -37,8 +48,8 @@ async def create(api: Api, call: Call, obj: Json, *, managed: list[Json] | None 
     await run(api.admission.mutating, attributes)
     generates = not meta.get("name") and bool(meta.get("generateName"))
     metadata.begin(meta)
-    if managed:
-        meta["managedFields"] = managed
+    if owners:
+        meta["managedFields"] = owners
     served.strategy.prepare_for_create(obj)
     attributes.name = meta.get("name") or ""
     errors = served.strategy.validate_create(obj)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from fairlead.apiserver.api import Api, Call, Json, timestamp
 from fairlead.apiserver.errors import StatusError, bad_request, not_found, unsupported_media_type
 from fairlead.apiserver.http import body as bodies
 from fairlead.apiserver.http.info import flag
-from fairlead.apiserver.patch import document
+from fairlead.apiserver.patch import document, fields, managed
 from fairlead.apiserver.patch import schema as schemas
-from fairlead.apiserver.patch.apply import apply
+from fairlead.apiserver.patch.apply import LAST_APPLIED, apply
+from fairlead.apiserver.patch.schema import FieldSchema
 from fairlead.apiserver.patch.strategic import strategic_merge
 from fairlead.apiserver.store.records import Entry, decode, encode
 from fairlead.apiserver.verbs.create import create
@@ -79,25 +82,12 @@ async def _apply(api: Api, call: Call, content: bytes) -> tuple[int, Entry]:
     if metadata.get("managedFields"):
         raise bad_request("metadata.managedFields must be nil")
     metadata.setdefault("name", call.info.name)
-    schema = schemas.of(call.served.strategy.patch_schema())
-    now = timestamp()
-
-    def transform(current: Json) -> Json:
-        applied = apply(
-            current,
-            decode(encode(config)),
-            schema,
-            manager=call.manager,
-            now=now,
-            force=flag(call.query, "force"),
-            subresource=call.info.subresource,
-        )
-        if "resourceVersion" in metadata:
-            applied["metadata"]["resourceVersion"] = metadata["resourceVersion"]
-        return _checked(call, applied)
-
+    problem = call.served.strategy.type_error(decode(encode(config)), None)
+    if problem is not None:
+        raise bad_request(f"failed to create typed patch object: {problem}")
+    transform = _application(call, config)
     try:
-        return 200, await update(api, call, transform)
+        return 200, await update(api, call, transform, tracks=False)
     except StatusError as error:
         if error.code != 404 or call.info.subresource or metadata.get("uid"):
             raise
@@ -106,9 +96,51 @@ async def _apply(api: Api, call: Call, content: bytes) -> tuple[int, Entry]:
     fresh: Json = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": call.info.name}}
     fresh["metadata"] |= {key: metadata[key] for key in ("namespace",) if key in metadata}
     created = transform(fresh)
-    managed = created["metadata"].get("managedFields")
-    entry = await create(api, call, created, managed=managed)
+    owners = created["metadata"].pop("managedFields", [])
+    entry = await create(api, call, created, owners=owners)
     return 201, entry
+
+
+def _application(call: Call, config: Json) -> Transform:
+    """Return what applying `config` does to an object, or to the bare metadata of one that is to be."""
+    metadata = config["metadata"]
+    manager, now = call.manager("Apply"), timestamp()
+    schema = call.served.strategy.field_schema()
+    ignored = call.ignored_fields
+    if call.info.subresource == "status":
+        ignored = tuple(key for key in config if key not in ("metadata", "status"))
+
+    def transform(current: Json) -> Json:
+        by_kubectl = manager.name == "kubectl" and LAST_APPLIED in (current["metadata"].get("annotations") or {})
+        applied = apply(
+            current,
+            decode(encode(config)),
+            schema,
+            manager=manager,
+            now=now,
+            force=flag(call.query, "force"),
+            ignored=ignored,
+            yielding=_applied_before(current, schema) if by_kubectl else None,
+        )
+        if by_kubectl:
+            # Who goes on with client-side apply must find what is wanted now.
+            annotations = applied["metadata"].get("annotations") or {}
+            stated = encode(config).decode() + "\n"
+            applied["metadata"]["annotations"] = {**annotations, LAST_APPLIED: stated}
+        if "resourceVersion" in metadata:
+            applied["metadata"]["resourceVersion"] = metadata["resourceVersion"]
+        return _checked(call, applied)
+
+    return transform
+
+
+def _applied_before(current: Json, schema: FieldSchema) -> fields.Fields:
+    """Return the fields that kubectl's client-side apply set: its server-side apply may take them over without conflict."""
+    try:
+        before = decode(current["metadata"]["annotations"][LAST_APPLIED])
+        return fields.of_value(managed.visible(before), schema)
+    except (msgspec.DecodeError, StatusError, AttributeError, TypeError):
+        return {}
 
 
 def _required_manager(message: str) -> Json:

@@ -68,7 +68,7 @@ async def replace(api: Api, call: Call, scale: Json) -> Json:
         return current
 
     plain = changed(call, info=changed(call.info, subresource=""))
-    return scale_of(call, await update(api, plain, transform))
+    return scale_of(call, await update(api, plain, transform, tracked_as="scale"))
 
 
 async def patch(api: Api, call: Call, media: str, content: bytes) -> Json:

@@ -11,11 +11,13 @@ from typing import Any
 
 from fairlead.apiserver import metadata
 from fairlead.apiserver.admission.chain import Attributes, run
-from fairlead.apiserver.api import Api, Call, Json
+from fairlead.apiserver.api import Api, Call, Json, timestamp
 from fairlead.apiserver.errors import StatusError, conflict, invalid, not_found
 from fairlead.apiserver.kinds import status_error
 from fairlead.apiserver.kinds.field_error import FieldError
 from fairlead.apiserver.kinds.pod_rules import check_ephemeral_update
+from fairlead.apiserver.patch import managed
+from fairlead.apiserver.patch.managed import Manager
 from fairlead.apiserver.store.records import Entry, Mismatch, Op, decode, encode
 
 Transform = Callable[[Json], Json]
@@ -32,11 +34,14 @@ async def update(
     validate: bool = True,
     unconditional: bool = True,
     merge: Callable[[Call, Json, Json], Json] | None = None,
+    tracks: bool = True,
+    tracked_as: str | None = None,
 ) -> Entry:
     """Store what `transform` makes of the object and return it; raises StatusError.
 
     A resourceVersion in the result must be the current one; without one the update is repeated on interference (`unconditional`;
     custom resources refuse that for put). `merge` takes over what the request's subresource may change (default: by its name).
+    What changes becomes the field manager's (`tracks`), under the request's subresource or `tracked_as`.
     """
     served, info = call.served, call.info
     for _ in range(_TRIES):
@@ -44,7 +49,14 @@ async def update(
         if entry is None:
             raise not_found(served.resource, info.name)
         new = await _prepare(
-            api, call, entry, transform, merge or _merge, validate=validate, unconditional=unconditional
+            api,
+            call,
+            entry,
+            transform,
+            merge or _merge,
+            validate=validate,
+            unconditional=unconditional,
+            manager=call.manager("Update", tracked_as) if tracks else None,
         )
         if new is None:
             return entry
@@ -79,6 +91,7 @@ async def _prepare(
     *,
     validate: bool,
     unconditional: bool,
+    manager: Manager | None,
 ) -> tuple[Attributes, Json] | None:
     served = call.served
     current = entry.copy()
@@ -93,6 +106,8 @@ async def _prepare(
         served.strategy.prepare_for_status_update(new, old)
     elif call.info.subresource not in ("finalize", "binding"):
         served.strategy.prepare_for_update(new, old)
+    if manager is not None:
+        _track(call, new, old, manager)
     attributes = Attributes(
         operation="UPDATE",
         served=served,
@@ -121,6 +136,17 @@ async def _prepare(
         attributes.failed()
         return None
     return attributes, metadata.in_order(served.to_storage(new) if served.to_storage else new)
+
+
+def _track(call: Call, new: Json, old: Json, manager: Manager) -> None:
+    """Record who owns what has changed. What admission changes afterwards is nobody's."""
+    entries = managed.base_entries(new, old, subresource=call.info.subresource)
+    schema = call.served.strategy.field_schema()
+    entries = managed.updated(entries, old, new, schema, manager, timestamp(), call.ignored_fields)
+    if entries:
+        new["metadata"]["managedFields"] = entries
+    else:
+        new["metadata"].pop("managedFields", None)
 
 
 def _judge(call: Call) -> Callable[[Json, Json], list[FieldError]]:
