@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 from aiohttp import web
 
 from fairlead.apiserver import errors
 from fairlead.apiserver.api import Api, Call, Json, dry_run_of
+from fairlead.apiserver.fairness import Fairness, seats_of
 from fairlead.apiserver.http import answers, body
 from fairlead.apiserver.http.forms import Encoding
-from fairlead.apiserver.http.info import RequestInfo
+from fairlead.apiserver.http.info import RequestInfo, number
 from fairlead.apiserver.http.negotiation import negotiate
 from fairlead.apiserver.identity import Identity
 from fairlead.apiserver.kubelet import KubeletRequests
@@ -27,6 +30,7 @@ class Resources:
     def __init__(self, api: Api, kubelets: KubeletRequests) -> None:
         self._api = api
         self._kubelets = kubelets
+        self._fairness = Fairness()
 
     async def handle(self, request: web.BaseRequest, info: RequestInfo, identity: Identity) -> web.StreamResponse:
         """Return the answer; raises StatusError."""
@@ -46,11 +50,20 @@ class Resources:
             user_agent=request.headers.get("User-Agent", ""),
             dry_run=info.verb in _WRITES and dry_run_of(request.query.getall("dryRun", [])),
         )
-        if info.subresource:
-            if info.subresource not in served.kind.subresources:
-                raise errors.no_such_path()
-            return await self._subresource(request, call)
-        return await self._verb(request, call)
+        if info.subresource and info.subresource not in served.kind.subresources:
+            raise errors.no_such_path()
+        seats = seats_of(info.verb, info.subresource, self._objects(call))
+        flow = self._fairness.flow(identity.user)
+        await flow.enter(seats)
+        try:
+            return await (self._subresource if info.subresource else self._verb)(request, call)
+        finally:
+            flow.leave(seats)
+
+    def _objects(self, call: Call) -> int:
+        """Return how many objects a list is made of."""
+        limit = number(call.query, "limit") or sys.maxsize
+        return min(limit, len(self._api.store.table(call.served.table).entries))
 
     # Objects and collections.
 
