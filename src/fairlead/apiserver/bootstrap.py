@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,14 +19,16 @@ from fairlead.apiserver.api import Api, Call, Json
 from fairlead.apiserver.errors import StatusError
 from fairlead.apiserver.http.info import RequestInfo
 from fairlead.apiserver.identity import Identity
+from fairlead.apiserver.kinds.field_error import FieldError
 from fairlead.apiserver.listeners import Address
-from fairlead.apiserver.served import Served
+from fairlead.apiserver.served import BuiltinStrategy, Served
 from fairlead.apiserver.services.admission import ServiceAddresses
-from fairlead.apiserver.store.records import Mismatch, Unavailable
+from fairlead.apiserver.store.records import Entry, Mismatch, Unavailable
 from fairlead.apiserver.verbs.create import create
 from fairlead.apiserver.verbs.update import update
 from fairlead.base.errors import UserError
 
+_AGENT = "fairlead-apiserver"
 _SYSTEM = Identity("system:apiserver", ("system:masters", "system:authenticated"))
 _PRIORITIES = (
     ("system-cluster-critical", 2_000_000_000, "cluster"),
@@ -62,15 +65,27 @@ async def run(api: Api, addresses: ServiceAddresses, advertise: Sequence[Address
 
 
 async def install(api: Api, folder: Path) -> None:
-    """Define the resources of the definitions in `folder` (`*.yaml`) before anybody asks for them; raises UserError for a faulty file."""
+    """Define the resources of the definitions in `folder` (`*.yaml`) before anybody asks for them; raises UserError for a faulty file.
+
+    They come with the program: tests judge their schemas, a start does not. A definition that somebody else has changed stays as it is.
+    """
     for path in sorted(folder.glob("*.yaml")):
         try:
             # A value that a file refers to twice is one object only while it is read.
             definition = msgspec.json.decode(msgspec.json.encode(yaml.load(path.read_text(), yaml.CSafeLoader)))
-            await _set(api, r.CRDS, {key: definition[key] for key in ("metadata", "spec")}, ("spec",))
+            if not _is_theirs(
+                api.store.latest("apiextensions.k8s.io/customresourcedefinitions", "", definition["metadata"]["name"])
+            ):
+                await _set(api, r.CRDS, {key: definition[key] for key in ("metadata", "spec")}, ("spec",), trusted=True)
         except (yaml.YAMLError, TypeError, KeyError, StatusError) as error:
             fix = "write one CustomResourceDefinition of apiextensions.k8s.io/v1"
             raise UserError(f"definition {path}: {error}", fix=fix) from error
+
+
+def _is_theirs(stored: Entry | None) -> bool:
+    """Tell whether somebody else owns fields of a stored definition."""
+    owners = (stored.obj["metadata"].get("managedFields") or ()) if stored is not None else ()
+    return any(one["manager"] != _AGENT and not one.get("subresource") for one in owners)
 
 
 def restore(api: Api, addresses: ServiceAddresses, advertise: Sequence[Address]) -> Callable[[Served, Json], None]:
@@ -141,20 +156,32 @@ def _slice(advertise: Sequence[Address], family: str) -> Json:
     }
 
 
-async def _ensure(api: Api, resource: Resource, obj: Json) -> None:
+class _Trusting(BuiltinStrategy):
+    """The strategy of objects that come with the program: they are right."""
+
+    def validate_create(self, obj: Json) -> list[FieldError]:
+        """Refuse nothing."""
+        return []
+
+    def validate_update(self, new: Json, old: Json) -> list[FieldError]:
+        """Refuse nothing."""
+        return []
+
+
+async def _ensure(api: Api, resource: Resource, obj: Json, *, trusted: bool = False) -> None:
     metadata = obj["metadata"]
     table = f"{resource.group}/{resource.plural}" if resource.group else resource.plural
     if api.store.latest(table, metadata.get("namespace", ""), metadata["name"]) is not None:
         return
-    call = _call(api, resource, "create", metadata)
+    call = _call(api, resource, "create", metadata, trusted=trusted)
     obj = {"kind": resource.kind, "apiVersion": resource.api_version, **obj}
     call.served.strategy.default(obj)
     await create(api, call, obj)
 
 
-async def _set(api: Api, resource: Resource, wanted: Json, fields: Sequence[str]) -> None:
-    await _ensure(api, resource, wanted)
-    call = _call(api, resource, "update", wanted["metadata"])
+async def _set(api: Api, resource: Resource, wanted: Json, fields: Sequence[str], *, trusted: bool = False) -> None:
+    await _ensure(api, resource, wanted, trusted=trusted)
+    call = _call(api, resource, "update", wanted["metadata"], trusted=trusted)
     await update(api, call, _setting(call, wanted, fields))
 
 
@@ -167,9 +194,11 @@ def _setting(call: Call, wanted: Json, fields: Sequence[str]) -> Callable[[Json]
     return transform
 
 
-def _call(api: Api, resource: Resource, verb: str, metadata: Json) -> Call:
+def _call(api: Api, resource: Resource, verb: str, metadata: Json, *, trusted: bool = False) -> Call:
     served = api.catalog.find(resource.group, resource.version, resource.plural)
     assert served is not None, f"{resource.plural} are built in"
+    if trusted:
+        served = dataclasses.replace(served, strategy=_Trusting(served.kind))
     info = RequestInfo(
         verb=verb,
         group=resource.group,
@@ -179,4 +208,4 @@ def _call(api: Api, resource: Resource, verb: str, metadata: Json) -> Call:
         name=metadata["name"] if verb != "create" else "",
         subresource="",
     )
-    return Call(served=served, info=info, identity=_SYSTEM, query={}, user_agent="fairlead-apiserver")
+    return Call(served=served, info=info, identity=_SYSTEM, query={}, user_agent=_AGENT)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from fairlead.apiserver.jsonpath import find
 from fairlead.apiserver.kinds import metadata_rules
@@ -14,7 +15,9 @@ from fairlead.apiserver.kinds.field_types import metadata_schema
 from fairlead.apiserver.kinds.registry import Kind
 from fairlead.apiserver.kinds.wire import drop_unknown_metadata, unknown_metadata
 from fairlead.apiserver.patch.schema import DeclaredFields, FieldSchema, PatchSchema
-from fairlead.apiserver.schema.resource import ResourceSchema
+
+if TYPE_CHECKING:
+    from fairlead.apiserver.schema.resource import ResourceSchema
 
 Json = dict[str, Any]
 
@@ -35,12 +38,17 @@ class CustomStrategy:
 
     def __init__(self, kind: Kind, version: Json) -> None:
         self._kind = kind
-        declared: Json = (version.get("schema") or {}).get("openAPIV3Schema") or {}
-        self._schema = ResourceSchema(declared or None)
-        self._declared = declared
+        self._declared: Json = (version.get("schema") or {}).get("openAPIV3Schema") or {}
         self._owned: FieldSchema | None = None
         self._scale: Json = (version.get("subresources") or {}).get("scale") or {}
         self._printed: list[Json] = version.get("additionalPrinterColumns") or [_AGE_COLUMN]
+
+    @cached_property
+    def _schema(self) -> ResourceSchema:
+        # Imported with the first object: an idle server needs no schemas.
+        from fairlead.apiserver.schema.resource import ResourceSchema
+
+        return ResourceSchema(self._declared or None)
 
     def type_error(self, obj: Json, body: bytes | None) -> str | None:
         """See Strategy."""

@@ -21,6 +21,18 @@ def _pod_template(obj: Object) -> list[FieldError]:
     return pods.check_pod_template(obj.get("template", {}), "template")
 
 
+def _check_definition(obj: Object) -> list[FieldError]:
+    from fairlead.apiserver.schema import definition
+
+    return definition.check(obj)
+
+
+def _check_definition_update(new: Object, old: Object) -> list[FieldError]:
+    from fairlead.apiserver.schema import definition
+
+    return definition.check_update(new, old)
+
+
 ON_CREATE: Mapping[tuple[str, str], Callable[[Object], list[FieldError]]] = {
     ("", "Pod"): pods.check_pod,
     ("", "PodTemplate"): _pod_template,
@@ -51,7 +63,7 @@ ON_CREATE: Mapping[tuple[str, str], Callable[[Object], list[FieldError]]] = {
     (_RBAC, "ClusterRole"): cluster.check_cluster_role,
     (_RBAC, "RoleBinding"): cluster.check_role_binding,
     (_RBAC, "ClusterRoleBinding"): cluster.check_cluster_role_binding,
-    ("apiextensions.k8s.io", "CustomResourceDefinition"): cluster.check_crd,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): _check_definition,
 }
 """Checks of a whole object, metadata excepted."""
 
@@ -73,5 +85,6 @@ ON_UPDATE: Mapping[tuple[str, str], Callable[[Object, Object], list[FieldError]]
     ("scheduling.k8s.io", "PriorityClass"): cluster.check_priority_class_update,
     (_RBAC, "RoleBinding"): cluster.check_role_binding_update,
     (_RBAC, "ClusterRoleBinding"): cluster.check_cluster_role_binding_update,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): _check_definition_update,
 }
 """Checks of a changed object; a kind without an entry is checked as on creation."""

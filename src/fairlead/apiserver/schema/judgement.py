@@ -18,10 +18,13 @@ from fairlead.apiserver.schema.rules import Judge
 from fairlead.apiserver.schema.values import older_item, older_items, same
 
 
-def judge(value: Any, node: Node, old: Any = MISSING) -> list[FieldError]:
-    """Return what the rules of `node` and below say against `value`; with `old`, what is unchanged passes and transitions count."""
+def judge(value: Any, node: Node, old: Any = MISSING, *, path: str = "") -> list[FieldError]:
+    """Return what the rules of `node` and below say against `value`, which stands at `path`.
+
+    With `old`, what is unchanged passes, and rules about transitions count.
+    """
     found = Judge()
-    _walk(found, value, node, old, "", unchanged=False)
+    _walk(found, value, node, old, path, unchanged=False)
     return found.errors
 
 

@@ -19,10 +19,15 @@ def unknown_fields(obj: dict[str, Any], root: Node) -> list[str]:
     return sorted(path for path, _, _ in _unknown_below(obj, root, "", is_resource=True))
 
 
-def prune(obj: dict[str, Any], root: Node, *, is_resource: bool = True) -> None:
+def prune(obj: dict[str, Any], root: Node) -> None:
     """Remove from `obj` (in place) the fields that `root` does not specify."""
-    for _, holder, key in list(_unknown_below(obj, root, "", is_resource=is_resource)):
+    for _, holder, key in list(_unknown_below(obj, root, "", is_resource=True)):
         holder.pop(key, None)
+
+
+def is_pruned(value: Any, node: Node) -> bool:
+    """Tell whether nothing in `value` is unknown to `node`."""
+    return next(_unknown(value, node, ""), None) is None
 
 
 _Found = tuple[str, dict[str, Any], str]
