@@ -310,7 +310,7 @@ class _Parser:
             (operand,) = args
             if not isinstance(operand, Select):
                 self.fail("invalid argument to has() macro", token.at)
-            return Select(token.at, operand.operand, operand.field, test=True)
+            return Select(operand.at, operand.operand, operand.field, test=True)
         return Call(token.at, name, args)
 
     def arguments(self, end: str) -> tuple[Expr, ...]:
