@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fairlead.apiserver.admission.chain import Chain
+from fairlead.apiserver.authn.tokens import Tokens
+from fairlead.apiserver.authz.authorizer import Authorizer
 from fairlead.apiserver.errors import bad_request
 from fairlead.apiserver.http.info import RequestInfo
 from fairlead.apiserver.identity import Identity
@@ -20,11 +22,13 @@ Json = dict[str, Any]
 
 @dataclass(slots=True)
 class Api:
-    """Store, catalog and admission of one server."""
+    """Store, catalog, admission and rights of one server."""
 
     store: Store
     catalog: Catalog
     admission: Chain
+    authorizer: Authorizer
+    tokens: Tokens
     ca_certificate: str = ""
     """PEM of the cluster's authority, for the ConfigMap kube-root-ca.crt."""
 

@@ -10,10 +10,11 @@ from aiohttp import web
 
 from fairlead.apiserver import errors
 from fairlead.apiserver.api import Api, Json
+from fairlead.apiserver.authn.authenticator import Authenticator
+from fairlead.apiserver.authz import question
 from fairlead.apiserver.discovery import Discovery
 from fairlead.apiserver.http import answers, info
 from fairlead.apiserver.http.connection import Connection
-from fairlead.apiserver.identity import ANONYMOUS, authorize, is_public
 from fairlead.apiserver.kubelet import KubeletRequests
 from fairlead.apiserver.openapi import OpenApi
 from fairlead.apiserver.resources import Resources
@@ -36,7 +37,18 @@ VERSION: Json = {
     "compiler": "python",
     "platform": "linux/amd64",
 }
-_ROOT_PATHS = ("/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
+_ROOT_PATHS = (
+    "/.well-known/openid-configuration",
+    "/api",
+    "/apis",
+    "/healthz",
+    "/livez",
+    "/openapi/v2",
+    "/openapi/v3",
+    "/openid/v1/jwks",
+    "/readyz",
+    "/version",
+)
 
 
 class App:
@@ -47,6 +59,7 @@ class App:
         self._resources = Resources(api, kubelets)
         self._discovery = Discovery(api.catalog, address)
         self._openapi = OpenApi(api.catalog)
+        self._authenticator = Authenticator(api.tokens, api.authorizer)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Return the answer; never raises but for cancellation."""
@@ -65,16 +78,13 @@ class App:
             return answers.of_error(errors.internal(f"{type(error).__name__} while handling the request"))
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        identity = cast(Connection, request.protocol).identity
+        identity = self._authenticator.identity(request, cast(Connection, request.protocol).identity)
         path = request.rel_url.raw_path
-        if identity == ANONYMOUS and not is_public(path):
-            raise errors.unauthorized()
         about = info.parse(request.method, path, request.query)
-        refusal = authorize(identity, about, path)
-        if refusal is not None:
-            raise errors.failure(403, "Forbidden", refusal)
         if about is not None:
+            self._api.authorizer.require(identity, question.of_resource(about, request.query))
             return await self._resources.handle(request, about, identity)
+        self._api.authorizer.require(identity, question.of_path(request.method, path))
         return self._other(request, path)
 
     def _other(self, request: web.BaseRequest, path: str) -> web.Response:
@@ -88,6 +98,12 @@ class App:
                 return web.Response(text="ok")
             case ["version"]:
                 return answers.of_object(VERSION)
+            case [".well-known", "openid-configuration"]:
+                return answers.of_object(self._api.tokens.discovery())
+            case ["openid", "v1", "jwks"]:
+                response = answers.of_object(self._api.tokens.keys())
+                response.headers["Content-Type"] = "application/jwk-set+json"
+                return response
             case ["openapi", *rest]:
                 return self._openapi.handle(request, rest)
             case []:

@@ -119,7 +119,7 @@ def too_large_revision(asked: int, current: int) -> StatusError:
 
 
 def unauthorized() -> StatusError:
-    """Return the 401 of a request without a certificate."""
+    """Return the 401 of a credential that is not believed."""
     return failure(401, "Unauthorized", "Unauthorized")
 
 

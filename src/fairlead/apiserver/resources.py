@@ -16,7 +16,7 @@ from fairlead.apiserver.http.negotiation import negotiate
 from fairlead.apiserver.identity import Identity
 from fairlead.apiserver.kubelet import KubeletRequests
 from fairlead.apiserver.metadata import settle_identity
-from fairlead.apiserver.verbs import bind, collection, delete, patching, read, reviews, scale, update, watching
+from fairlead.apiserver.verbs import bind, collection, delete, patching, read, reviews, scale, token, update, watching
 from fairlead.apiserver.verbs.create import create
 from fairlead.apiserver.verbs.decoding import decode_for
 
@@ -141,6 +141,10 @@ class Resources:
                 obj = body.decode_object(await body.read(request), body.media_type(request), "Eviction")
                 call.dry_run = call.dry_run or dry_run_of((obj.get("deleteOptions") or {}).get("dryRun") or [])
                 return answers.of_object(await bind.evict(self._api, call, obj), code=201)
+            case ("serviceaccounts", "token"):
+                self._needs_verb(call, "create")
+                obj = body.decode_object(await body.read(request), body.media_type(request), "TokenRequest")
+                return answers.of_object(await token.request(self._api, call, obj), code=201)
             case ("namespaces", "finalize"):
                 self._needs_verb(call, "update")
                 return await self._put(request, call, self._encoding(request, call))
@@ -201,7 +205,7 @@ class Resources:
         if info.verb != "create":
             raise errors.method_not_allowed()
         obj = body.decode_object(await body.read(request), body.media_type(request), "review")
-        return answers.of_object(reviews.answer(info, identity, obj), code=201)
+        return answers.of_object(reviews.answer(self._api, info, identity, obj), code=201)
 
     # Checks.
 

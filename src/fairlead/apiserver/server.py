@@ -16,10 +16,16 @@ from pathlib import Path
 from types import TracebackType
 
 from fairlead.apiserver import bootstrap, crds, namespaces
+from fairlead.apiserver.admission import node_restriction
 from fairlead.apiserver.admission.chain import Chain
 from fairlead.apiserver.admission.pods import admit_pod
 from fairlead.apiserver.api import Api
 from fairlead.apiserver.app import App
+from fairlead.apiserver.authn.tokens import Tokens
+from fairlead.apiserver.authz import bootstrap as rights
+from fairlead.apiserver.authz import escalation
+from fairlead.apiserver.authz.aggregation import Aggregation
+from fairlead.apiserver.authz.authorizer import Authorizer
 from fairlead.apiserver.http.connection import IDLE_TIMEOUT_S, Connections
 from fairlead.apiserver.kubelet import KubeletRequests
 from fairlead.apiserver.listeners import Address, listen, tls
@@ -99,19 +105,25 @@ class Server:
         context = tls(settings.pki / "apiserver.crt", settings.pki / "apiserver.key", settings.pki / "ca.crt")
         settings.state.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(settings.state)
+        account_key = _account_key(settings.pki)
+        store = Store(settings.state / "state.db")
+        store.open()
         api = Api(
-            store=Store(settings.state / "state.db"),
+            store=store,
             catalog=builtin_catalog(),
             admission=Chain(),
+            authorizer=Authorizer(store),
+            tokens=Tokens(store, account_key),
             ca_certificate=(settings.pki / "ca.crt").read_text(),
         )
         self.api = api
-        api.store.open()
         crds.serve_stored(api)
         addresses = ServiceAddresses(settings.service_cidrs, settings.node_ports)
         _compose(api, addresses)
         addresses.rebuild(entry.obj for entry in api.store.latest_entries("services"))
         await bootstrap.run(api, addresses, settings.advertise)
+        await rights.ensure(store)
+        Aggregation(store)
         if settings.definitions is not None:
             await bootstrap.install(api, settings.definitions)
         api.admission.releasing.append(bootstrap.restore(api, addresses, settings.advertise))
@@ -138,10 +150,22 @@ class Server:
 def _compose(api: Api, addresses: ServiceAddresses) -> None:
     """Put the admission functions in order."""
     api.admission.mutating += [namespaces.lifecycle(api), admit_pod(api)]
-    api.admission.validating += [namespaces.protect()]
+    api.admission.validating += [
+        namespaces.protect(),
+        node_restriction.restrict(api),
+        escalation.admit(api.authorizer),
+    ]
     api.admission.mutating += [addresses.complete]
     api.admission.allocating += [addresses.allocate, crds.follow(api)]
     api.admission.releasing += [addresses.release, crds.forget(api)]
+
+
+def _account_key(pki: Path) -> Path:
+    """Return the file of the key that signs tokens of ServiceAccounts."""
+    file = pki / "sa.key"
+    if not file.exists():
+        raise UserError(f"{file} does not exist", fix="put the key there that signs tokens of ServiceAccounts")
+    return file
 
 
 def _lock(state: Path) -> int:

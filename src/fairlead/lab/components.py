@@ -75,7 +75,7 @@ def _cloud(home: LabHome) -> Component:
 
 def _agent(topology: Topology, home: LabHome, node: Node) -> Component:
     folder = home.node(node.name)
-    argv = ["agent", "--node", node.name, "--kubeconfig", str(folder / "kubeconfig")]
+    argv = ["agent", "--node", node.name, "--kubeconfig", str(folder / "agent.kubeconfig")]
     argv += ["--state", str(folder / "agent"), "--socket", str(folder / "agent.sock")]
     argv += ["--cni-conf-dir", str(folder / "cni/net.d"), "--cni-bin-dir", str(folder / "cni/bin")]
     argv += ["--tunnel", topology.tunnel]

@@ -42,17 +42,32 @@ def issue(topology: Topology, home: LabHome) -> None:
         addresses=("127.0.0.1", "::1", *topology.control, "10.96.0.1", "fd10:96::1"),
     )
     authority.issue("admin", common_name="kubernetes-admin", groups=("system:masters",))
-    authority.issue("controller", common_name="system:kube-controller-manager", groups=("system:masters",))
+    authority.issue("controller", common_name="system:kube-controller-manager")
+    _account_key(home.pki)
     outside = f"https://127.0.0.1:{topology.api_port}"
     inside = f"https://{topology.control[0]}:{topology.api_port}"
     _kubeconfig(home, home.kubeconfig, "admin", outside)
     _kubeconfig(home, home.folder / "controller.kubeconfig", "controller", outside)
-    authority.issue("cloud", common_name="system:cloud-controller-manager", groups=("system:masters",))
+    authority.issue("cloud", common_name="system:cloud-controller-manager")
     _kubeconfig(home, home.folder / "cloud.kubeconfig", "cloud", inside)
     for node in topology.nodes:
         authority.issue(node.name, common_name=f"system:node:{node.name}", groups=("system:nodes",))
         home.node(node.name).mkdir(parents=True, exist_ok=True)
         _kubeconfig(home, home.node(node.name) / "kubeconfig", node.name, inside)
+        agent = f"agent-{node.name}"
+        authority.issue(agent, common_name=f"fairlead:agent:{node.name}", groups=("fairlead:agents",))
+        _kubeconfig(home, home.node(node.name) / "agent.kubeconfig", agent, inside)
+
+
+def _account_key(folder: Path) -> None:
+    """Write the key that signs tokens of ServiceAccounts, and its public half, once: a new key would end every token."""
+    key_file = folder / "sa.key"
+    if key_file.exists():
+        return
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    _write(folder / "sa.pub", public)
+    _write(key_file, _pem(key))
 
 
 class _Authority:
@@ -93,13 +108,14 @@ class _Authority:
         names: Sequence[str] = (),
         addresses: Sequence[str] = (),
     ) -> None:
-        if _current(self._folder / f"{file}.crt") and (self._folder / f"{file}.key").exists():
+        subject = _name(common_name, groups)
+        if _current(self._folder / f"{file}.crt", subject) and (self._folder / f"{file}.key").exists():
             return
         key = ec.generate_private_key(ec.SECP256R1())
         serves = bool(names or addresses)
         purpose = ExtendedKeyUsageOID.SERVER_AUTH if serves else ExtendedKeyUsageOID.CLIENT_AUTH
         builder = (
-            _builder(_name(common_name, groups), self._certificate.subject, key.public_key())
+            _builder(subject, self._certificate.subject, key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(sign_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
@@ -148,10 +164,13 @@ def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _current(file: Path) -> bool:
+def _current(file: Path, subject: x509.Name | None = None) -> bool:
+    """Tell whether the certificate in `file` is good for a while; one of another subject has rights of another time."""
     try:
         certificate = x509.load_pem_x509_certificate(file.read_bytes())
     except (OSError, ValueError):
+        return False
+    if subject is not None and certificate.subject != subject:
         return False
     return certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC) > _RENEW_BEFORE
 

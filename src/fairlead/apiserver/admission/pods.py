@@ -1,4 +1,4 @@
-"""What every new pod gets from its cluster: account, priority, tolerations of a node's short absence.
+"""What every new pod gets from its cluster: account and its token, priority, tolerations of a node's short absence.
 
 Source: the ServiceAccount, Priority and DefaultTolerationSeconds admission plugins.
 """
@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 from fairlead.apiserver.admission.chain import Attributes, Plugin
+from fairlead.apiserver.admission.service_account import set_account
 from fairlead.apiserver.api import Api
+from fairlead.apiserver.authz.node_graph import MIRROR
 from fairlead.apiserver.errors import forbidden
 
 Json = dict[str, Any]
 
 _ABSENCE_S = 300
 _ABSENCE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-_MIRROR = "kubernetes.io/config.mirror"
 
 
 def admit_pod(api: Api) -> Plugin:
@@ -27,20 +28,12 @@ def admit_pod(api: Api) -> Plugin:
         spec = attributes.obj.get("spec")
         if not isinstance(spec, dict):
             return
-        if _MIRROR not in (attributes.obj["metadata"].get("annotations") or {}):
-            _set_account(api, attributes, spec)
+        if MIRROR not in (attributes.obj["metadata"].get("annotations") or {}):
+            set_account(api, attributes, spec)
         _set_priority(api, attributes, spec)
         _set_tolerations(spec)
 
     return admit
-
-
-def _set_account(api: Api, attributes: Attributes, spec: Json) -> None:
-    name = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
-    if api.store.latest("serviceaccounts", attributes.namespace, name) is None:
-        why = f'error looking up service account {attributes.namespace}/{name}: serviceaccount "{name}" not found'
-        raise forbidden(attributes.served.resource, attributes.name, why)
-    spec["serviceAccountName"] = spec["serviceAccount"] = name
 
 
 def _set_priority(api: Api, attributes: Attributes, spec: Json) -> None:

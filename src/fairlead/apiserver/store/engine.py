@@ -49,6 +49,7 @@ class Table:
         self.history_bytes = 0
         self.floor = 0
         self.watchers: set[Watcher] = set()
+        self.followers: list[Callable[[Change], None]] = []
 
     def __repr__(self) -> str:
         return f"<Table {self.name} objects={len(self.entries)} watchers={len(self.watchers)}>"
@@ -264,6 +265,8 @@ class Store:
                 del table.accepted[key]
             table.apply(change)
             self.revision = max(self.revision, change.revision)
+            for follower in table.followers:
+                follower(change)
             for watcher in tuple(table.watchers):
                 watcher.offer(change)
             if change.previous is not None:
@@ -295,6 +298,10 @@ class Store:
         self._log.submit(Trim(revisions, {table.name: table.floor}))
 
     # Watching.
+
+    def follow(self, table: str, follower: Callable[[Change], None]) -> None:
+        """Call `follower` for each change of the table from now on, before any watcher is told; it must not fail or wait."""
+        self.table(table).followers.append(follower)
 
     def watch(self, table: str, selection: Selection, *, since: int | None = None, limit: int = 20_000) -> Watcher:
         """Return a watcher of the changes after revision `since` (None: from now on); raises Compacted.

@@ -1,0 +1,1 @@
+"""Who asks: certificates, tokens of ServiceAccounts, and those in whose name somebody else asks."""

@@ -1,0 +1,53 @@
+"""The one place that decides about rights: masters, then nodes, then roles.
+
+It is asked on every request: a question costs microseconds and never waits.
+"""
+
+from __future__ import annotations
+
+from fairlead.apiserver.authz import node
+from fairlead.apiserver.authz.node_graph import NodeGraph
+from fairlead.apiserver.authz.question import Question, refused
+from fairlead.apiserver.authz.rbac import Rbac
+from fairlead.apiserver.identity import MASTERS, Identity
+from fairlead.apiserver.store.engine import Store
+
+
+class Authorizer:
+    """Decides from what the store holds."""
+
+    def __init__(self, store: Store) -> None:
+        self.rbac = Rbac(store)
+        self.nodes = NodeGraph(store)
+
+    def refusal(self, identity: Identity, question: Question) -> str | None:
+        """Return why the identity may not do what is asked, possibly empty; None when it may."""
+        if MASTERS in identity.groups:
+            return None
+        why = ""
+        if (name := identity.node) is not None:
+            refusal = node.refusal(self.nodes, name, question)
+            if refusal is None:
+                return None
+            why = refusal
+        if self.rbac.allow(identity, question):
+            return None
+        return "\n".join(filter(None, (why, self.rbac.why_not(identity))))
+
+    def allows(self, identity: Identity, question: Question) -> bool:
+        """Tell whether the identity may do what is asked."""
+        return self.refusal(identity, question) is None
+
+    def require(self, identity: Identity, question: Question) -> None:
+        """Raise the 403 of what the identity may not do."""
+        why = self.refusal(identity, question)
+        if why is not None:
+            raise refused(identity.user, question, why)
+
+    def reason(self, identity: Identity, question: Question) -> str:
+        """Return by what something is allowed; empty where no binding says so."""
+        if MASTERS in identity.groups:
+            return ""
+        if (name := identity.node) is not None and node.refusal(self.nodes, name, question) is None:
+            return ""
+        return self.rbac.why(identity, question)
