@@ -72,6 +72,7 @@ def cluster(folder: Path) -> Authority:
     authority.issue("apiserver", "kube-apiserver", addresses=("127.0.0.1", "::1"))
     authority.issue("admin", "kubernetes-admin", "system:masters")
     authority.issue("guest", "guest", "system:masters")
+    authority.issue("controller", "system:kube-controller-manager")
     authority.issue("sa", "service-accounts")
     return authority
 

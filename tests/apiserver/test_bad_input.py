@@ -93,11 +93,17 @@ async def test_huge_bodies(http: Http, length_known: bool):
 
 async def test_anonymous_clients_see_health_and_version_only(server: Server, certificates: Path):
     http = Http(certificates, server.ports[0], user=None)
-    for path in ("/healthz", "/livez", "/readyz", "/readyz/ping", "/version"):
+    for path in ("/healthz", "/livez", "/readyz", "/version"):
         assert (await http("GET", path)).code == 200
-    for path in ("/api", "/apis", MAPS, "/openapi/v3", "/"):
+    for path in ("/api", "/apis", "/readyz/ping", "/openapi/v3", "/"):
         answer = await http("GET", path)
-        assert (answer.code, answer.message) == (401, "Unauthorized")
+        assert (answer.code, answer.message) == (403, f'forbidden: User "system:anonymous" cannot get path "{path}"')
+    answer = await http("GET", MAPS)
+    assert (answer.code, answer.message) == (
+        403,
+        'configmaps is forbidden: User "system:anonymous" cannot list resource "configmaps" in API group "" '
+        'in the namespace "default"',
+    )
     await http.close()
 
 

@@ -160,6 +160,16 @@ class Lab:
         return False
 
 
+def connect(certificates: Path, port: int, user: str) -> Connection:
+    """Return the way of `user` to the server on `port`; controllers have their own rights and no others."""
+    return Connection(
+        server=f"https://127.0.0.1:{port}",
+        ca=(certificates / "ca.crt").read_text(),
+        certificate=(certificates / f"{user}.crt").read_text(),
+        key=(certificates / f"{user}.key").read_text(),
+    )
+
+
 @asynccontextmanager
 async def lab(
     folder: Path,
@@ -176,14 +186,12 @@ async def lab(
         state=folder / "state", pki=certificates, listen=[Address("127.0.0.1", 0)], definitions=definitions
     )
     async with Server(server_settings) as server:
-        connection = Connection(
-            server=f"https://127.0.0.1:{server.ports[0]}",
-            ca=(certificates / "ca.crt").read_text(),
-            certificate=(certificates / "admin.crt").read_text(),
-            key=(certificates / "admin.key").read_text(),
-        )
-        async with Client(connection, user_agent="controllers-test") as client:
-            context = Context(client, settings=settings, **({"now": now} if now else {}))
+        port = server.ports[0]
+        async with (
+            Client(connect(certificates, port, "admin"), user_agent="controllers-test") as client,
+            Client(connect(certificates, port, "controller"), user_agent="controllers") as own,
+        ):
+            context = Context(own, settings=settings, **({"now": now} if now else {}))
             running = manager.build(context, controllers)
             made = Lab(client, context)
             for index in range(nodes):

@@ -28,6 +28,7 @@ class FakeApi:
         self.events = []
         self.patches = []
         self.deletes = []
+        self.tokens = []
         self._versions = itertools.count(1)
         self._watchers = []
         self._changed = asyncio.Condition()
@@ -94,15 +95,18 @@ class FakeApi:
             raise _not_found(resource, name) from None
 
     async def list(self, resource, *, namespace=None, label_selector=None, field_selector=None):
-        return copy.deepcopy(list(self.objects[resource].values())), str(next(self._versions))
+        found = [obj for obj in self.objects[resource].values() if _selected(obj, namespace, field_selector)]
+        return copy.deepcopy(found), str(next(self._versions))
 
     async def watch(self, resource, *, resource_version, namespace=None, label_selector=None, field_selector=None):
         queue = asyncio.Queue()
-        self._watchers.append((resource, queue))
+        self._watchers.append((resource, namespace, field_selector, queue))
         while True:
             yield await queue.get()
 
     async def create(self, resource, obj, *, namespace=None, name=None, subresource=None):
+        if subresource == "token":
+            return self._token(obj, namespace, name)
         metadata = obj["metadata"]
         if (metadata.get("namespace", ""), metadata["name"]) in self.objects[resource]:
             raise AlreadyExists({"code": 409, "reason": "AlreadyExists"})
@@ -131,15 +135,27 @@ class FakeApi:
         self.events.append((regarding["metadata"]["name"], type, reason, message))
         await self._wake()
 
+    def _token(self, request, namespace, account):
+        spec = request["spec"]
+        self.tokens.append((namespace, account, spec["boundObjectRef"]["name"], spec.get("audiences", [])))
+        expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + spec["expirationSeconds"]))
+        return {"status": {"token": f"token-{len(self.tokens)}", "expirationTimestamp": expires}}
+
     def _notify(self, resource, kind, obj):
-        for watched, queue in self._watchers:
-            if watched == resource:
+        for watched, namespace, field_selector, queue in self._watchers:
+            if watched == resource and _selected(obj, namespace, field_selector):
                 queue.put_nowait((kind, copy.deepcopy(obj)))
         self._waking = asyncio.get_running_loop().create_task(self._wake())
 
     async def _wake(self):
         async with self._changed:
             self._changed.notify_all()
+
+
+def _selected(obj, namespace, field_selector):
+    key, _, value = (field_selector or "").partition("=")
+    metadata = obj["metadata"]
+    return namespace in (None, metadata.get("namespace")) and (key != "metadata.name" or metadata["name"] == value)
 
 
 def _merge(target, patch):

@@ -14,6 +14,7 @@ from fairlead.lab.runtime.spec import Mount
 AROUND = Surroundings(
     node="node-1",
     config_maps={"conf": {"kind": "ConfigMap", "data": {"a": "1", "b": "2"}, "binaryData": {"c": "/w=="}}},
+    tokens={("", 3600): "t"},
     secrets={"key": {"kind": "Secret", "data": {"token": base64.b64encode(b"s").decode()}}},
 )
 
@@ -68,7 +69,7 @@ FILES = {
                 ],
             }
         },
-        {"token": (b"", "440"), "ca.crt": (b"1", "440"), "ns": (b"default", "440")},
+        {"token": (b"t", "440"), "ca.crt": (b"1", "440"), "ns": (b"default", "440")},
     ),
 }
 

@@ -1,7 +1,4 @@
-"""The files of volumes that are made from API objects: configMap, secret, downwardAPI and projected. Pure.
-
-Tokens of service accounts are empty files: the lab issues none yet.
-"""
+"""The files of volumes that are made from API objects: configMap, secret, downwardAPI and projected. Pure."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ from fairlead.lab.kubelet.env import ConfigError, Objects, Surroundings, content
 from fairlead.lab.kubelet.pod import Container, Json, Pod, ResourceReference
 
 DEFAULT_MODE = 0o644
+_TOKEN_S = 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +33,11 @@ def volume_files(pod: Pod, volume: Json, around: Surroundings) -> dict[str, File
     if (projected := volume.get("projected")) is not None:
         return _projected(pod, projected, around)
     return None
+
+
+def token_wanted(source: Json) -> tuple[str, int]:
+    """Return audience (empty: the API server) and seconds of life that a serviceAccountToken source asks for."""
+    return source.get("audience") or "", int(source.get("expirationSeconds") or _TOKEN_S)
 
 
 def references(pod: Pod) -> Iterator[tuple[str, str, bool]]:
@@ -74,7 +77,10 @@ def _projected(pod: Pod, projected: Json, around: Surroundings) -> dict[str, Fil
         elif (found := source.get("downwardAPI")) is not None:
             files |= _downward(pod, found, around, mode)
         elif (found := source.get("serviceAccountToken")) is not None:
-            files[_safe(found["path"])] = File(content=b"", mode=mode or DEFAULT_MODE)
+            token = around.tokens.get(token_wanted(found))
+            if token is None:
+                raise ConfigError("failed to fetch token: there is none yet")
+            files[_safe(found["path"])] = File(content=token.encode(), mode=mode or DEFAULT_MODE)
     return files
 
 

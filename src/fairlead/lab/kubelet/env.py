@@ -35,6 +35,8 @@ class Surroundings:
     """Services of the pod's namespace, and default/kubernetes."""
     config_maps: Objects = field(default_factory=dict)
     secrets: Objects = field(default_factory=dict)
+    tokens: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    """(audience, seconds of life) → token of the pod's account."""
     pod_ips: Sequence[str] = ()
     host_ips: Sequence[str] = ()
     allocatable: Mapping[str, str] = field(default_factory=dict)

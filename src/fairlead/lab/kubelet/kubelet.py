@@ -25,6 +25,7 @@ from fairlead.lab.kubelet.sandbox import Sandboxes
 from fairlead.lab.kubelet.server import Server
 from fairlead.lab.kubelet.settings import Settings
 from fairlead.lab.kubelet.sync import PodSync
+from fairlead.lab.kubelet.tokens import Tokens
 from fairlead.sources.client import Client
 from fairlead.sources.informer import Informer
 
@@ -73,6 +74,8 @@ class Kubelet:
             sandboxes=sandboxes,
             reporter=reporter,
             lookup=references.objects,
+            unused=references.release,
+            tokens=Tokens(client),
             services=services_of,
             network_ready=lambda: node.not_ready,
             allocatable=capacity(settings),

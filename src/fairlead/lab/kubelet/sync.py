@@ -39,6 +39,7 @@ from fairlead.lab.kubelet.record import PodRecord, adopt, seconds
 from fairlead.lab.kubelet.reporter import Reporter
 from fairlead.lab.kubelet.sandbox import Sandboxes
 from fairlead.lab.kubelet.settings import Settings
+from fairlead.lab.kubelet.tokens import Tokens
 from fairlead.lab.kubelet.writer import StatusWriter
 from fairlead.lab.runtime.spec import RuntimeFault
 from fairlead.sources.client import Client
@@ -61,7 +62,8 @@ Lookup: TypeAlias = Callable[[str, Iterable[tuple[str, str]]], Awaitable[dict[st
 class PodSync:
     """All pods of one node.
 
-    `network_ready` returns None when pods can be attached, else why not; `services` returns those of a namespace and default/kubernetes.
+    `network_ready` returns None when pods can be attached, else why not; `services` returns those of a namespace and default/kubernetes;
+    `unused` is told which ConfigMap or Secret no pod reads any more.
     """
 
     def __init__(
@@ -73,6 +75,8 @@ class PodSync:
         sandboxes: Sandboxes,
         reporter: Reporter,
         lookup: Lookup,
+        unused: Callable[[tuple[str, str, str]], None],
+        tokens: Tokens,
         services: Callable[[str], list[Json]],
         network_ready: Callable[[], str | None],
         allocatable: dict[str, str],
@@ -88,6 +92,8 @@ class PodSync:
         self._sandboxes = sandboxes
         self._reporter = reporter
         self._lookup = lookup
+        self._unused = unused
+        self._tokens = tokens
         self._services = services
         self._network_ready = network_ready
         self._allocatable = allocatable
@@ -209,8 +215,10 @@ class PodSync:
                 return
             if all(isinstance(action, Stop) for action in actions):
                 break
+        self._watch_tokens(record)
         if record.volumes_stale and record.sandboxed and not record.ending:
             await self._refresh_volumes(record)
+            self._watch_tokens(record)
         self._tell_back_off(record)
         self.writer.touch(uid)
 
@@ -377,6 +385,7 @@ class PodSync:
             return await self._remove_sandbox(record)
         await self._sandboxes.purge(pod.uid)
         self.containers.forget(record)
+        self._tokens.forget(pod.uid)
         self._unrefer(record)
         del self.records[pod.uid]
         return True
@@ -394,6 +403,7 @@ class PodSync:
 
     async def _around(self, record: PodRecord) -> Surroundings:
         namespace = record.pod.metadata.namespace
+        tokens = await self._tokens.of(record.pod)
         wanted = [(kind, name) for kind, name, _ in references(record.pod)]
         found = await self._lookup(namespace, wanted) if wanted else {}
         return Surroundings(
@@ -401,10 +411,22 @@ class PodSync:
             services=self._services(namespace),
             config_maps=found.get("configmap", {}),
             secrets=found.get("secret", {}),
+            tokens=tokens,
             pod_ips=record.ips,
             host_ips=self._settings.node_ips,
             allocatable=self._allocatable,
         )
+
+    def _watch_tokens(self, record: PodRecord) -> None:
+        """Have the volumes looked at again when a token in them gets old."""
+        due = self._tokens.renew_at(record.pod.uid)
+        if due is None:
+            return
+        left_s = due - time.time()
+        if left_s <= 0:
+            record.volumes_stale = True
+        else:
+            self.queue.add_after(record.pod.uid, left_s)
 
     def _reconcile(self, record: PodRecord, new: Json) -> None:
         """Notice when somebody else changed what we reported, so that it is reported again."""
@@ -444,5 +466,5 @@ class PodSync:
             key = (kind, record.pod.metadata.namespace, name)
             users = self._referring.get(key, set())
             users.discard(record.pod.uid)
-            if not users:
-                self._referring.pop(key, None)
+            if not users and self._referring.pop(key, None) is not None:
+                self._unused(key)
