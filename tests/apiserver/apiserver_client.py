@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from multidict import CIMultiDict
 
 Json = dict[str, Any]
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
@@ -46,7 +47,8 @@ class Http:
         self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context, limit=0))
 
     async def __call__(self, method: str, path: str, body: Any = None, /, **options: Any) -> Answer:
-        headers = {"Content-Type": options.pop("type", "application/json")} | options.pop("headers", {})
+        headers = CIMultiDict({"Content-Type": options.pop("type", "application/json")} | options.pop("headers", {}))
+        headers.extend(options.pop("as_", ()))
         data = body if isinstance(body, bytes | str) or body is None else json.dumps(body)
         async with self.session.request(
             method, self.base + path, data=data, headers=headers, params=options.pop("params", None)
@@ -96,3 +98,9 @@ def pod(name: str, namespace: str = "default", **spec: Any) -> Json:
         "metadata": {"name": name, "namespace": namespace, "labels": {"app": name}},
         "spec": {"containers": [{"name": "main", "image": "web:1"}], **spec},
     }
+
+
+def acting_as(user: str, *groups: str) -> dict[str, Any]:
+    """Return the options of a request that is made in the name of somebody else."""
+    headers: list[tuple[str, str]] = [("Impersonate-User", user), *(("Impersonate-Group", group) for group in groups)]
+    return {"as_": headers}

@@ -141,7 +141,7 @@ def _encoded(pair: tuple[x509.Certificate, ec.EllipticCurvePrivateKey]) -> dict[
 CREDENTIALS = {
     "another authority": ("unknown certificate authority",),
     "expired": ("expired certificate",),
-    "nobody": ("Unauthorized",),
+    "nobody": ('User "system:anonymous" cannot list resource "pods"',),
     "a token that nobody issued": ("Unauthorized",),
 }
 

@@ -37,7 +37,10 @@ def names(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> list[str
     [
         ("apiserver", "kube-apiserver", [], ExtendedKeyUsageOID.SERVER_AUTH),
         ("admin", "kubernetes-admin", ["system:masters"], ExtendedKeyUsageOID.CLIENT_AUTH),
+        ("controller", "system:kube-controller-manager", [], ExtendedKeyUsageOID.CLIENT_AUTH),
+        ("cloud", "system:cloud-controller-manager", [], ExtendedKeyUsageOID.CLIENT_AUTH),
         ("node-1", "system:node:node-1", ["system:nodes"], ExtendedKeyUsageOID.CLIENT_AUTH),
+        ("agent-node-1", "fairlead:agent:node-1", ["fairlead:agents"], ExtendedKeyUsageOID.CLIENT_AUTH),
     ],
 )
 def test_certificates_name_user_and_groups(
@@ -70,6 +73,15 @@ def test_old_certificates_are_renewed(lab: tuple[Topology, LabHome], monkeypatch
     after = read(home.pki / "node-1.crt")
     assert after.serial_number != before.serial_number
     after.verify_directly_issued_by(read(home.pki / "ca.crt"))
+
+
+def test_a_component_whose_rights_change_gets_another_certificate(lab: tuple[Topology, LabHome]) -> None:
+    topology, home = lab
+    authority = pki._Authority.load_or_create(home.pki)
+    (home.pki / "controller.crt").unlink()
+    authority.issue("controller", common_name="system:kube-controller-manager", groups=("system:masters",))
+    pki.issue(topology, home)
+    assert names(read(home.pki / "controller.crt"), NameOID.ORGANIZATION_NAME) == []
 
 
 def test_kubeconfigs_lead_to_the_api_server(lab: tuple[Topology, LabHome]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fairlead.apiserver.api import Api, Call, Json, timestamp
+from fairlead.apiserver.authz.question import Question
 from fairlead.apiserver.errors import StatusError, bad_request, not_found, unsupported_media_type
 from fairlead.apiserver.http import body as bodies
 from fairlead.apiserver.http.info import flag
@@ -93,6 +94,9 @@ async def _apply(api: Api, call: Call, content: bytes) -> tuple[int, Entry]:
             raise
     if api.store.latest(call.served.table, call.namespace, call.info.name) is not None:
         raise not_found(resource, call.info.name)
+    # The request was authorized as a patch; it is about to be a creation.
+    creation = Question("create", resource.group, resource.plural, "", call.namespace, call.info.name)
+    api.authorizer.require(call.identity, creation)
     fresh: Json = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": call.info.name}}
     fresh["metadata"] |= {key: metadata[key] for key in ("namespace",) if key in metadata}
     created = transform(fresh)
