@@ -10,6 +10,8 @@ AUTHENTICATED = "system:authenticated"
 UNAUTHENTICATED = "system:unauthenticated"
 NODES = "system:nodes"
 NODE_USERS = "system:node:"
+AGENTS = "fairlead:agents"
+AGENT_USERS = "fairlead:agent:"
 ACCOUNT_USERS = "system:serviceaccount:"
 ACCOUNTS = "system:serviceaccounts"
 
@@ -28,6 +30,13 @@ class Identity:
         """The name of the node that asks; None for anybody else."""
         if NODES in self.groups and self.user.startswith(NODE_USERS):
             return self.user.removeprefix(NODE_USERS)
+        return None
+
+    @property
+    def agent_of(self) -> str | None:
+        """The node whose network agent asks; None for anybody else."""
+        if AGENTS in self.groups and self.user.startswith(AGENT_USERS):
+            return self.user.removeprefix(AGENT_USERS)
         return None
 
 

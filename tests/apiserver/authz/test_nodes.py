@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from apiserver_client import Http, acting_as, config_map, pod
+
+from fairlead.api import crds
+from fairlead.api.resources import NODEPOLICYREPORTS
+from fairlead.apiserver.listeners import Address
+from fairlead.apiserver.server import Server, Settings
 
 Json = dict[str, Any]
 IN_DEFAULT = "/api/v1/namespaces/default"
@@ -306,3 +312,41 @@ async def test_volumes_are_reached_through_claims(cluster: Http):
     assert (await cluster("GET", "/api/v1/persistentvolumes/v", **ONE)).code == 200
     assert (await cluster("GET", f"{IN_DEFAULT}/persistentvolumeclaims/data", **ONE)).code == 200
     assert (await cluster("GET", f"{IN_DEFAULT}/persistentvolumeclaims/data", **as_node("node-2"))).code == 403
+
+
+async def test_an_agent_reports_on_its_own_node_alone(tmp_path: Path, certificates: Path):
+    running = Settings(
+        state=tmp_path / "state", pki=certificates, listen=[Address("127.0.0.1", 0)], definitions=crds.FOLDER
+    )
+    async with Server(running) as server:
+        http = Http(certificates, server.ports[0])
+        agent = acting_as("fairlead:agent:node-1", "fairlead:agents")
+        reports = NODEPOLICYREPORTS.path()
+        mine, other = (
+            {
+                "apiVersion": NODEPOLICYREPORTS.api_version,
+                "kind": NODEPOLICYREPORTS.kind,
+                "metadata": {"name": f"node-{number}"},
+                "revision": 1,
+                "policies": {},
+            }
+            for number in (1, 2)
+        )
+        assert (await http("POST", reports, mine, **agent)).code == 201
+        answer = await http("POST", reports, other, **agent)
+        assert answer.code == 403
+        assert answer.message.endswith("can only access NodePolicyReport with the same name as the requesting node")
+        await http.ok("POST", reports, other)
+        patch = await http("PATCH", f"{reports}/node-2", {"revision": 2}, type=MERGE, **agent)
+        assert patch.code == 403
+        for path, code in (
+            ("/api/v1/pods", 200),
+            ("/api/v1/services", 200),
+            ("/api/v1/secrets", 403),
+            (f"{IN_DEFAULT}/configmaps", 403),
+            ("/api/v1/namespaces/kube-system/configmaps?fieldSelector=metadata.name%3Dfairlead-dns", 200),
+        ):
+            assert (await http("GET", path, **agent)).code == code, path
+        for method, path in (("PATCH", "/api/v1/nodes/node-1/status"), ("DELETE", f"{IN_DEFAULT}/pods/p")):
+            assert (await http(method, path, None, **agent)).code == 403
+        await http.close()

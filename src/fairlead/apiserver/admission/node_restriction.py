@@ -1,4 +1,4 @@
-"""What a node may write: what the node authorizer cannot see, since it stands in the object.
+"""What a node and its network agent may write: what authorization cannot see, since it stands in the object.
 
 Source: the NodeRestriction admission plugin (KEP-279, node isolation) and its words.
 """
@@ -16,6 +16,7 @@ from fairlead.apiserver.identity import NODES
 
 Json = dict[str, Any]
 
+_REPORTS = "fairlead.dev/nodepolicyreports"
 _ISOLATED = "node-restriction.kubernetes.io"
 _KUBELET_NAMESPACES = ("kubelet.kubernetes.io", "node.kubernetes.io")
 _KUBELET_LABELS = frozenset(
@@ -39,6 +40,10 @@ def restrict(api: Api) -> Plugin:
     """Return the admission function."""
 
     def check(attributes: Attributes) -> None:
+        if (agent_of := attributes.identity.agent_of) is not None:
+            if attributes.served.table == _REPORTS:
+                _own_name(agent_of, attributes, "NodePolicyReport")
+            return
         node = attributes.identity.node
         if node is None:
             if NODES in attributes.identity.groups:

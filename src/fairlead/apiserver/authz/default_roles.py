@@ -150,9 +150,15 @@ _COMPONENTS: Mapping[str, tuple[str, ...]] = {
         f"{_READ}: networkpolicies.networking.k8s.io",
         f"{_READ}: adminnetworkpolicies.policy.networking.k8s.io baselineadminnetworkpolicies.policy.networking.k8s.io "
         "clusternetworkpolicies.policy.networking.k8s.io",
+        "create get patch update: nodepolicyreports.fairlead.dev",
         _EVENTS,
     ),
     "fairlead:cloud": (f"{_READ}: nodes services", _EVENTS),
+    "fairlead:controller": (
+        "create update: networkpolicystatuses.fairlead.dev",
+        "patch update: adminnetworkpolicies/status.policy.networking.k8s.io "
+        "baselineadminnetworkpolicies/status.policy.networking.k8s.io clusternetworkpolicies/status.policy.networking.k8s.io",
+    ),
 }
 
 _CONTROLLERS: Mapping[str, tuple[str, ...]] = {
@@ -304,6 +310,7 @@ _BINDINGS: Mapping[str, tuple[str, ...]] = {
     "system:node": (),
     "system:node-proxier": ("User:system:kube-proxy",),
     "fairlead:agent": ("Group:fairlead:agents",),
+    "fairlead:controller": ("User:system:kube-controller-manager",),
     "fairlead:cloud": ("User:system:cloud-controller-manager",),
 }
 """ClusterRole → to whom it is granted by the binding of its name. Nodes get theirs from the node authorizer alone."""
