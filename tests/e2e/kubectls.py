@@ -151,6 +151,7 @@ def fetch(url: str) -> str:
 
 _TIMES = r"(?:\d+[smhd])+|<invalid>"
 _CHANGES = (
+    (r"kube-api-access-[a-z0-9]{5}", "kube-api-access-RANDOM"),
     (r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} [\d:]+ \+0000", "TIME"),
     (r"\b\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
     (r"fairlead://[0-9a-f]{64}", "fairlead://ID"),

@@ -41,13 +41,15 @@ def pod(**source):
 
 
 @pytest.fixture
-def issuer():
-    return Issuer()
+def issuer(monkeypatch):
+    issuer = Issuer()
+    monkeypatch.setattr(time, "time", lambda: issuer.now)
+    return issuer
 
 
 @pytest.fixture
 def tokens(issuer):
-    return Tokens(issuer, now=lambda: issuer.now)
+    return Tokens(issuer)
 
 
 async def test_one_token_for_a_pod_bound_to_it(issuer, tokens):

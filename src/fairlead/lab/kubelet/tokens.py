@@ -9,7 +9,7 @@ from __future__ import annotations
 import calendar
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -39,9 +39,8 @@ class _Token:
 class Tokens:
     """The tokens of this node's pods."""
 
-    def __init__(self, client: Client, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
-        self._now = now
         self._tokens: dict[str, dict[Wanted, _Token]] = {}
 
     async def of(self, pod: Pod) -> dict[Wanted, str]:
@@ -50,7 +49,7 @@ class Tokens:
         for volume, wanted in sources(pod):
             held = self._tokens.setdefault(pod.uid, {})
             token = held.get(wanted)
-            if token is None or token.renew_at <= self._now():
+            if token is None or token.renew_at <= time.time():
                 token = held[wanted] = await self._renewed(pod, volume, wanted, token)
             found[wanted] = token.text
         return found
@@ -67,8 +66,8 @@ class Tokens:
         try:
             return await self._request(pod, wanted)
         except (ApiError, Unreachable) as error:
-            if old is not None and old.expires_at > self._now():
-                old.renew_at = self._now() + _RETRY_S
+            if old is not None and old.expires_at > time.time():
+                old.renew_at = time.time() + _RETRY_S
                 return old
             if isinstance(error, Unreachable):
                 raise
@@ -88,7 +87,7 @@ class Tokens:
             name=pod.spec.service_account_name or "default",
             subresource="token",
         )
-        status, now = answer["status"], self._now()
+        status, now = answer["status"], time.time()
         expires_at = float(calendar.timegm(time.strptime(status["expirationTimestamp"], "%Y-%m-%dT%H:%M:%SZ")))
         life_s = min(_MOST_AGE_S, (1 - _LEFT) * (expires_at - now))
         return _Token(status["token"], expires_at, now + life_s - random.uniform(0, min(_JITTER_S, life_s / 10)))
