@@ -327,7 +327,7 @@ async def test_an_agent_reports_on_its_own_node_alone(tmp_path: Path, certificat
                 "apiVersion": NODEPOLICYREPORTS.api_version,
                 "kind": NODEPOLICYREPORTS.kind,
                 "metadata": {"name": f"node-{number}"},
-                "revision": 1,
+                "revision": "1",
                 "policies": {},
             }
             for number in (1, 2)
@@ -337,7 +337,7 @@ async def test_an_agent_reports_on_its_own_node_alone(tmp_path: Path, certificat
         assert answer.code == 403
         assert answer.message.endswith("can only access NodePolicyReport with the same name as the requesting node")
         await http.ok("POST", reports, other)
-        patch = await http("PATCH", f"{reports}/node-2", {"revision": 2}, type=MERGE, **agent)
+        patch = await http("PATCH", f"{reports}/node-2", {"revision": "2"}, type=MERGE, **agent)
         assert patch.code == 403
         for path, code in (
             ("/api/v1/pods", 200),
