@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from fairlead.lab.topology import CLUSTER_DNS, CLUSTER_DOMAIN, PUBLIC_NAT
 SERVICE = "check"
 NAMESPACE = "fairlead-check"
 PORT = 8080
-_TRIES_PER_ENDPOINT = 8
+_FALSE_ALARM = 1e-9
+"""How probable it may be that a Service chooses at random and yet leaves an endpoint out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,7 @@ def _service(pod: Place, world: World, family: Family) -> Probe:
     def ask() -> None:
         wanted = {place.name for place in world.pods}
         seen: set[str] = set()
-        for _ in range(_TRIES_PER_ENDPOINT * len(wanted)):
+        for _ in range(tries(len(wanted))):
             body = probes.http(pod, world.service[family], PORT, SERVICE)
             seen.add(json.loads(body)["pod"])
             if seen == wanted:
@@ -129,6 +131,12 @@ def _service(pod: Place, world: World, family: Family) -> Probe:
         raise probes.Failed(f"only {len(seen)} of {len(wanted)} endpoints answered: {', '.join(sorted(seen))}")
 
     return Probe(group="Service", name=f"{pod.name} → {SERVICE} IPv{family}, all endpoints", run=ask)
+
+
+def tries(endpoints: int) -> int:
+    """Return after how many random choices, at the latest, each of `endpoints` has been chosen."""
+    # Each is left out by n choices with probability (1 - 1/endpoints)^n < exp(-n/endpoints).
+    return math.ceil(endpoints * math.log(endpoints / _FALSE_ALARM))
 
 
 def _leaving(pod: Place, internet: Place) -> Probe:
