@@ -43,7 +43,7 @@ class Requirement(msgspec.Struct, frozen=True, order=True):
                 return value is not None and _compare(value, self.operator, self.values)
 
 
-class LabelSelector(msgspec.Struct, frozen=True):
+class LabelSelector(msgspec.Struct, frozen=True, cache_hash=True):
     """Requirements joined by AND; without any it matches every object."""
 
     requirements: tuple[Requirement, ...] = ()

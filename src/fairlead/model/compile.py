@@ -7,7 +7,7 @@ plans, whatever the order of events.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -178,7 +178,7 @@ class Compiler:
             if changed is not None and table in merged and len(sources) == 1:
                 delta[table] = changed.get(table, frozenset())
             else:
-                delta[table] = frozenset(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+                delta[table] = frozenset(_changed_keys(old, new))
         return Delta(since=self._serial, keys=delta) if known else None
 
     def _all_origins(self) -> dict[tuple[str, Key], tuple[Origin, ...]]:
@@ -200,6 +200,14 @@ class Compiler:
 def _same(new: tuple[object, ...], old: tuple[object, ...]) -> bool:
     """Tell whether two tuples hold the very same values: snapshots keep the identity of what did not change."""
     return len(new) == len(old) and all(a is b for a, b in zip(new, old, strict=True))
+
+
+def _changed_keys(old: Mapping[Key, Row], new: Mapping[Key, Row]) -> Iterator[Key]:
+    """Yield the keys whose rows differ; rows that are the same object cost nothing."""
+    for key in old.keys() | new.keys():
+        before, after = old.get(key), new.get(key)
+        if before is not after and before != after:
+            yield key
 
 
 def _union(sources: tuple[Mapping[Key, Row], ...]) -> dict[Key, Row]:

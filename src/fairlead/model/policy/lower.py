@@ -20,7 +20,7 @@ DIRECTIONS: tuple[Direction, ...] = ("ingress", "egress")
 _PROTOCOLS = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
 
 
-class Group(msgspec.Struct, frozen=True):
+class Group(msgspec.Struct, frozen=True, cache_hash=True):
     """What a group's members are; `terms` empty with `ports`: whatever pods there are."""
 
     kind: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from itertools import compress, islice
+from itertools import chain, compress, islice
 from operator import is_not
 from typing import TypeAlias
 
@@ -57,6 +57,8 @@ class Members:
         self._namespace_labels: dict[str, Mapping[str, str]] = {}
         self._members: dict[ObjectKey, Member] = {}
         self._by_identity: dict[Identity, set[ObjectKey]] = {}
+        self._identities: dict[str, dict[Identity, None]] = {}
+        """Namespace → those that occur in it."""
         self._matches: dict[tuple[PodsTerm, Identity], bool] = {}
 
     def __repr__(self) -> str:
@@ -84,7 +86,7 @@ class Members:
             self._keys, everything = keys, True
         if everything:
             self._matches.clear()
-            self._members, self._by_identity = {}, {}
+            self._members, self._by_identity, self._identities = {}, {}, {}
             self._pods, self._local = pods, local
             for key, pod in pods.items():
                 self._set(key, self._member(key, pod))
@@ -128,9 +130,9 @@ class Members:
         if group.kind == "prefixes":
             return Counter(prefixes(tuple(each for each in group.terms if isinstance(each, BlockTerm))))
         found: Counter[str] = Counter()
-        for identity, keys in self._by_identity.items():
+        for identity in self._possible(group):
             if self.concerns(group, identity):
-                for key in keys:
+                for key in self._by_identity[identity]:
                     found.update(self._texts(group, self._members[key]))
         for term in group.terms:
             if isinstance(term, NodesTerm):
@@ -164,6 +166,14 @@ class Members:
             return True
         return any(isinstance(term, PodsTerm) and self.is_in(term, identity) for term in group.terms)
 
+    def _possible(self, group: Group) -> Iterable[Identity]:
+        """Return identities that hold all that the group concerns: those of namespaces that its terms select."""
+        terms = [each for each in group.terms if isinstance(each, PodsTerm)]
+        if group.anyone or group.kind == "ports":
+            return self._by_identity
+        found = (some for name, some in self._identities.items() if any(self.may_hold(each, name) for each in terms))
+        return chain.from_iterable(found)
+
     def _texts(self, group: Group, member: Member) -> Iterable[str]:
         if group.kind == "addresses":
             return member.addresses
@@ -196,12 +206,14 @@ class Members:
             keys.discard(key)
             if not keys:
                 del self._by_identity[old.identity]
+                del self._identities[old.identity[0]][old.identity]
         if member is not None:
             self._members[key] = member
             self._by_identity.setdefault(member.identity, set()).add(key)
+            self._identities.setdefault(member.identity[0], {})[member.identity] = None
 
 
-def differing(before: Mapping[ObjectKey, Pod], after: Mapping[ObjectKey, Pod]) -> set[ObjectKey]:
+def differing(before: Mapping[ObjectKey, object], after: Mapping[ObjectKey, object]) -> set[ObjectKey]:
     """Return the keys whose values are not the same object; one pass in C when the keys are those of before."""
     if before is after:
         return set()

@@ -17,7 +17,7 @@ Direction: TypeAlias = Literal["ingress", "egress"]
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class PodsTerm(msgspec.Struct, frozen=True):
+class PodsTerm(msgspec.Struct, frozen=True, cache_hash=True):
     """Pods in namespace `own`, or, when it is empty, in namespaces that `namespaces` selects; of these, those that `pods` selects."""
 
     own: str

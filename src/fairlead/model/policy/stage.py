@@ -9,25 +9,23 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
 
 import msgspec
 
 from fairlead.api.decode import reference
 from fairlead.api.node import Node
 from fairlead.api.pod import ContainerPort, Pod
-from fairlead.base.diagnostics import Diagnostic
+from fairlead.model.policy.book import CLUSTER, TABLES, PolicyBook
 from fairlead.model.policy.facts import Findings
 from fairlead.model.policy.lower import Group, Lowered, closed, lower, port_names, resolve
-from fairlead.model.policy.members import Identity, Member, Members, label_keys
-from fairlead.model.policy.read import NETWORK, Choices, read_cluster_policy, read_network_policy, ties
+from fairlead.model.policy.members import Identity, Member, Members
+from fairlead.model.policy.read import NETWORK, Choices
 from fairlead.model.policy.rules import Direction, NodesTerm, Policy
 from fairlead.model.rows import Rows
 from fairlead.plan.policy import PolicyChain, PolicyGroup, PolicyPod
 from fairlead.plan.tables import Key, Origin, Row
 from fairlead.world.attachment import Attachment
-from fairlead.world.events import ObjectKey
 from fairlead.world.snapshot import Snapshot
 
 _INPUTS = (
@@ -35,12 +33,8 @@ _INPUTS = (
     "namespaces",
     "nodes",
     "attachments",
-    "network_policies",
-    "cluster_policies",
-    "admin_policies",
-    "baseline_policies",
+    *TABLES,
 )
-_POLICIES = _INPUTS[4:]
 
 
 class _Class(msgspec.Struct, frozen=True):
@@ -71,22 +65,21 @@ class PolicyStage:
         self._choices = choices or Choices()
         self._read: tuple[object, ...] = ()
         self._nodes: Mapping[str, Node] = {}
-        self._meanings: dict[tuple[str, ObjectKey], tuple[object, Policy | None, tuple[Diagnostic, ...]]] = {}
-        self._policies: tuple[Policy, ...] = ()
-        self._keys: frozenset[str] = frozenset()
-        self._complaints: tuple[Diagnostic, ...] = ()
+        self._book = PolicyBook(self._choices)
         self._members = Members()
+        self._here: list[tuple[Attachment, Pod | None]] = []
+        """What is attached to this node."""
         self._governing: dict[Identity, tuple[Policy, ...]] = {}
-        self._candidates: dict[str, tuple[Policy, ...]] = {}
-        """Namespace (empty: any other) → policies that may govern its pods."""
         self._classes: dict[tuple[Identity, tuple[ContainerPort, ...]], _Class] = {}
         self._groups: dict[str, tuple[Group, PolicyGroup]] = {}
+        self._concerned: dict[Identity, tuple[str, ...]] = {}
+        """Identity → groups that its pods may be members of; of identities that were asked for."""
         self._tallies: dict[str, Counter[str]] = {}
         """Group → members, each with how many pods and nodes cause it."""
         self._rows = Rows()
 
     def __repr__(self) -> str:
-        return f"<PolicyStage policies={len(self._policies)} {self._members} groups={len(self._groups)}>"
+        return f"<PolicyStage {self._book} {self._members} groups={len(self._groups)}>"
 
     def update(self, snapshot: Snapshot) -> Rows:
         """Return the rows for a snapshot; the same object when nothing that is read here changed."""
@@ -94,17 +87,20 @@ class PolicyStage:
         if len(read) == len(self._read) and all(a is b for a, b in zip(read, self._read, strict=True)):
             return self._rows
         before, self._read = dict(zip(_INPUTS, self._read, strict=False)), read
-        if any(before.get(name) is not getattr(snapshot, name) for name in _POLICIES):
-            self._read_policies(snapshot)
-        local = _local(snapshot)
-        addresses = {key: each.addresses for key, each in local.items()}
-        changed = self._members.update(snapshot.pods, addresses, snapshot.namespaces, self._keys)
+        touched = self._book.update(snapshot)
+        here = [(each, _pod(snapshot, each)) for _, each in sorted(snapshot.attachments.items())]
+        addresses = {(each.pod_namespace, each.pod_name): each.addresses for each, pod in here if pod is not None}
+        changed = self._members.update(snapshot.pods, addresses, snapshot.namespaces, self._book.keys)
         if changed is None:
-            self._forget_classes()
+            touched = {CLUSTER}
+        if touched:
+            self._forget_classes(touched)
         nodes_changed = before.get("nodes") is not snapshot.nodes
         if changed is None or changed or nodes_changed:
             self._refresh_groups(changed, snapshot.nodes if nodes_changed else None)
-        self._rows = self._compile(snapshot)
+        same = not touched and len(here) == len(self._here) and all(map(_is_same, here, self._here))
+        self._here = here
+        self._rows = self._regrouped() if same else self._compile(here)
         return self._rows
 
     def findings(self) -> Findings:
@@ -127,36 +123,13 @@ class PolicyStage:
             frozenset(selecting), tuple(sorted(at for at, is_declared in declared.items() if not is_declared))
         )
 
-    def _read_policies(self, snapshot: Snapshot) -> None:
-        meanings: dict[tuple[str, ObjectKey], tuple[object, Policy | None, tuple[Diagnostic, ...]]] = {}
-        for table in _POLICIES:
-            policies: Mapping[ObjectKey, Any] = getattr(snapshot, table)
-            for key, obj in policies.items():
-                known = self._meanings.get((table, key))
-                if known is None or known[0] is not obj:
-                    found = (
-                        read_network_policy(obj, self._choices)
-                        if table == "network_policies"
-                        else read_cluster_policy(obj)
-                    )
-                    known = (obj, *found)
-                meanings[table, key] = known
-        self._meanings = meanings
-        policies_found = [policy for _, policy, _ in meanings.values() if policy is not None]
-        self._policies = tuple(sorted(policies_found, key=lambda each: each.order))
-        self._keys = label_keys(self._policies)
-        complaints = [each for _, _, diagnostics in meanings.values() for each in diagnostics]
-        self._complaints = (*complaints, *ties(self._policies))
-        self._forget_classes()
-
-    def _forget_classes(self) -> None:
-        self._governing.clear()
-        self._classes = {}
-        owned = {each.subject.own for each in self._policies}
-        # In their order: those of a namespace mixed with those of the cluster.
-        self._candidates = {
-            own: tuple(each for each in self._policies if each.subject.own in ("", own)) for own in {"", *owned}
-        }
+    def _forget_classes(self, namespaces: Collection[str]) -> None:
+        """Forget who governs pods of these namespaces, CLUSTER for all."""
+        if CLUSTER in namespaces:
+            self._governing, self._classes = {}, {}
+            return
+        self._governing = {each: some for each, some in self._governing.items() if each[0] not in namespaces}
+        self._classes = {at: each for at, each in self._classes.items() if at[0][0] not in namespaces}
 
     def _refresh_groups(
         self, changed: list[tuple[Member | None, Member | None]] | None, nodes: Mapping[str, Node] | None
@@ -164,14 +137,29 @@ class PolicyStage:
         """Compute again what may have other members."""
         if nodes is not None:
             self._nodes = nodes
+        if changed is None:
+            self._concerned = {}
+        concerned = {name for pair in changed or () for member in pair if member for name in self._groups_of(member)}
         for name, (group, row) in self._groups.items():
             if changed is None or (nodes is not None and any(isinstance(each, NodesTerm) for each in group.terms)):
                 self._groups[name] = (group, self._group_row(group, row))
+                continue
+            if name not in concerned:
                 continue
             tally = self._tallies[name]
             touched = self._members.amend(tally, group, changed)
             if touched:
                 self._groups[name] = (group, _amended(row, tally, touched))
+
+    def _groups_of(self, member: Member) -> tuple[str, ...]:
+        """Return the groups that a pod may be a member of: for an identity that is known, at the cost of a look-up."""
+        found = self._concerned.get(member.identity)
+        if found is None:
+            found = tuple(
+                name for name, (group, _) in self._groups.items() if self._members.concerns(group, member.identity)
+            )
+            self._concerned[member.identity] = found
+        return found
 
     def _group_row(self, group: Group, old: PolicyGroup | None) -> PolicyGroup:
         tally = self._tallies[group.name] = self._members.of(group, self._nodes)
@@ -180,14 +168,21 @@ class PolicyStage:
             return old
         return PolicyGroup(name=group.name, kind=group.kind, members=members)
 
-    def _compile(self, snapshot: Snapshot) -> Rows:
+    def _regrouped(self) -> Rows:
+        """Return the rows when nothing but members of groups can have changed."""
+        old = self._rows.tables.get("policy_groups", {})
+        groups: dict[Key, Row] = {(name,): row for name, (_, row) in self._groups.items()}
+        if all(old.get(key) is row for key, row in groups.items()):
+            return self._rows
+        return msgspec.structs.replace(self._rows, tables={**self._rows.tables, "policy_groups": groups})
+
+    def _compile(self, here: Collection[tuple[Attachment, Pod | None]]) -> Rows:
         pods: dict[Key, Row] = {}
         chains: dict[Key, Row] = {}
         origins: dict[tuple[str, Key], tuple[Origin, ...]] = {}
         needed: dict[str, Group] = {}
         used: dict[tuple[Identity, tuple[ContainerPort, ...]], _Class] = {}
-        for _, attachment in sorted(snapshot.attachments.items()):
-            pod = _pod(snapshot, attachment)
+        for attachment, pod in here:
             found = self._class(pod, used) if pod is not None else self._unknown(attachment)
             key = (attachment.host_ifname,)
             pods[key] = PolicyPod(
@@ -202,6 +197,8 @@ class PolicyStage:
             origins |= found.causes
             needed |= found.groups
         self._classes = used
+        if needed.keys() != self._groups.keys():
+            self._concerned = {}
         self._groups = {
             name: self._groups.get(name) or (group, self._group_row(group, None)) for name, group in needed.items()
         }
@@ -210,13 +207,13 @@ class PolicyStage:
         tables = {"policy_groups": groups, "policy_chains": chains, "policy_pods": pods}
         old = self._rows.tables
         kept = {name: old[name] if name in old and old[name] == rows else rows for name, rows in tables.items()}
-        return Rows(kept, origins, tuple(sorted(set(self._complaints))))
+        return Rows(kept, origins, self._book.complaints)
 
     def _class(self, pod: Pod, used: dict[tuple[Identity, tuple[ContainerPort, ...]], _Class]) -> _Class:
         identity = self._members.identity(pod)
         policies = self._governing.get(identity)
         if policies is None:
-            candidates = self._candidates.get(identity[0], self._candidates.get("", ()))
+            candidates = self._book.of(identity[0])
             policies = tuple(each for each in candidates if self._members.is_in(each.subject, identity))
             self._governing[identity] = policies
         names = port_names(policies)
@@ -239,7 +236,7 @@ class PolicyStage:
         if not attachment.pod_name:
             return _Class.of(Lowered(), Lowered(), Lowered())
         namespace = attachment.pod_namespace
-        possible = [each for each in self._policies if self._members.may_hold(each.subject, namespace)]
+        possible = [each for each in self._book.of(namespace) if self._members.may_hold(each.subject, namespace)]
 
         def judged(direction: Direction, *, spare: bool = False) -> Lowered:
             governing = [each for each in possible if each.rules(direction) is not None]
@@ -287,12 +284,8 @@ def _amended(row: PolicyGroup, tally: Counter[str], touched: set[str]) -> Policy
     return msgspec.structs.replace(row, members=tuple(members)) if differs else row
 
 
-def _local(snapshot: Snapshot) -> dict[ObjectKey, Attachment]:
-    found: dict[ObjectKey, Attachment] = {}
-    for _, attachment in sorted(snapshot.attachments.items()):
-        if _pod(snapshot, attachment) is not None:
-            found[attachment.pod_namespace, attachment.pod_name] = attachment
-    return found
+def _is_same(one: tuple[Attachment, Pod | None], other: tuple[Attachment, Pod | None]) -> bool:
+    return one[0] is other[0] and one[1] is other[1]
 
 
 def _pod(snapshot: Snapshot, attachment: Attachment) -> Pod | None:
