@@ -39,6 +39,27 @@ def sync(sizes: tuple[int, ...], rounds: int, output: str) -> None:
 
 
 @bench.command()
+@click.option(
+    "--pods", type=click.IntRange(100, 50_000), default=10_000, show_default=True, help="Pods of the cluster."
+)
+@click.option("--policies", type=click.IntRange(100, 5_000), default=1000, show_default=True, help="NetworkPolicies.")
+@click.option("--local", type=click.IntRange(1, 100), default=100, show_default=True, help="Pods of this node.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Rounds of each measurement.")
+@output_option
+def policy(pods: int, policies: int, local: int, rounds: int, output: str) -> None:
+    """Time to compile, load and change network policies, and what they add to a connection.
+
+    Against one rule for each pair of a pod and a permitted peer, loaded by nft. Everything happens in network namespaces of its own.
+    """
+    from fairlead.cli.progress import Progress
+    from fairlead.lab.bench import policy as benchmark
+
+    with Progress() as progress:
+        report = benchmark.run(pods=pods, policies=policies, local=local, rounds=rounds, step=progress.step)
+    click.echo(report.as_json() if output == "json" else report.as_text())
+
+
+@bench.command()
 @click.option("--names", type=click.IntRange(1, 65536), default=10_000, show_default=True, help="Number of names.")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds of each server.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Length of a round.")

@@ -88,21 +88,22 @@ def _size(count: int, *, rounds: int, step: Step) -> Iterator[Measurement]:
     load, change = median(own.loads), median(own.changes)
     yield Measurement(case=case, metric="full load", value=load, unit="s")
     for name, found in loads.items():
-        yield _against(case, "full load", median(found), "s", name, load)
+        yield against(case, "full load", median(found), "s", name, load)
     yield Measurement(case=case, metric="one endpoint, p50", value=quantile(own.changes, 0.5) * 1e6, unit="us")
     yield Measurement(case=case, metric="one endpoint, p99", value=quantile(own.changes, 0.99) * 1e6, unit="us")
     yield Measurement(
         case=case, metric="one endpoint and the decision, p50", value=median(own.applies) * 1e6, unit="us"
     )
     for name, found in changes.items():
-        yield _against(case, "one endpoint, p50", median(found) * 1e6, "us", name, change * 1e6)
+        yield against(case, "one endpoint, p50", median(found) * 1e6, "us", name, change * 1e6)
     if own.bulks:
         metric = f"{_BULK} endpoints in one transaction"
         yield Measurement(case=case, metric=metric, value=median(own.bulks) * 1e3, unit="ms")
     yield Measurement(case=case, metric="memory of the process", value=own.resident_mb, unit="MB")
 
 
-def _against(case: str, metric: str, theirs: float, unit: str, name: str, ours: float) -> Measurement:
+def against(case: str, metric: str, theirs: float, unit: str, name: str, ours: float) -> Measurement:
+    """Return the measurement of a peer beside ours, both in `unit`."""
     return Measurement(case=case, metric=metric, value=theirs, unit=unit, against=name, ratio=theirs / ours)
 
 
@@ -133,7 +134,7 @@ class _Own:
         self.loads.append(_apply(kernel, ports, addresses, None))
         self.resident_mb = max(self.resident_mb, resident_mb())
         keys = list(ports)
-        with _no_collection():
+        with without_collection():
             for number in range(_CHANGES):
                 key = keys[number * 7919 % len(keys)]
                 _replace(ports, key, number)
@@ -170,15 +171,16 @@ def _apply(
 def _measure_peer(peer: Peer, wanted: Sequence[ServicePort]) -> tuple[float, list[float]]:
     """Return the time of a full load and the times of changes of one endpoint."""
     with namespace("peer") as path:
-        load = _nft(path, peer.load(wanted))
+        load = nft(path, peer.load(wanted))
         changes = []
         for number in range(_PEER_CHANGES):
             place = number * 7919 % len(wanted)
-            changes.append(_nft(path, peer.change(place, replaced(wanted[place], number))))
+            changes.append(nft(path, peer.change(place, replaced(wanted[place], number))))
         return load, changes
 
 
-def _nft(path: Path, text: str) -> float:
+def nft(path: Path, text: str) -> float:
+    """Return how many seconds it takes to load a ruleset into the namespace at `path`; raises UserError when it is refused."""
     # Entering the namespace is no part of it: the time is that of nft alone, from its start to its end.
     with tempfile.NamedTemporaryFile("w", prefix="fairlead-bench-", suffix=".nft") as file:
         file.write(text)
@@ -207,7 +209,7 @@ def namespace(purpose: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
+def without_collection() -> Iterator[None]:
     """Keep the garbage collector out: with all of the world frozen, an agent's collections are short."""
     gc.collect()
     gc.freeze()
