@@ -452,7 +452,8 @@ async def test_binding(http: Http):
 
 async def test_eviction_respects_budgets(http: Http):
     await bound(http, "p")
-    await http.ok("PATCH", f"{PODS}/p/status", {"status": {"phase": "Running"}}, type=MERGE)
+    ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    await http.ok("PATCH", f"{PODS}/p/status", {"status": ready}, type=MERGE)
     budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
     selector = {"matchLabels": {"app": "p"}}
     await http.ok("POST", budgets, {"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": selector}})
@@ -470,6 +471,25 @@ async def test_eviction_respects_budgets(http: Http):
     await http.ok("POST", f"{PODS}/p/eviction", {"metadata": {"name": "p"}})
     assert "deletionTimestamp" in (await http.ok("GET", f"{PODS}/p"))["metadata"]
     assert (await http.ok("GET", f"{budgets}/b"))["status"]["disruptionsAllowed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "current", "code"),
+    [(None, 1, 201), (None, 0, 429), ("IfHealthyBudget", 0, 429), ("AlwaysAllow", 0, 201)],
+)
+async def test_pods_that_are_not_ready_are_spared_as_their_budget_says(
+    http: Http, policy: str | None, current: int, code: int
+):
+    await bound(http, "p")
+    await http.ok("PATCH", f"{PODS}/p/status", {"status": {"phase": "Running"}}, type=MERGE)
+    budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
+    spec: Json = {"minAvailable": 1, "selector": {"matchLabels": {"app": "p"}}}
+    if policy is not None:
+        spec["unhealthyPodEvictionPolicy"] = policy
+    await http.ok("POST", budgets, {"metadata": {"name": "b"}, "spec": spec})
+    status = {"observedGeneration": 1, "disruptionsAllowed": 0, "desiredHealthy": 1, "currentHealthy": current}
+    await http.ok("PATCH", f"{budgets}/b/status", {"status": status | {"expectedPods": 1}}, type=MERGE)
+    assert (await http("POST", f"{PODS}/p/eviction", {"metadata": {"name": "p"}})).code == code
 
 
 # Discovery.

@@ -18,7 +18,10 @@ from types import TracebackType
 from fairlead.apiserver import bootstrap, crds, namespaces
 from fairlead.apiserver.admission import node_restriction
 from fairlead.apiserver.admission.chain import Chain
+from fairlead.apiserver.admission.ingresses import set_default_class
+from fairlead.apiserver.admission.limits import check_limits, set_default_limits
 from fairlead.apiserver.admission.pods import admit_pod
+from fairlead.apiserver.admission.quota import admit_within_quota
 from fairlead.apiserver.api import Api
 from fairlead.apiserver.app import App
 from fairlead.apiserver.authn.tokens import Tokens
@@ -149,14 +152,20 @@ class Server:
 
 def _compose(api: Api, addresses: ServiceAddresses) -> None:
     """Put the admission functions in order."""
-    api.admission.mutating += [namespaces.lifecycle(api), admit_pod(api)]
+    api.admission.mutating += [
+        namespaces.lifecycle(api),
+        admit_pod(api),
+        set_default_limits(api),
+        set_default_class(api),
+    ]
     api.admission.validating += [
         namespaces.protect(),
         node_restriction.restrict(api),
         escalation.admit(api.authorizer),
+        check_limits(api),
     ]
     api.admission.mutating += [addresses.complete]
-    api.admission.allocating += [addresses.allocate, crds.follow(api)]
+    api.admission.allocating += [admit_within_quota(api), addresses.allocate, crds.follow(api)]
     api.admission.releasing += [addresses.release, crds.forget(api)]
 
 

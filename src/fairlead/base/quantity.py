@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 
@@ -75,6 +76,14 @@ def canonical(value: str | int | float) -> str:
         return _binary(int(number))
     if suffix[:1] in ("e", "E") and len(suffix) > 1:
         return _exponent(number)
+    return _decimal(number)
+
+
+def written_as(number: Fraction, like: Sequence[str]) -> str:
+    """Return `number` in canonical form, in the family of suffixes of the first amount of `like` that is not zero."""
+    suffix = next((suffix for value, suffix in map(_parts, like) if value), "")
+    if suffix in _BINARY and number.denominator == 1 and (abs(number) >= 1024 or not number):
+        return _binary(int(number))
     return _decimal(number)
 
 

@@ -39,6 +39,8 @@ CONTROLLERS: Mapping[str, str] = {
     "disruption": f"{_HERE}.disruption.controller:DisruptionController",
     "endpointslice": f"{_HERE}.endpoints.controller:EndpointSliceController",
     "endpoints": f"{_HERE}.endpoints.controller:EndpointsController",
+    "endpointslicemirroring": f"{_HERE}.endpoints.mirroring:EndpointSliceMirroringController",
+    "resourcequota": f"{_HERE}.quota.controller:QuotaController",
     "namespace": f"{_HERE}.namespaces.controller:NamespaceController",
     "garbage-collector": f"{_HERE}.collector.controller:GarbageCollector",
     "node-lifecycle": f"{_HERE}.nodes.lifecycle:NodeLifecycleController",

@@ -109,7 +109,6 @@ def test_in_full():
     assert status(pod("a"), {"a": report}) == {
         "phase": "Running",
         "observedGeneration": 3,
-        "qosClass": "BestEffort",
         "startTime": START,
         "hostIP": "10.10.0.11",
         "hostIPs": [{"ip": "10.10.0.11"}],

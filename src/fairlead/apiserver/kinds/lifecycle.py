@@ -10,8 +10,8 @@ from typing import Any
 
 from fairlead.apiserver.kinds import wire
 from fairlead.apiserver.kinds.cluster_defaults import NAME_LABEL
-from fairlead.apiserver.kinds.pod_qos import qos_class
 from fairlead.apiserver.kinds.registry import Kind
+from fairlead.base.pod_resources import qos_class
 
 Object = dict[str, Any]
 

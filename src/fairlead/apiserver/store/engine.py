@@ -164,10 +164,11 @@ class Store:
         entries = found.entries
         return [entries[key] for key in found.keys(namespace)]
 
-    def latest_entries(self, table: str) -> list[Entry]:
-        """Return the latest accepted objects, in no order."""
+    def latest_entries(self, table: str, namespace: str | None = None) -> list[Entry]:
+        """Return the latest accepted objects of one namespace or of all, in no order."""
         found = self.table(table)
-        merged: dict[Key, Entry | None] = {**found.entries, **found.accepted}
+        merged: dict[Key, Entry | None] = {key: found.entries[key] for key in found.keys(namespace)}
+        merged |= {key: entry for key, entry in found.accepted.items() if namespace in (None, key[0])}
         return [entry for entry in merged.values() if entry is not None]
 
     def entries_at(self, table: str, namespace: str | None, revision: int) -> list[Entry]:

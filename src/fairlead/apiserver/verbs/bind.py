@@ -83,6 +83,8 @@ async def _spend_budget(api: Api, call: Call, pod: Entry) -> None:
         raise StatusError(_internal(message))
     for budget in budgets:
         status: dict[str, Any] = budget.obj.get("status") or {}
+        if not _is_ready(pod.obj) and _spares_nothing(budget.obj):
+            continue
         generation = budget.obj["metadata"].get("generation", 0)
         if status.get("observedGeneration", 0) < generation:
             cause = f"The disruption budget {budget.key[1]} is still being processed by the server."
@@ -111,6 +113,20 @@ async def _record_disruption(api: Api, call: Call, budget: str, pod: str) -> Non
         return obj
 
     await update(api, replace(call, served=served, info=info), spend, tracks=False)
+
+
+def _is_ready(pod: Json) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def _spares_nothing(budget: Json) -> bool:
+    """Tell whether a pod that is not ready may go without asking (policy/v1 unhealthyPodEvictionPolicy)."""
+    if (budget.get("spec") or {}).get("unhealthyPodEvictionPolicy") == "AlwaysAllow":
+        return True
+    status = budget.get("status") or {}
+    healthy = status.get("currentHealthy", 0) >= status.get("desiredHealthy", 0)
+    return bool(healthy and status.get("desiredHealthy", 0) > 0)
 
 
 def _covers(budget: Json, labels: dict[str, str] | None) -> bool:

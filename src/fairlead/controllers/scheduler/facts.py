@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fairlead.base import quantity
+from fairlead.base.pod_resources import peak
 from fairlead.base.selectors import EVERYTHING, LabelSelector, Requirement, from_object, requirement
 from fairlead.controllers import ownership, podstate
 
@@ -265,39 +266,18 @@ def everything_if_none(selector: LabelSelector | None) -> LabelSelector:
 
 
 def _requests(spec: Json, assumed: Mapping[str, int]) -> dict[str, int]:
-    """Return what the pod needs at its greatest: its containers together, or one init container beside the sidecars before it."""
-    total: dict[str, int] = {}
-    for container in spec.get("containers") or ():
-        _add(total, _of_container(container, assumed))
-    sidecars: dict[str, int] = {}
-    peak: dict[str, int] = {}
-    for container in spec.get("initContainers") or ():
-        own = _of_container(container, assumed)
-        if container.get("restartPolicy") == "Always":
-            _add(sidecars, own)
-            _add(total, own)
-            own = sidecars
-        else:
-            own = {name: own.get(name, 0) + sidecars.get(name, 0) for name in own.keys() | sidecars.keys()}
-        for name, number in own.items():
-            peak[name] = max(peak.get(name, 0), number)
-    for name, number in peak.items():
-        total[name] = max(total.get(name, 0), number)
+    """Return what the pod needs at its greatest, its overhead included; `assumed` is for containers that state nothing."""
+
+    def of_container(container: Json) -> Mapping[str, int]:
+        requests = (container.get("resources") or {}).get("requests") or {}
+        return {**assumed, **{name: quantity.amount(name, text) for name, text in requests.items()}}
+
+    total = peak(spec, of_container)
     for name, text in ((spec.get("resources") or {}).get("requests") or {}).items():
         total[name] = quantity.amount(name, text)
     for name, text in (spec.get("overhead") or {}).items():
         total[name] = total.get(name, 0) + quantity.amount(name, text)
     return total
-
-
-def _of_container(container: Json, assumed: Mapping[str, int]) -> dict[str, int]:
-    requests = (container.get("resources") or {}).get("requests") or {}
-    return {**assumed, **{name: quantity.amount(name, text) for name, text in requests.items()}}
-
-
-def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
-    for name, number in more.items():
-        total[name] = total.get(name, 0) + number
 
 
 def _host_ports(spec: Json) -> Iterable[HostPort]:

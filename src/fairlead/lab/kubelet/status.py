@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from fairlead.lab.kubelet.decide import Finish
 from fairlead.lab.kubelet.pod import Container, Json, Pod
-from fairlead.lab.kubelet.qos import qos_class
 
 _OWN = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 _TERMINAL = ("Succeeded", "Failed")
@@ -88,7 +87,7 @@ def terminated(uid: str, name: str, report: Report) -> Json:
 
 
 def pod_status(pod: Pod, former: Json, situation: Situation, now: float) -> Json:
-    """Return the status of `pod`; `former` is the last one reported (or the API server's)."""
+    """Return the status of `pod`; `former` is the last one reported (or the API server's). Its qosClass is the API server's."""
     reports = situation.reports
     settled = situation.ending and not any(
         reports.get(container.name, _NEVER_RAN).alive for container in pod.all_containers
@@ -104,7 +103,6 @@ def pod_status(pod: Pod, former: Json, situation: Situation, now: float) -> Json
             for key, value in (("reason", situation.finish.reason), ("message", situation.finish.message))
             if value
         }
-    status["qosClass"] = qos_class(pod)
     status["startTime"] = former.get("startTime") or timestamp(now)
     status |= _addresses("hostIP", "hostIPs", situation.host_ips)
     status |= _addresses("podIP", "podIPs", situation.pod_ips or [entry["ip"] for entry in former.get("podIPs") or ()])

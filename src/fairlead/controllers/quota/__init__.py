@@ -1,0 +1,1 @@
+"""ResourceQuotas: how much of each is used."""
