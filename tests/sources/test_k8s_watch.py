@@ -10,7 +10,6 @@ from fairlead.api.decode import decode
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.sources import k8s_watch
 from fairlead.sources.errors import NotFound
-from fairlead.sources.informer import Informer
 from fairlead.world.events import Event, KindReplaced, ObjectChanged
 
 
@@ -36,8 +35,8 @@ def node(name: str, version: str, **spec: object) -> dict[str, Any]:
 async def test_first_everything_then_each_change() -> None:
     client = ScriptedClient([node("n1", "3"), node("n2", "4", podCIDR=7)])
     events: asyncio.Queue[Event] = asyncio.Queue()
-    informer = Informer(client, k8s_watch.WATCHED["Node"])  # type: ignore[arg-type]
-    task = asyncio.create_task(k8s_watch._follow(informer, "Node", events.put_nowait))
+    follow = k8s_watch._follow(client, k8s_watch.WATCHED["Node"], "Node", events.put_nowait)  # type: ignore[arg-type]
+    task = asyncio.create_task(follow)
     try:
         async with asyncio.timeout(5):
             first = await events.get()
@@ -90,7 +89,7 @@ async def test_a_kind_that_is_not_installed_has_no_objects_until_it_is(monkeypat
             await task
 
 
-async def test_of_a_pod_only_the_network_is_kept() -> None:
+def test_of_an_object_only_the_network_is_kept() -> None:
     pod = {
         "metadata": {
             "name": "p",
@@ -98,33 +97,45 @@ async def test_of_a_pod_only_the_network_is_kept() -> None:
             "uid": "u",
             "resourceVersion": "3",
             "labels": {"a": "b"},
+            "annotations": {"other": "x", k8s_watch.TRIGGER_TIME: "2026-01-01T00:00:00Z"},
             "managedFields": [1],
         },
-        "spec": {
-            "nodeName": "n1",
-            "volumes": [{}],
-            "containers": [{"name": "c", "image": "i", "env": [], "ports": [{"name": "http", "containerPort": 80}]}],
-        },
-        "status": {"phase": "Running", "conditions": [{}], "podIPs": [{"ip": "10.0.0.1"}]},
+        "spec": {"nodeName": "n1", "volumes": [{}]},
     }
-    kept = k8s_watch._reduced_pod(pod)
-    assert decode("Pod", kept) == decode("Pod", pod)
-    assert kept == {
-        "metadata": {"name": "p", "namespace": "n", "uid": "u", "resourceVersion": "3", "labels": {"a": "b"}},
-        "spec": {
-            "nodeName": "n1",
-            "containers": [{"ports": [{"name": "http", "containerPort": 80}]}],
+    assert k8s_watch._understood("Pod")(pod) == {
+        "metadata": {
+            "name": "p",
+            "namespace": "n",
+            "uid": "u",
+            "resourceVersion": "3",
+            k8s_watch.TRIGGER_TIME: "2026-01-01T00:00:00Z",
         },
-        "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]},
+        "decoded": decode("Pod", pod),
     }
 
 
-def test_a_change_of_what_the_network_does_not_read_is_no_change() -> None:
+async def test_a_change_of_a_pod_that_the_network_does_not_read_is_no_event() -> None:
     def pod(version: str, phase: str = "Running", **status: object) -> dict[str, object]:
         metadata = {"name": "p", "namespace": "n", "uid": "u", "resourceVersion": version, "labels": {"a": "b"}}
         return {"metadata": metadata, "spec": {}, "status": {"phase": phase, **status}}
 
-    before = k8s_watch._reduced_pod(pod("1"))
-    assert k8s_watch._says_the_same(before, k8s_watch._reduced_pod(pod("2", conditions=[{"type": "Ready"}])))
-    assert not k8s_watch._says_the_same(before, k8s_watch._reduced_pod(pod("2", podIP="10.244.1.2")))
-    assert not k8s_watch._says_the_same(before, k8s_watch._reduced_pod(pod("2", phase="Succeeded")))
+    client = ScriptedClient([pod("1")])
+    events: asyncio.Queue[Event] = asyncio.Queue()
+    follow = k8s_watch._follow(client, k8s_watch.WATCHED["Pod"], "Pod", events.put_nowait)  # type: ignore[arg-type]
+    task = asyncio.create_task(follow)
+    try:
+        async with asyncio.timeout(5):
+            await events.get()
+            for changed in (
+                pod("2", conditions=[{"type": "Ready"}]),
+                pod("3", podIP="10.244.1.2"),
+                pod("4", podIP="10.244.1.2", conditions=[]),
+                pod("5", "Succeeded"),
+            ):
+                client.queue.put_nowait(("MODIFIED", changed))
+            found = [await events.get() for _ in range(2)]
+            assert [each.revision for each in found if isinstance(each, ObjectChanged)] == ["3", "5"]
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

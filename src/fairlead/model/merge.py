@@ -22,6 +22,8 @@ class MergedRows:
 
     def __init__(self) -> None:
         self._parts: dict[ObjectKey, Rows] = {}
+        self._faulty: dict[ObjectKey, Rows] = {}
+        """The parts with diagnostics: few, whatever the number of parts."""
         self._contested: dict[_At, set[ObjectKey]] = {}
         self._owner: dict[_At, ObjectKey] = {}
         self._tables: dict[str, dict[Key, Row]] = {}
@@ -39,11 +41,14 @@ class MergedRows:
         touched: set[_At] = set()
         for owner, new in parts.items():
             old = self._parts.pop(owner, None)
+            self._faulty.pop(owner, None)
             for at in _places(old) - _places(new):
                 self._release(owner, at)
                 touched.add(at)
             if new is not None:
                 self._parts[owner] = new
+                if new.diagnostics:
+                    self._faulty[owner] = new
                 for at in _places(new):
                     self._claim(owner, at)
                     touched.add(at)
@@ -60,7 +65,7 @@ class MergedRows:
 
     def diagnostics(self) -> list[Diagnostic]:
         """Return what is wrong with single services, and which claim what another has."""
-        found = [each for part in self._parts.values() for each in part.diagnostics]
+        found = [each for part in self._faulty.values() for each in part.diagnostics]
         for (table, key), owners in self._contested.items():
             # Addresses of load balancers may be shared by services of different ports.
             if table in ("dns_records", "service_addresses"):

@@ -54,13 +54,17 @@ OPTIONAL: Mapping[str, Resource] = {
 _DEFINITION_PERIOD_S = 10.0
 """How often to ask whether an optional kind was installed."""
 _RETRY_S = 1.0
+_IDENTITY = ("name", "namespace", "uid", "resourceVersion")
+_DECODED = "decoded"
+_NOISY = frozenset(("Pod",))
+"""Kinds most of whose changes are about what the network does not read: those are no events."""
 
 
 async def follow(client: Client, push: Callable[[Event], None]) -> None:
     """Tell `push` about the cluster, forever."""
     async with asyncio.TaskGroup() as group:
         for kind, resource in WATCHED.items():
-            group.create_task(_follow(Informer(client, resource, reduce=_REDUCE.get(kind)), kind, push))
+            group.create_task(_follow(client, resource, kind, push))
         for kind, resource in OPTIONAL.items():
             group.create_task(_follow_when_installed(client, resource, kind, push))
 
@@ -80,57 +84,47 @@ async def _follow_when_installed(client: Client, resource: Resource, kind: str, 
         except (ApiError, Unreachable) as error:
             log.info("waiting for the API server", extra={"resource": resource.plural, "error": str(error)})
             await asyncio.sleep(_RETRY_S)
-    await _follow(Informer(client, resource), kind, push)
+    await _follow(client, resource, kind, push)
 
 
-def _reduced_pod(pod: Json) -> Json:
-    """Return the little of a pod that the network reads: a cluster's pods are many, and most of each is about other things."""
-    metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
-    containers = {
-        field: [_some(each, "ports", "restartPolicy") for each in spec[field] or ()]
-        for field in ("containers", "initContainers")
-        if field in spec
-    }
-    return {
-        "metadata": _some(metadata, "name", "namespace", "uid", "resourceVersion", "deletionTimestamp", "labels"),
-        "spec": _some(spec, "nodeName", "hostNetwork") | containers,
-        "status": _some(status, "phase", "podIP", "podIPs"),
-    }
+def _understood(kind: str) -> Callable[[Json], Json]:
+    """Return what makes of an object the little that is kept of it: how it is known, and what the network reads, decoded.
+
+    A cluster's objects are many, most of each is about other things, and as JSON it would weigh ten times as much.
+    """
+
+    def reduce(obj: Json) -> Json:
+        metadata = obj["metadata"]
+        kept = {field: metadata[field] for field in _IDENTITY if field in metadata}
+        if (triggered := (metadata.get("annotations") or {}).get(TRIGGER_TIME)) is not None:
+            kept[TRIGGER_TIME] = triggered
+        return {"metadata": kept, _DECODED: decode(kind, obj)}
+
+    return reduce
 
 
-def _some(obj: Json, *fields: str) -> Json:
-    return {field: obj[field] for field in fields if field in obj}
+async def _follow(client: Client, resource: Resource, kind: str, push: Callable[[Event], None]) -> None:
+    informer = Informer(client, resource, reduce=_understood(kind))
 
-
-_REDUCE: Mapping[str, Callable[[Json], Json]] = {"Pod": _reduced_pod}
-
-
-async def _follow(informer: Informer, kind: str, push: Callable[[Event], None]) -> None:
     def changed(old: Json | None, new: Json | None) -> None:
         if not informer.synced:
             return
-        if old is not None and new is not None and kind in _REDUCE and _says_the_same(old, new):
+        if old is not None and new is not None and kind in _NOISY and old[_DECODED] == new[_DECODED]:
             return
         subject = new or old
         assert subject is not None
-        decoded = decode(kind, new) if new is not None else None
+        decoded = new[_DECODED] if new is not None else None
         push(ObjectChanged(kind, key_of(subject), decoded, _version(new), _trigger(old, new)))
 
     async def announce() -> None:
         await informer.wait_synced()
-        objects = {key: decode(kind, obj) for key, obj in informer.store.items()}
+        objects = {key: obj[_DECODED] for key, obj in informer.store.items()}
         push(KindReplaced(kind, objects, informer.resource_version))
 
     informer.on_change(changed)
     async with asyncio.TaskGroup() as group:
         group.create_task(informer.run())
         group.create_task(announce())
-
-
-def _says_the_same(old: Json, new: Json) -> bool:
-    """Tell whether two reduced forms differ in nothing but their version: most changes of a pod are about other things."""
-    version = {"resourceVersion": ""}
-    return old | {"metadata": old["metadata"] | version} == new | {"metadata": new["metadata"] | version}
 
 
 def _version(obj: Json | None) -> str:
@@ -149,5 +143,5 @@ def _trigger(old: Json | None, new: Json | None) -> float | None:
 
 
 def _annotation(obj: Json | None) -> str | None:
-    text = (obj["metadata"].get("annotations") or {}).get(TRIGGER_TIME) if obj else None
+    text = obj["metadata"].get(TRIGGER_TIME) if obj else None
     return text if isinstance(text, str) else None
