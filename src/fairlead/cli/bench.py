@@ -24,17 +24,21 @@ def bench() -> None:
     help="Number of services with ten endpoints each; may be given several times.",
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Rounds of each measurement.")
+@click.option(
+    "--api/--no-api", "through_api", default=True, show_default=True, help="Measure from the API to the kernel, too."
+)
 @output_option
-def sync(sizes: tuple[int, ...], rounds: int, output: str) -> None:
+def sync(sizes: tuple[int, ...], rounds: int, through_api: bool, output: str) -> None:
     """Time to program Services: ours, and rulesets of kube-proxy's shapes through nft.
 
-    Everything happens in network namespaces of its own. The peer's load of 10,000 services takes most of a minute in each round.
+    Everything happens in network namespaces of its own, and in a lab of its own for the way from the API object to the kernel. The
+    peer's load of 10,000 services takes most of a minute in each round; creating them through the API takes another.
     """
     from fairlead.cli.progress import Progress
     from fairlead.lab.bench import sync as benchmark
 
     with Progress() as progress:
-        report = benchmark.run(sizes, rounds=rounds, step=progress.step)
+        report = benchmark.run(sizes, rounds=rounds, through_api=through_api, step=progress.step)
     click.echo(report.as_json() if output == "json" else report.as_text())
 
 

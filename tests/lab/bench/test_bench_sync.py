@@ -23,7 +23,7 @@ def silent(what: str) -> Iterator[None]:
 def test_small_run_measures_ours_and_both_peers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync, "_CHANGES", 20)
     monkeypatch.setattr(sync, "_BULK", 30)
-    report = sync.run([40], rounds=1, step=silent)
+    report = sync.run([40], rounds=1, through_api=False, step=silent)
     found = {(row.metric, row.against) for row in report.rows}
     peers = ("kube-proxy 1.36 shape", "kube-proxy 1.33 shape")
     assert found >= {(metric, peer) for metric in ("full load", "one endpoint, p50") for peer in (None, *peers)}

@@ -60,7 +60,7 @@ def _small(name: str, nodes: int, pods: int, *, rounds: int, step: Step) -> Iter
     deletes: list[float] = []
     for number in range(1, rounds + 1):
         title = f"{nodes} nodes, round {number} of {rounds}"
-        with _lab(name, nodes, ups, downs, title, step) as home:
+        with temporary(name, nodes, ups, downs, title, step) as home:
             with step(f"{title}: pods one by one"):
                 singles += asyncio.run(_one_by_one(home, _SINGLE_PODS))
             with step(f"{title}: {pods} pods at once"):
@@ -85,7 +85,7 @@ def _large(name: str, nodes: int, pods: int, *, step: Step) -> Iterator[Measurem
     ups: list[float] = []
     downs: list[float] = []
     title = f"{nodes} nodes"
-    with _lab(name, nodes, ups, downs, title, step) as home:
+    with temporary(name, nodes, ups, downs, title, step) as home:
         empty = footprint(home)
         with step(f"{title}: {pods} pods at once"):
             seconds = asyncio.run(_rollout(home, "burst", pods))
@@ -107,7 +107,7 @@ def _large(name: str, nodes: int, pods: int, *, step: Step) -> Iterator[Measurem
 
 
 @contextmanager
-def _lab(name: str, nodes: int, ups: list[float], downs: list[float], title: str, step: Step) -> Iterator[LabHome]:
+def temporary(name: str, nodes: int, ups: list[float], downs: list[float], title: str, step: Step) -> Iterator[LabHome]:
     """Bring a lab up by the command and down again, and note how long each takes; down also when the block fails."""
     try:
         with step(f"{title}: up"):

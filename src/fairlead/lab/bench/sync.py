@@ -19,9 +19,11 @@ from statistics import median
 from fairlead.base.errors import UserError
 from fairlead.drivers.nft.kernel import Kernel
 from fairlead.drivers.nft.socket import NftSocket
+from fairlead.lab.bench import whole_path
 from fairlead.lab.bench.peers import ChainPerEndpoint, OneChainPerService, Peer
 from fairlead.lab.bench.processes import resident_mb
 from fairlead.lab.bench.report import Measurement, Report, machine, quantile
+from fairlead.lab.bench.whole_path import pod_address
 from fairlead.plan.plan import Plan
 from fairlead.plan.tables import ClusterAddress, Endpoint, Key, Row, ServicePort, key_of
 
@@ -29,6 +31,7 @@ ENDPOINTS = 10
 _CHANGES = 2000
 _PEER_CHANGES = 5
 _BULK = 1000
+_API_CHANGES = 500
 _OLD_SHAPE_LIMIT = 1000
 """Services up to which the older shape is measured: its time grows with the square of their number, 200 s for 10,000."""
 
@@ -44,7 +47,9 @@ def services(count: int) -> list[ServicePort]:
             address=f"10.96.{number >> 8}.{number & 255}",
             protocol="tcp",
             port=80,
-            endpoints=tuple(sorted(Endpoint(_pod(number * ENDPOINTS + place), 8080) for place in range(ENDPOINTS))),
+            endpoints=tuple(
+                sorted(Endpoint(pod_address(number * ENDPOINTS + place), 8080) for place in range(ENDPOINTS))
+            ),
         )
         for number in range(count)
     ]
@@ -60,11 +65,16 @@ def replaced(service: ServicePort, generation: int) -> ServicePort:
     )
 
 
-def run(sizes: Sequence[int], *, rounds: int, step: Step) -> Report:
-    """Measure and report; `step` shows progress. Raises UserError when a peer's ruleset is refused."""
+def run(sizes: Sequence[int], *, rounds: int, through_api: bool, step: Step) -> Report:
+    """Measure and report; `step` shows progress. Raises UserError when a peer's ruleset is refused.
+
+    With `through_api` the whole path from the API object is measured too, once, at the largest size.
+    """
     rows: list[Measurement] = []
     for count in sizes:
         rows += _size(count, rounds=rounds, step=step)
+    if through_api:
+        rows += whole_path.run(max(sizes), ENDPOINTS, _API_CHANGES, step=step)
     return Report(name="sync", machine=machine(), rows=tuple(rows))
 
 
@@ -219,7 +229,3 @@ def without_collection() -> Iterator[None]:
     finally:
         gc.enable()
         gc.unfreeze()
-
-
-def _pod(number: int) -> str:
-    return f"10.{128 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
