@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from pathlib import Path
@@ -173,6 +174,35 @@ def test_a_stolen_node_is_worth_one_node(world: Lab, tmp_path: Path) -> None:
         ("get", "pods", "-A", "--as=kubernetes-admin", "--as-group=system:masters"),
     ):
         assert "orbidden" in kubectl(*arguments, ok=False), arguments
+
+
+def test_a_person_gets_a_certificate_by_request(world: Lab, tmp_path: Path) -> None:
+    key, request = tmp_path / "key", tmp_path / "csr"
+    subprocess.run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key], check=True)
+    subprocess.run(["openssl", "req", "-new", "-key", key, "-subj", "/O=devs/CN=carol", "-out", request], check=True)
+    spec = {
+        "request": base64.b64encode(request.read_bytes()).decode(),
+        "signerName": "kubernetes.io/kube-apiserver-client",
+        "expirationSeconds": 3600,
+        "usages": ["client auth"],
+    }
+    kind = {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest"}
+    world.apply(json.dumps({**kind, "metadata": {"name": "carol"}, "spec": spec}))
+    assert "Pending" in world.kubectl("get", "csr", "carol")
+    world.kubectl("certificate", "approve", "carol")
+    signed = wait_for(
+        lambda: world.kubectl("get", "csr", "carol", "-o", "jsonpath={.status.certificate}"), "a certificate"
+    )
+    assert "Approved,Issued" in world.kubectl("get", "csr", "carol")
+    config = yaml.safe_load((world.folder / "kubeconfig").read_text())
+    config["users"][0]["user"] = {"client-certificate-data": signed, "client-key": str(key)}
+    hers = tmp_path / "config"
+    hers.write_text(yaml.safe_dump(config))
+    argv = ["kubectl", "--kubeconfig", str(hers), "get", "pods", "-n", "rights"]
+    assert 'User "carol" cannot list resource "pods"' in run(argv, world.environment, ok=False, timeout_s=60).stderr
+    world.kubectl("create", "rolebinding", "-n", "rights", "devs", "--clusterrole=view", "--group=devs")
+    wait_for(lambda: run(argv, world.environment, ok=False, timeout_s=60).returncode == 0, "carol sees pods")
+    world.kubectl("delete", "csr", "carol")
 
 
 def test_no_component_is_refused_anything_it_needs(world: Lab) -> None:

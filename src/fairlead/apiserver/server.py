@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from fairlead.apiserver import bootstrap, crds, namespaces
-from fairlead.apiserver.admission import node_restriction
+from fairlead.apiserver.admission import certificates, node_restriction
 from fairlead.apiserver.admission.chain import Chain
 from fairlead.apiserver.admission.ingresses import set_default_class
 from fairlead.apiserver.admission.limits import check_limits, set_default_limits
@@ -154,6 +154,7 @@ def _compose(api: Api, addresses: ServiceAddresses) -> None:
     """Put the admission functions in order."""
     api.admission.mutating += [
         namespaces.lifecycle(api),
+        certificates.admit(api.authorizer),
         admit_pod(api),
         set_default_limits(api),
         set_default_class(api),

@@ -57,12 +57,32 @@ _DURATION = _Duration()
     multiple=True,
     help="Range of addresses for Services of type LoadBalancer; repeatable.  [default: none, they are left alone]",
 )
+@click.option(
+    "--cluster-signing-cert-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Certificate of the authority that signs approved CertificateSigningRequests.  [default: none are signed]",
+)
+@click.option(
+    "--cluster-signing-key-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Key of that authority.",
+)
+@click.option(
+    "--cluster-signing-duration",
+    type=_DURATION,
+    default="8760h",
+    show_default=True,
+    help="For how long a signed certificate is valid at most.",
+)
 def controller(
     kubeconfig: Path,
     controllers: str,
     node_monitor_period: float | None,
     node_monitor_grace_period: float,
     load_balancer_cidrs: tuple[str, ...],
+    cluster_signing_cert_file: Path | None,
+    cluster_signing_key_file: Path | None,
+    cluster_signing_duration: float,
 ) -> None:
     """Run the controllers and the scheduler of a cluster."""
     import asyncio
@@ -79,11 +99,18 @@ def controller(
 
     logs.setup("controller")
     names = manager.select(controllers.split(","))
+    signing = None
+    if cluster_signing_cert_file is not None and cluster_signing_key_file is not None:
+        signing = cluster_signing_cert_file, cluster_signing_key_file
+    elif cluster_signing_cert_file is not cluster_signing_key_file:
+        raise click.UsageError("--cluster-signing-cert-file and --cluster-signing-key-file go together")
     period = node_monitor_period or min(5.0, node_monitor_grace_period / 8)
     settings = Settings(
         node_monitor_period_s=period,
         node_monitor_grace_s=node_monitor_grace_period,
         load_balancer_cidrs=load_balancer_cidrs,
+        cluster_signing=signing,
+        cluster_signing_duration_s=cluster_signing_duration,
     )
 
     async def main() -> None:

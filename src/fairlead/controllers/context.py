@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from fairlead.api.resources import Resource
@@ -34,6 +35,10 @@ class Settings:
     """For how long a pod stays on an unreachable node when its tolerations do not say."""
     load_balancer_cidrs: tuple[str, ...] = ()
     """Ranges from which Services of type LoadBalancer get addresses; none: somebody else does that."""
+    cluster_signing: tuple[Path, Path] | None = None
+    """Files of the certificate and the key with which requests are signed; None: somebody else does that."""
+    cluster_signing_duration_s: float = 365 * 86400.0
+    """For how long a signed certificate is valid at most."""
     terminated_pod_limit: int = 12500
     """How many finished pods may exist before the oldest are removed."""
 

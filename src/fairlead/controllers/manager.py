@@ -28,6 +28,7 @@ class Runnable(Protocol):
 
 _HERE = "fairlead.controllers"
 CONTROLLERS: Mapping[str, str] = {
+    "certificatesigningrequest-signing": f"{_HERE}.certificates.controller:SigningController",
     "scheduler": f"{_HERE}.scheduler.controller:Scheduler",
     "deployment": f"{_HERE}.deployment.controller:DeploymentController",
     "replicaset": f"{_HERE}.replicaset.controller:ReplicaSetController",

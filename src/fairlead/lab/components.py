@@ -61,6 +61,12 @@ def _controller(home: LabHome) -> Component:
     argv += ["--node-monitor-grace-period", f"{_NODE_GRACE_S}s", "--node-monitor-period", f"{_NODE_MONITOR_S}s"]
     for cidr in PUBLIC_CIDRS:
         argv += ["--load-balancer-cidr", cidr]
+    argv += [
+        "--cluster-signing-cert-file",
+        str(home.pki / "ca.crt"),
+        "--cluster-signing-key-file",
+        str(home.pki / "ca.key"),
+    ]
     return Component(name="controller", argv=tuple(argv))
 
 

@@ -118,13 +118,7 @@ KINDS: tuple[Kind, ...] = (
     _kind(Resource("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", namespaced=False)),
     _kind(r.HPAS, "hpa", sub="status", categories=_ALL),
     _kind(r.HPAS_V1, "hpa", sub="status", categories=_ALL, storage_alias=r.HPAS),
-    _kind(
-        Resource(
-            "certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", namespaced=False
-        ),
-        "csr",
-        sub="status approval",
-    ),
+    _kind(r.CERTIFICATESIGNINGREQUESTS, "csr", sub="status approval"),
     _kind(r.CRDS, "crd crds", sub="status", categories=_EXTENSIONS),
     *(
         _kind(Resource(_ADMISSION, "v1", plural, kind, namespaced=False), sub=sub, categories=_EXTENSIONS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fairlead.apiserver.kinds import certificate_rules
 from fairlead.apiserver.kinds import cluster_rules as cluster
 from fairlead.apiserver.kinds import network_rules as network
 from fairlead.apiserver.kinds import pod_rules as pods
@@ -64,6 +65,7 @@ ON_CREATE: Mapping[tuple[str, str], Callable[[Object], list[FieldError]]] = {
     (_RBAC, "RoleBinding"): cluster.check_role_binding,
     (_RBAC, "ClusterRoleBinding"): cluster.check_cluster_role_binding,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _check_definition,
+    ("certificates.k8s.io", "CertificateSigningRequest"): certificate_rules.check,
 }
 """Checks of a whole object, metadata excepted."""
 
@@ -88,3 +90,8 @@ ON_UPDATE: Mapping[tuple[str, str], Callable[[Object, Object], list[FieldError]]
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _check_definition_update,
 }
 """Checks of a changed object; a kind without an entry is checked as on creation."""
+
+ON_STATUS: Mapping[tuple[str, str], Callable[[Object, Object], list[FieldError]]] = {
+    ("certificates.k8s.io", "CertificateSigningRequest"): certificate_rules.check_status,
+}
+"""Checks of a changed status."""

@@ -88,4 +88,6 @@ def validate_update(kind: Kind, new: dict[str, Any], old: dict[str, Any]) -> lis
 
 def validate_status_update(kind: Kind, new: dict[str, Any], old: dict[str, Any]) -> list[FieldError]:
     """Return why the status of `old` may not become that of `new`."""
-    return metadata_rules.validate_metadata_update(kind, new.get("metadata", {}), old.get("metadata", {}))
+    errors = metadata_rules.validate_metadata_update(kind, new.get("metadata", {}), old.get("metadata", {}))
+    check = rules.ON_STATUS.get((kind.resource.group, kind.resource.kind))
+    return errors + (check(new, old) if check is not None else [])

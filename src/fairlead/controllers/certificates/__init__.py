@@ -1,0 +1,1 @@
+"""Certificates for those whose requests were approved."""
