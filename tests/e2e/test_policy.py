@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -196,3 +197,16 @@ def test_observe_names_the_policy_that_denied(shop: Lab) -> None:
     assert any(sample in line and not line.endswith(" 0") for line in metrics.splitlines())
     shop.kubectl("delete", "networkpolicy", "--all", "-n", "policy")
     assert "--to svc/a: not a place" in shop.fairlead("observe", "--to", "svc/a", ok=False).stderr
+
+
+def test_the_recipes_are_accepted(lab: Lab) -> None:
+    folder = Path(__file__).parents[2] / "examples/policies"
+    world = str(folder / "00-world.yaml")
+    try:
+        lab.kubectl("apply", "-f", world)
+        said = lab.kubectl("apply", "--dry-run=server", "-f", str(folder))
+        assert said.count("(server dry run)") == sum(
+            text.count("apiVersion:") for text in map(Path.read_text, folder.glob("*.yaml"))
+        )
+    finally:
+        lab.kubectl("delete", "-f", world, "--ignore-not-found", "--wait=false", ok=False)
