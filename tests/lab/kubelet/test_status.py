@@ -156,7 +156,9 @@ def test_a_steady_pod_needs_no_patch():
 def test_a_patch_holds_what_changed_and_takes_back_what_is_no_longer_said():
     former = status(pod("a"), {"a": Report(attempt=0, phase="running", started_at=NOW, started=True, image_id="x")})
     found = patch_between(former, status(pod("a"), {"a": UP}, former, NOW + 1))
-    assert set(found) == {"containerStatuses", "conditions"}
+    assert set(found) == {"containerStatuses", "conditions", "$setElementOrder/conditions"}
+    order = [entry["type"] for entry in found["$setElementOrder/conditions"]]
+    assert order == ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"]
     assert [entry["type"] for entry in found["conditions"]] == ["Ready", "ContainersReady"]
     assert found["conditions"][0]["message"] is None
 

@@ -137,6 +137,9 @@ def patch_between(old: Json, new: Json) -> Json | None:
             ]
             if not changes[field]:
                 del changes[field]
+            else:
+                # The scheduler's condition was there first; without the directive it would stay first.
+                changes["$setElementOrder/conditions"] = [{"type": condition["type"]} for condition in will or ()]
         elif field in ("podIPs", "hostIPs") and was:
             # These lists merge by address: without the directive the former addresses would stay.
             changes[field] = [{"$patch": "replace"}, *(will or ())]
