@@ -221,7 +221,7 @@ class Discovery:
     def _versions(self, group: str) -> list[str]:
         found = [one.resource.version for one in self._catalog if one.resource.group == group]
         found += [review.version for (one, _), review in REVIEWS.items() if one == group]
-        return sorted(dict.fromkeys(found), key=_version_rank)
+        return sorted(dict.fromkeys(found), key=version_rank)
 
 
 def _subresource_kind(served: Served, sub: str) -> tuple[str, str, str]:
@@ -233,7 +233,7 @@ def _subresource_kind(served: Served, sub: str) -> tuple[str, str, str]:
     )
 
 
-def _version_rank(version: str) -> tuple[int, int, int, str]:
+def version_rank(version: str) -> tuple[int, int, int, str]:
     """Return the sort key of a version: stable before beta before alpha, newer first, other names last."""
     text = version.removeprefix("v")
     for stability, word in enumerate(("", "beta", "alpha")):

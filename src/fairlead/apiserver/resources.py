@@ -49,6 +49,7 @@ class Resources:
             query=request.query,
             user_agent=request.headers.get("User-Agent", ""),
             dry_run=info.verb in _WRITES and dry_run_of(request.query.getall("dryRun", [])),
+            warnings=[served.deprecation] if served.deprecation else [],
         )
         if info.subresource and info.subresource not in served.kind.subresources:
             raise errors.no_such_path()
@@ -74,10 +75,12 @@ class Resources:
         encoding = self._encoding(request, call)
         match info.verb:
             case "get":
-                return answers.of_result(read.get(api, call), encoding)
+                return answers.of_result(read.get(api, call), encoding, warnings=call.warnings)
             case "list":
                 page = read.list_page(api, call)
-                return answers.of_list(encoding.page(page.entries, page.metadata), encoding.form)
+                return answers.of_list(
+                    encoding.page(page.entries, page.metadata), encoding.form, warnings=call.warnings
+                )
             case "watch":
                 return await watching.watch(api, call, request, encoding)
             case "create":

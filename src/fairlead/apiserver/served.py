@@ -85,6 +85,8 @@ class Served:
     """The OpenAPI schema, for custom resources that have one."""
     definition: str | None = None
     """The name of the CustomResourceDefinition, for custom resources."""
+    deprecation: str = ""
+    """What users of this version are warned of."""
 
     def __repr__(self) -> str:
         return f"<Served {self.resource.plural} {self.resource.api_version}>"

@@ -66,6 +66,7 @@ class Server:
         self._servers: list[asyncio.Server] = []
         self._connections: Connections | None = None
         self._kubelets: KubeletRequests | None = None
+        self._definitions: asyncio.Task[None] | None = None
         self.api: Api | None = None
 
     def __repr__(self) -> str:
@@ -93,6 +94,9 @@ class Server:
         """End all requests, finish all writes, free the folder."""
         for server in self._servers:
             server.close()
+        if self._definitions is not None:
+            self._definitions.cancel()
+            await asyncio.wait([self._definitions])
         if self.api is not None:
             await self.api.store.close()
         if self._connections is not None:
@@ -129,6 +133,7 @@ class Server:
         Aggregation(store)
         if settings.definitions is not None:
             await bootstrap.install(api, settings.definitions)
+        self._definitions = asyncio.create_task(crds.Definitions(api).run(), name="definitions")
         api.admission.releasing.append(bootstrap.restore(api, addresses, settings.advertise))
         gc.collect()
         gc.freeze()
@@ -154,6 +159,7 @@ def _compose(api: Api, addresses: ServiceAddresses) -> None:
     """Put the admission functions in order."""
     api.admission.mutating += [
         namespaces.lifecycle(api),
+        crds.refuse_while_ending(api),
         certificates.admit(api.authorizer),
         admit_pod(api),
         set_default_limits(api),

@@ -11,6 +11,7 @@ from calendar import timegm
 from dataclasses import dataclass
 from typing import Any
 
+from fairlead.apiserver import definition_status
 from fairlead.apiserver.admission.chain import Attributes, run
 from fairlead.apiserver.api import Api, Call, Json, timestamp
 from fairlead.apiserver.errors import bad_request, conflict, invalid, not_found, success
@@ -146,6 +147,8 @@ def _mark(call: Call, entry: Entry, wanted: Options) -> Json | None:
     _set_propagation(call, meta, wanted)
     table = call.served.table
     grace = _grace(obj, wanted) if table == "pods" else 0
+    if table == definition_status.TABLE:
+        definition_status.begin_deletion(obj, timestamp())
     waits = bool(meta.get("finalizers")) or (table == "namespaces" and bool((obj.get("spec") or {}).get("finalizers")))
     if grace == 0 and not waits:
         return None
