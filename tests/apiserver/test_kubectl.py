@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from pathlib import Path
 
 import apiserver_pki
 import pytest
 from apiserver_client import Http
+from apiserver_kubectl import Kubectl
 from tests.kubectl_programs import by_age
 
 from fairlead.apiserver.server import Server
@@ -39,20 +38,6 @@ spec:
     metadata: {labels: {app: web}}
     spec: {containers: [{name: web, image: "web:1", ports: [{containerPort: 80}]}]}
 """
-
-
-class Kubectl:
-    def __init__(self, program: Path, home: Path) -> None:
-        self.program = program
-        self.environment = {"HOME": str(home), "KUBECONFIG": str(home / "config"), "PATH": os.environ["PATH"]}
-
-    async def __call__(self, *arguments: str, stdin: str = "", code: int = 0) -> str:
-        process = await asyncio.create_subprocess_exec(
-            self.program, *arguments, env=self.environment, stdin=-1, stdout=-1, stderr=asyncio.subprocess.STDOUT
-        )
-        output, _ = await asyncio.wait_for(process.communicate(stdin.encode()), 60)
-        assert process.returncode == code, output.decode()
-        return output.decode()
 
 
 @pytest.mark.parametrize("version", PROGRAMS)

@@ -81,7 +81,9 @@ class CustomStrategy:
     def prepare_for_create(self, obj: Json) -> None:
         """See Strategy."""
         if self._kind.has_status:
+            # What a client says of the status counts for nothing; the schema may say something.
             obj.pop("status", None)
+            self._schema.default(obj)
         obj["metadata"]["generation"] = 1
 
     def prepare_for_update(self, new: Json, old: Json) -> None:

@@ -16,13 +16,18 @@ Json = dict[str, Any]
 
 def encode(document: Json) -> bytes:
     """Return the bytes of `openapi.v2.Document`."""
-    parts = [
-        _text(1, document["swagger"]),
-        _field(2, _message(document["info"], _INFO, extensions=7)),
-        _field(8, b"".join(_named(2, path, _path_item(item)) for path, item in document["paths"].items())),
-        _field(9, b"".join(_named(1, name, _schema(schema)) for name, schema in document["definitions"].items())),
-    ]
-    return b"".join(parts)
+    return (
+        _text(1, document["swagger"])
+        + _field(2, _message(document["info"], _INFO, extensions=7))
+        + encode_parts(document)
+    )
+
+
+def encode_parts(document: Json) -> bytes:
+    """Return `paths` and `definitions` of a document alone, to be joined to the bytes of another one."""
+    return _field(8, b"".join(_named(2, path, _path_item(item)) for path, item in document["paths"].items())) + _field(
+        9, b"".join(_named(1, name, _schema(schema)) for name, schema in document["definitions"].items())
+    )
 
 
 def _varint(number: int) -> bytes:

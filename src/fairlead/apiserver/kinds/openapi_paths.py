@@ -5,6 +5,7 @@ kubectl reads from them which query parameters a server understands (dryRun, fie
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fairlead.apiserver.kinds.registry import Kind
@@ -89,8 +90,10 @@ def group_version_kind(kind: Kind) -> dict[str, str]:
     return {"group": resource.group, "kind": resource.kind, "version": resource.version}
 
 
-def v3_paths(kinds: list[Kind], names: dict[tuple[str, str, str], str]) -> Json:
-    """Return the paths of a v3 document."""
+def v3_paths(
+    kinds: list[Kind], names: dict[tuple[str, str, str], str], patch_types: Sequence[str] = PATCH_TYPES
+) -> Json:
+    """Return the paths of a v3 document. kubectl sends the patches that are offered in `patch_types`."""
     paths: Json = {}
     for kind in kinds:
         resource = kind.resource
@@ -115,7 +118,7 @@ def v3_paths(kinds: list[Kind], names: dict[tuple[str, str, str], str]) -> Json:
                     operation["requestBody"] = {"content": {"*/*": _reference(schema)}, "required": True}
                 elif method == "patch":
                     patch = _reference("io.k8s.apimachinery.pkg.apis.meta.v1.Patch")
-                    operation["requestBody"] = {"content": dict.fromkeys(PATCH_TYPES, patch), "required": True}
+                    operation["requestBody"] = {"content": dict.fromkeys(patch_types, patch), "required": True}
                 item[method] = operation
             item["parameters"] = [
                 {"name": name, "in": "path", "required": True, "schema": {"type": "string", "uniqueItems": True}}
@@ -134,7 +137,9 @@ def _reference(name: str | None) -> Json:
     return {"schema": {"$ref": f"#/components/schemas/{name}"}} if name else {}
 
 
-def v2_paths(kinds: list[Kind], names: dict[tuple[str, str, str], str]) -> Json:
+def v2_paths(
+    kinds: list[Kind], names: dict[tuple[str, str, str], str], patch_types: Sequence[str] = PATCH_TYPES
+) -> Json:
     """Return the paths of a v2 document."""
     paths: Json = {}
     for kind in kinds:
@@ -156,7 +161,7 @@ def v2_paths(kinds: list[Kind], names: dict[tuple[str, str, str], str]) -> Json:
                 operation: Json = {
                     "tags": [_tag(kind)],
                     "operationId": identity,
-                    "consumes": list(PATCH_TYPES) if method == "patch" else ["*/*"],
+                    "consumes": list(patch_types) if method == "patch" else ["*/*"],
                     "produces": ["application/json", "application/yaml"],
                     "schemes": ["https"],
                     "parameters": parameters,

@@ -37,6 +37,10 @@ class ResourceSchema:
         """Prune and default `obj` in place; a second time changes nothing."""
         pruning.prune(obj, self.root)
         pruning.drop_nulls(obj, self.root)
+        self.default(obj)
+
+    def default(self, obj: Json) -> None:
+        """Fill in the defaults of `obj` in place."""
         defaulting.default(obj, self.root)
 
     def check(self, obj: Json, old: Json | None = None) -> list[FieldError]:
