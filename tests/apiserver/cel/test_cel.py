@@ -36,7 +36,8 @@ self.__namespace__ == 'team' && has(self.__namespace__)
 self.labels.a__dash__b == 'x'
 self.labels['app'] == 'web' && 'app' in self.labels && !('z' in self.labels)
 'a' in self.tags && !('z' in self.tags)
-self.empty == null && has(self.empty) && !has(self.missing)
+!has(self.empty) && self['empty'] == null && !has(self.missing)
+self.namespace == 'team' && {'if': 1}.if == 1
 size(self.tags) == 3 && self.tags.size() == 3 && 'äö'.size() == 2
 self.ports.all(p, p.port > 0) && self.ports.exists(p, p.name == 'https')
 self.ports.exists_one(p, p.port == 80) && self.ports.existsOne(p, p.port == 443)
@@ -60,6 +61,7 @@ self.missing == 1 || self.name == 'shop'
 7 / -2 == -3 && -7 % 3 == -1 && 7.0 / 2.0 == 3.5 && -3 - -2 == -1
 1 == 1.0 && 1u == 1 && 1 != '1' && true != 1
 [1, 2] + [3] == [1, 2, 3] && 'a' + 'b' == 'ab' && b'a' + b'b' == b'ab'
+b'\u00e4' == b'\xc3\xa4' && b'ä' == b'\303\244'
 r'\d' == '\\d' && "\u00e4\x41\101" == 'äAA' && '''a"b''' == 'a"b' && b'\xff' != b'\xfe'
 type(1) == int && type('') == string && type(1u) == uint && type([]) == list && type(null) == null_type
 int('42') == 42 && int(3.9) == 3 && string(1.5) == '1.5' && double('2') == 2.0 && bool('true') && uint(5) == 5u
@@ -73,6 +75,10 @@ int('42') == 42 && int(3.9) == 3 && string(1.5) == '1.5' && double('2') == 2.0 &
 [1, 2, 3].isSorted() && [1, 2].sum() == 3 && [3, 1].min() == 1 && [3, 1].max() == 3 && ['a', 'b', 'a'].lastIndexOf('a') == 2
 [1, 1, 2].distinct() == [1, 2] && [[1], [2]].flatten() == [1, 2] && [2, 1].sort() == [1, 2] && [1, 2, 3].slice(1, 2) == [2]
 lists.range(3) == [0, 1, 2] && [1, 2].reverse() == [2, 1] && [1].first().value() == 1
+[3, 1, 2].sortBy(x, -x) == [3, 2, 1]
+type(duration('1s')) == google.protobuf.Duration && type(ip('::1')) == net.IP
+string(timestamp('2011-08-18T19:03:37.01+01:00')) == '2011-08-18T19:03:37.01+01:00'
+url('https://a.example/with space/').getEscapedPath() == '/with%20space/'
 sets.contains([1, 2], [1]) && sets.intersects([1], [1, 2]) && sets.equivalent([1, 2], [2, 1, 1])
 math.greatest(1, 3, 2) == 3 && math.least([2, 1]) == 1 && math.ceil(1.2) == 2.0 && math.bitAnd(6, 3) == 2 && math.abs(-2) == 2
 base64.encode(b'hi') == 'aGk=' && base64.decode('aGk=') == b'hi' && strings.quote('a"b') == '"a\\"b"'
@@ -122,7 +128,7 @@ WRONG = [
     ("self.x = 1", "ERROR: <input>:1:8: Syntax error: token recognition error at: '='"),
     ("(1", "Syntax error: mismatched input '<EOF>' expecting ')'"),
     ("1 2", "Syntax error: extraneous input '2' expecting <EOF>"),
-    ("self.namespace == ''", "reserved identifier: namespace"),
+    ("namespace == ''", "reserved identifier: namespace"),
     ("'abc", "the string does not end"),
     ("has(self)", "invalid argument to has() macro"),
     ("[1].all(1, true)", "argument must be a simple name"),

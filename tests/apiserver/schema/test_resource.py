@@ -320,6 +320,31 @@ def test_values_have_the_types_of_their_formats() -> None:
     assert refusals(found, of(a=value)) == []
 
 
+def test_the_order_of_sets_and_maps_does_not_count() -> None:
+    same = {"rule": "self == oldSelf", "message": "may not change"}
+    for spec, old, new, other in (
+        (
+            {"type": "array", "x-kubernetes-list-type": "set", "items": STRING},
+            ["x", "y"],
+            ["y", "x"],
+            ["y", "z"],
+        ),
+        (
+            MAP_LIST,
+            [{"name": "x", "v": 1}, {"name": "y"}],
+            [{"name": "y"}, {"name": "x", "v": 1}],
+            [{"name": "y"}, {"name": "x"}],
+        ),
+    ):
+        found = schema(a=spec | {"x-kubernetes-validations": [same]})
+        assert refusals(found, of(a=new), of(a=old)) == []
+        assert refusals(found, of(a=other), of(a=old)) == ["spec.a: Invalid value: may not change"]
+    merging = {"rule": "size(self.a + self.b) == 3 && self.a + self.b == ['z', 'x', 'y']"}
+    sets = {"type": "array", "x-kubernetes-list-type": "set", "items": STRING}
+    found = schema(s={"type": "object", "properties": {"a": sets, "b": sets}, "x-kubernetes-validations": [merging]})
+    assert refusals(found, of(s={"a": ["x", "y"], "b": ["y", "z"]})) == []
+
+
 def test_rules_that_cost_too_much_end() -> None:
     rule = {"rule": "self.all(a, self.all(b, self.all(c, a + b + c >= 0)))", "message": "small"}
     found = schema(a={"type": "array", "items": INTEGER, "x-kubernetes-validations": [rule, rule]})

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fairlead.apiserver.cel import texts, times
 from fairlead.apiserver.cel.parser import located
-from fairlead.apiserver.cel.program import CompileError, unescaped
+from fairlead.apiserver.cel.program import CompileError, qualified_type, unescaped
 from fairlead.apiserver.cel.syntax import (
     Bind,
     Call,
@@ -23,7 +24,7 @@ from fairlead.apiserver.cel.syntax import (
     Name,
     Select,
 )
-from fairlead.apiserver.cel.values import type_name
+from fairlead.apiserver.cel.values import CelError, type_name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +40,8 @@ class Type:
     fields: Callable[[], Mapping[str, Type]] | None = None
 
     def __str__(self) -> str:
+        if self.kind == "null_type":
+            return "null"
         if self.kind in ("list", "optional_type") and self.element is not None:
             return f"{self.kind}({self.element})"
         return f"map(string, {self.element})" if self.kind == "map" and self.element is not None else self.kind
@@ -84,6 +87,13 @@ _OF_LISTS = frozenset("isSorted sum min max indexOf lastIndexOf distinct flatten
 """Functions whose cost grows with texts, and with lists; all others cost one unit."""
 
 
+_CONSTANT_CHECKS: dict[str, Callable[[str], object]] = {
+    "duration": times.duration,
+    "timestamp": times.timestamp,
+    "matches": texts.pattern,
+}
+
+
 class Checker:
     """Checks one expression; `cost` is the most that it may take."""
 
@@ -123,6 +133,9 @@ class Checker:
         return Type(type_name(value), len(value) if isinstance(value, str | bytes) else 0)
 
     def _select(self, expr: Select) -> tuple[Type, float]:
+        named = qualified_type(expr)
+        if named is not None and named.partition(".")[0] not in self._variables:
+            return Type("type"), 0
         operand, cost = self.check(expr.operand)
         optional = expr.optional
         if operand.kind == "optional_type":
@@ -176,7 +189,19 @@ class Checker:
                 return BOOL, cost + 1 + (types[1].size if types[1].kind == "list" else 0)
             case "_+_" | "_-_" | "_*_" | "_/_" | "_%_":
                 return self._arithmetic(expr, types, cost)
+        self._constants(expr)
         return self._result(expr, types), cost + self._price(expr.name, types)
+
+    def _constants(self, expr: Call) -> None:
+        """Refuse arguments that are written out and can never be right."""
+        text = expr.args[-1 if expr.name == "matches" else 0] if expr.args else None
+        check = _CONSTANT_CHECKS.get(expr.name)
+        if check is None or not isinstance(text, Literal) or not isinstance(text.value, str):
+            return
+        try:
+            check(text.value)
+        except (CelError, ValueError):
+            raise self._fail(text, f"invalid {expr.name}{'' if expr.name == 'timestamp' else ' argument'}") from None
 
     def _is_namespace(self, expr: Call) -> bool:
         return isinstance(expr.target, Name) and expr.target.name not in self._variables
@@ -190,7 +215,7 @@ class Checker:
         left, right = (one.kind for one in types)
         if left == right or not {left, right} <= _COMPARED or {left, right} <= _NUMBERS:
             return
-        if expr.name in ("_==_", "_!=_") and ("null_type" in (left, right) or {left, right} <= {"map", "object"}):
+        if expr.name in ("_==_", "_!=_") and {left, right} in ({"map", "object"}, {"null_type", "object"}):
             return
         raise self._fail(expr, f"found no matching overload for '{expr.name}' applied to '({types[0]}, {types[1]})'")
 
@@ -264,7 +289,7 @@ class Checker:
         match expr.kind:
             case "all" | "exists" | "existsOne":
                 return BOOL, total
-            case "filter":
+            case "filter" | "sortBy":
                 return Type("list", source.size, first), total
             case "map" | "transformList":
                 return Type("list", source.size, body), total

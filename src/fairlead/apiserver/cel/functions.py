@@ -162,7 +162,7 @@ def _size(budget: Budget, value: Any) -> int:
 
 
 def _list(value: Any) -> list[Any]:
-    if type(value) is not list:
+    if not isinstance(value, list):
         raise no_overload()
     return value
 
@@ -214,7 +214,11 @@ def _reverse(budget: Budget, value: Any) -> Any:
 
 def _slice(budget: Budget, value: Any, start: int, end: int) -> list[Any]:
     items = _list(value)
-    if not 0 <= start <= end <= len(items):
+    if start < 0 or end < 0:
+        raise CelError(f"cannot slice({start}, {end}), negative indexes not supported")
+    if start > end:
+        raise CelError(f"cannot slice({start}, {end}), start index must be less than or equal to end index")
+    if end > len(items):
         raise CelError(f"cannot slice({start}, {end}), list is length {len(items)}")
     return items[start:end]
 
@@ -229,9 +233,11 @@ def _distinct(budget: Budget, value: Any) -> list[Any]:
 
 
 def _flatten(budget: Budget, value: Any, depth: int = 1) -> list[Any]:
+    if depth < 0:
+        raise CelError("level must be non-negative")
     found: list[Any] = []
     for item in _list(value):
-        if type(item) is list and depth > 0:
+        if isinstance(item, list) and depth > 0:
             budget.spend(len(item))
             found += _flatten(budget, item, depth - 1)
         else:
@@ -299,8 +305,11 @@ def _or_value(budget: Budget, value: Any, other: Any) -> Any:
     return optional.value if optional.present else other
 
 
+_FIRST_TIME = datetime(1, 1, 1, tzinfo=UTC)
+
+
 def _of_non_zero(budget: Budget, value: Any) -> Optional:
-    return Optional(value, True) if value not in (None, False, 0, 0.0, "", b"", [], {}, Duration(0)) else NONE
+    return NONE if value in (None, False, 0, 0.0, "", b"", [], {}, Duration(0), _FIRST_TIME) else Optional(value, True)
 
 
 def _dyn(budget: Budget, value: Any) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Any
-from urllib.parse import SplitResult, parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, urlsplit
 
 from fairlead.apiserver.cel.values import (
     NONE,
@@ -342,7 +342,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "getHost": _host,
     "getHostname": _hostname,
     "getPort": _port,
-    "getEscapedPath": lambda budget, value: _split(value).path,
+    "getEscapedPath": lambda budget, value: quote(_split(value).path, safe="/%:@!$&'()*+,;=~-._"),
     "getQuery": lambda budget, value: parse_qs(_split(value).query, keep_blank_values=True),
     "validate": _validate,
 }

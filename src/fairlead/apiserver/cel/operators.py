@@ -11,6 +11,7 @@ from fairlead.apiserver.cel.values import (
     Budget,
     CelError,
     Duration,
+    KeyedList,
     Unsigned,
     checked_int,
     checked_uint,
@@ -23,12 +24,15 @@ from fairlead.apiserver.cel.values import (
 
 def _add(budget: Budget, left: Any, right: Any) -> Any:
     kind = type(left)
+    if isinstance(left, list) and isinstance(right, list):
+        budget.spend(len(left) + len(right))
+        return left.merged(right) if isinstance(left, KeyedList) else [*left, *right]
     if kind is type(right):
         if kind is int:
             return checked_int(left + right)
         if kind is Unsigned:
             return checked_uint(int(left) + int(right))
-        if kind in (str, bytes, list):
+        if kind in (str, bytes):
             budget.spend(weight(left) + weight(right))
             return left + right
         if kind is float:
@@ -124,7 +128,7 @@ def _not(budget: Budget, value: Any) -> bool:
 
 
 def _in(budget: Budget, item: Any, container: Any) -> bool:
-    if type(container) is list:
+    if isinstance(container, list):
         budget.spend(len(container))
         return any(equal(item, one) for one in container)
     if type(container) is dict:

@@ -34,6 +34,8 @@ RESERVED = frozenset(
     "as break const continue else false for function if import in let loop null package namespace return true var void while".split()
 )
 
+_KEYWORDS = frozenset({"true", "false", "null", "in"})
+
 _TOKEN = re.compile(
     r"""
     (?P<space>[ \t\r\n\f]+|//[^\n]*)
@@ -49,6 +51,7 @@ _TOKEN = re.compile(
 _ESCAPE = re.compile(
     r"\\(?:([abfnrtv\\?\"'`])|[xX]([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-3][0-7]{2})|)"
 )
+_OCTETS = 0xDC00
 _PLAIN_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
@@ -118,13 +121,13 @@ def _unescape(text: str, at: int, content: str, *, as_bytes: bool) -> str:
         if plain:
             return _PLAIN_ESCAPES.get(plain, plain)
         digits = hexadecimal or short or long
-        if (digits is None and octal is None) or (as_bytes and (short or long)):
+        if digits is None and octal is None:
             raise ParseError(text, at, "Syntax error: invalid escape in a string")
         code = int(digits, 16) if digits else int(octal, 8)
         if code > 0x10FFFF or 0xD800 <= code < 0xE000:
             raise ParseError(text, at, "Syntax error: invalid code point in a string")
-        # Bytes keep each octet as one character, to be encoded as Latin-1 where the literal is made.
-        return chr(code)
+        # Octets of bytes travel as surrogates to where the literal is made.
+        return chr(_OCTETS + code) if as_bytes and code > 127 and not (short or long) else chr(code)
 
     return _ESCAPE.sub(replace, content)
 
@@ -248,8 +251,9 @@ class _Parser:
         if token.kind == "quoted" and quoted:
             self.position += 1
             return token.text[1:-1]
-        if token.kind != "name" or token.text in RESERVED:
-            if token.kind == "name" and token.text not in ("true", "false", "null", "in"):
+        # Reserved words may name fields; the words of the language may not.
+        if token.kind != "name" or token.text in (_KEYWORDS if quoted else RESERVED):
+            if token.kind == "name" and token.text not in _KEYWORDS:
                 self.fail(f"reserved identifier: {token.text}")
             self.fail(f"Syntax error: mismatched input '{token.text}' expecting IDENTIFIER")
         self.position += 1
@@ -362,6 +366,8 @@ class _Parser:
         if name == "map" and count in (2, 3):
             condition = args[1] if count == 3 else None
             return Comprehension(at, name, target, *self.variables(args[:1]), args[-1], condition)
+        if name == "sortBy" and count == 2:
+            return Comprehension(at, name, target, *self.variables(args[:1]), args[1])
         if name in ("transformList", "transformMap", "transformMapEntry") and count in (3, 4):
             condition = args[2] if count == 4 else None
             return Comprehension(at, name, target, *self.variables(args[:2]), args[-1], condition)
@@ -383,4 +389,6 @@ class _Parser:
 
 
 def _octets(text: str) -> bytes:
-    return b"".join(one.encode("latin-1") if ord(one) < 256 else one.encode() for one in text)
+    return b"".join(
+        bytes([ord(one) - _OCTETS]) if _OCTETS <= ord(one) < _OCTETS + 256 else one.encode() for one in text
+    )

@@ -7,6 +7,7 @@ a macro, per size of a value), not per node: what a body costs is known when it 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cmp_to_key
 from typing import Any
 
 from fairlead.apiserver.cel.functions import FUNCTIONS, METHODS, NAMESPACED, TYPE_NAMES
@@ -25,7 +26,17 @@ from fairlead.apiserver.cel.syntax import (
     Select,
     children,
 )
-from fairlead.apiserver.cel.values import NONE, Budget, CelError, CelType, Optional, no_overload, weight
+from fairlead.apiserver.cel.values import (
+    NONE,
+    QUALIFIED_TYPES,
+    Budget,
+    CelError,
+    CelType,
+    Optional,
+    compare,
+    no_overload,
+    weight,
+)
 
 Frame = list[Any]
 Step = Callable[[Frame], Any]
@@ -64,6 +75,19 @@ def size(expr: Expr) -> int:
     """Return what evaluating `expr` costs, but for what depends on the sizes of values."""
     below = sum(map(size, children(expr)))
     return below if isinstance(expr, Literal) else below + 1
+
+
+def qualified_type(expr: Select) -> str | None:
+    """Return the type that a dotted name stands for (`google.protobuf.Duration`), None for everything else."""
+    parts: list[str] = []
+    below: Expr = expr
+    while isinstance(below, Select) and not below.test and not below.optional:
+        parts.append(below.field)
+        below = below.operand
+    if not isinstance(below, Name):
+        return None
+    name = ".".join([below.name, *reversed(parts)])
+    return name if name in QUALIFIED_TYPES else None
 
 
 _ESCAPES = (("__underscores__", "__"), ("__dot__", "."), ("__dash__", "-"), ("__slash__", "/"))
@@ -133,6 +157,10 @@ class _Compiler:
         raise self.fail(expr, f"undeclared reference to '{expr.name}' (in container '')")
 
     def select(self, expr: Select) -> Step:
+        named = qualified_type(expr)
+        if named is not None and named.partition(".")[0] not in self.slots:
+            constant = CelType(named)
+            return lambda frame: constant
         operand, field, plain = self.step(expr.operand), expr.field, unescaped(expr.field)
         if expr.test:
             return lambda frame: _has(operand(frame), field, plain)
@@ -142,11 +170,13 @@ class _Compiler:
         def get(frame: Frame) -> Any:
             value = operand(frame)
             if type(value) is dict:
-                if field in value:
-                    return value[field]
-                if plain in value:
-                    return value[plain]
-                raise CelError(f"no such key: {field}")
+                found = value.get(field)
+                if found is None and plain != field:
+                    found = value.get(plain)
+                if found is None:
+                    # A field that is null is absent.
+                    raise CelError(f"no such key: {field}")
+                return found
             if type(value) is Optional:
                 return _optional_field(value, field, plain)
             raise no_overload()
@@ -313,7 +343,7 @@ class _Compiler:
         def each(frame: Frame) -> Iterable[Any]:
             value = source(frame)
             budget = frame[0]
-            if type(value) is list:
+            if isinstance(value, list):
                 pairs: Iterable[tuple[Any, Any]] = enumerate(value)
                 single = 1
             elif type(value) is dict:
@@ -371,6 +401,15 @@ def _filter(each: Each, body: Step) -> Step:
     return lambda frame: [item for item in each(frame) if _truth(body(frame))]
 
 
+def _sort_by(each: Each, body: Step) -> Step:
+    def run(frame: Frame) -> list[Any]:
+        keyed = [(body(frame), item) for item in each(frame)]
+        order = cmp_to_key(compare)
+        return [item for _, item in sorted(keyed, key=lambda pair: order(pair[0]))]
+
+    return run
+
+
 def _transform_map(each: Each, body: Step) -> Step:
     return lambda frame: {key: body(frame) for key in each(frame)}
 
@@ -397,6 +436,7 @@ _LOOPS: dict[str, Callable[[Each, Step], Step]] = {
     "existsOne": _exists_one,
     "map": _map,
     "filter": _filter,
+    "sortBy": _sort_by,
     "transformList": _map,
     "transformMap": _transform_map,
     "transformMapEntry": _transform_entries,
@@ -411,7 +451,7 @@ def _truth(value: Any) -> bool:
 
 def _has(value: Any, field: str, plain: str) -> bool:
     if type(value) is dict:
-        return field in value or plain in value
+        return value.get(field) is not None or value.get(plain) is not None
     if type(value) is Optional:
         return value.present and _has(value.value, field, plain)
     raise no_overload()
@@ -422,13 +462,14 @@ def _optional_field(value: Any, field: str, plain: str) -> Optional:
         return _optional_field(value.value, field, plain) if value.present else NONE
     if type(value) is not dict:
         raise no_overload()
-    if field in value:
-        return Optional(value[field], True)
-    return Optional(value[plain], True) if plain in value else NONE
+    found = value.get(field)
+    if found is None:
+        found = value.get(plain)
+    return NONE if found is None else Optional(found, True)
 
 
 def _item(value: Any, key: Any) -> Any:
-    if type(value) is list:
+    if isinstance(value, list):
         if isinstance(key, float) and key.is_integer():
             key = int(key)
         if not isinstance(key, int) or isinstance(key, bool):

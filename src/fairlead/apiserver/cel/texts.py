@@ -118,7 +118,7 @@ def _split(budget: Budget, value: Any, by: Any, count: int = -1) -> list[str]:
 
 
 def _join(budget: Budget, value: Any, by: Any = "") -> str:
-    if type(value) is not list:
+    if not isinstance(value, list):
         raise no_overload()
     result = _text(by).join(map(_text, value))
     budget.spend(len(result) // 10)
@@ -161,7 +161,7 @@ def number(value: float) -> str:
 def _format(budget: Budget, value: Any, args: Any) -> str:
     """Fill in a template: %s %d %f %e %x %X %o %b with an optional precision, %% for a percent sign."""
     template, found, position, used = _text(value), "", 0, 0
-    if type(args) is not list:
+    if not isinstance(args, list):
         raise no_overload()
     while position < len(template):
         one = template[position]

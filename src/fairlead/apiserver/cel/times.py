@@ -25,7 +25,9 @@ def timestamp(text: str) -> datetime:
         microsecond = int((fraction or "0").ljust(6, "0")[:6])
         year, month, day, hour, minute, second = map(int, parts)
         offset = UTC if zone in "Zz" else _offset(zone)
-        return datetime(year, month, day, hour, minute, second, microsecond, offset).astimezone(UTC)
+        found = datetime(year, month, day, hour, minute, second, microsecond, offset)
+        found.astimezone(UTC)
+        return found
     except (ValueError, OverflowError):
         raise CelError(
             f'parsing time "{text}" as "2006-01-02T15:04:05Z07:00": cannot parse "{text}" as "2006"'
@@ -41,9 +43,14 @@ def _offset(zone: str) -> timezone:
 
 
 def timestamp_text(at: datetime) -> str:
-    """Return `at` in RFC 3339, in UTC, with as many digits as it needs."""
-    text = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return text + (f".{at.microsecond:06d}".rstrip("0") if at.microsecond else "") + "Z"
+    """Return `at` in RFC 3339, with the offset that it was given in and as many digits as it needs."""
+    text = at.replace(tzinfo=None, microsecond=0).isoformat()
+    offset = at.isoformat()[-6:]
+    return (
+        text
+        + (f".{at.microsecond:06d}".rstrip("0") if at.microsecond else "")
+        + ("Z" if offset == "+00:00" else offset)
+    )
 
 
 def duration(text: str) -> Duration:
@@ -74,7 +81,7 @@ def _local(at: Any, zone: str | None) -> datetime:
     if type(at) is not datetime:
         raise no_overload()
     if not zone:
-        return at
+        return at.astimezone(UTC)
     try:
         return at.astimezone(_offset(zone) if _ZONE.fullmatch(zone) else ZoneInfo(zone))
     except (ValueError, OSError, KeyError, OverflowError):

@@ -5,6 +5,7 @@ int, float, str, bytes, bool, None, list and dict stand for themselves; objects 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
@@ -42,6 +43,42 @@ class Unsigned(int):
     """A uint."""
 
     __slots__ = ()
+
+
+class KeyedList(list[Any]):
+    """A list whose order does not count: a set (`keys` empty), or a map by the fields in `keys`."""
+
+    __slots__ = ("keys",)
+
+    def __init__(self, items: Iterable[Any], keys: tuple[str, ...] = ()) -> None:
+        super().__init__(items)
+        self.keys = keys
+
+    def places(self) -> dict[str, int]:
+        """Return where each item stands, by what tells it from the others."""
+        return {self._key(item): place for place, item in enumerate(self)}
+
+    def _key(self, item: Any) -> str:
+        return repr([item.get(name) for name in self.keys] if self.keys and isinstance(item, dict) else item)
+
+    def merged(self, other: Iterable[Any]) -> KeyedList:
+        """Return the items of both; those of `other` replace those with the same key."""
+        found, places = KeyedList(self, self.keys), self.places()
+        for item in other:
+            key = self._key(item)
+            if key in places:
+                found[places[key]] = item
+            else:
+                places[key] = len(found)
+                found.append(item)
+        return found
+
+    def matches(self, other: list[Any]) -> bool:
+        """Tell whether `other` has the same items in any order."""
+        places = self.places()
+        return len(self) == len(other) and all(
+            (place := places.get(self._key(item))) is not None and equal(self[place], item) for item in other
+        )
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -102,6 +139,7 @@ _TYPES: dict[type, str] = {
     bytes: "bytes",
     type(None): "null_type",
     list: "list",
+    KeyedList: "list",
     dict: "map",
     datetime: "google.protobuf.Timestamp",
     Duration: "google.protobuf.Duration",
@@ -116,6 +154,8 @@ _TYPES: dict[type, str] = {
     Semver: "kubernetes.Semver",
     Format: "kubernetes.NamedFormat",
 }
+QUALIFIED_TYPES = frozenset(name for name in _TYPES.values() if "." in name)
+"""Types whose names have several parts."""
 _NUMBERS = (int, float)
 
 
@@ -132,6 +172,11 @@ def no_overload() -> CelError:
 def equal(left: Any, right: Any) -> bool:
     """Return whether two values are the same; numbers of different types are compared by value, other types differ."""
     kind = type(left)
+    if kind is KeyedList or type(right) is KeyedList:
+        if not isinstance(left, list) or not isinstance(right, list):
+            return False
+        keyed, other = (left, right) if isinstance(left, KeyedList) else (right, left)
+        return isinstance(keyed, KeyedList) and keyed.matches(other)
     if kind is type(right):
         if kind is list:
             return len(left) == len(right) and all(map(equal, left, right))

@@ -49,11 +49,13 @@ def _uuid(version: str = "", variant: str = "") -> Callable[[str], bool]:
 
 def is_uri(text: str) -> bool:
     """Tell whether `text` is an absolute URI or path as Go's url.ParseRequestURI takes it."""
-    if not text or any(ord(one) <= 32 or ord(one) == 127 for one in text) or re.search("%(?![0-9a-fA-F]{2})", text):
+    if not text or any(ord(one) < 32 or ord(one) == 127 for one in text) or re.search("%(?![0-9a-fA-F]{2})", text):
         return False
     try:
         parts = urlsplit(text)
         parts.port  # noqa: B018 - asked for its ValueError
+        if " " in parts.netloc:
+            return False
     except ValueError:
         return False
     return text.startswith("/") or (bool(parts.scheme) and text.partition(":")[2] != "")

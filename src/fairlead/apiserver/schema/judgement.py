@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from fairlead.apiserver.cel import times
-from fairlead.apiserver.cel.values import CelError
+from fairlead.apiserver.cel.values import CelError, KeyedList
 from fairlead.apiserver.kinds.field_error import OMITTED, FieldError
 from fairlead.apiserver.schema.node import MISSING, Node
 from fairlead.apiserver.schema.rules import Judge
@@ -54,13 +54,14 @@ def _walk(judge: Judge, value: Any, node: Node, old: Any, path: str, *, unchange
 
 
 def seen(value: Any, node: Node) -> Any:
-    """Return `value` as rules see it: numbers as doubles, times as timestamps. The value itself where nothing differs."""
+    """Return `value` as rules see it: numbers as doubles, times as timestamps, sets without order. The value itself where nothing differs."""
     if not node.converts or value is None:
         return value
     if isinstance(value, dict):
         return {key: _seen_field(inner, node, key) for key, inner in value.items()}
     if isinstance(value, list):
-        return [seen(item, node.items) for item in value] if node.items is not None else value
+        items = [seen(item, node.items) for item in value] if node.items is not None else value
+        return KeyedList(items, node.map_keys) if node.list_type in ("set", "map") else items
     if isinstance(value, str):
         return _text(value, node.format)
     if isinstance(value, int) and not isinstance(value, bool) and node.types == ("number",):

@@ -70,7 +70,7 @@ class Node:
     keyed_lists: bool = False
     embedded_below: bool = False
     converts: bool = False
-    """Whether rules see another value than the JSON one here or below: times, bytes, doubles."""
+    """Whether rules see another value than the JSON one here or below: times, bytes, doubles, lists without order."""
 
     def fresh_default(self) -> Any:
         """Return the default, decoded anew; only where there is one."""
@@ -157,4 +157,9 @@ def _sum_up(node: Node) -> None:
     node.rules_below = bool(node.rules) or any(one.rules_below for one in below)
     node.keyed_lists = node.list_type in ("set", "map") or any(one.keyed_lists for one in below)
     node.embedded_below = node.embedded or any(one.embedded_below for one in below)
-    node.converts = node.types == ("number",) or node.format in _CONVERTED_FORMATS or any(one.converts for one in below)
+    node.converts = (
+        node.types == ("number",)
+        or node.list_type in ("set", "map")
+        or node.format in _CONVERTED_FORMATS
+        or any(one.converts for one in below)
+    )
