@@ -18,7 +18,7 @@ from fairlead.apiserver import namespaces
 from fairlead.apiserver.api import Api, Call, Json
 from fairlead.apiserver.errors import StatusError
 from fairlead.apiserver.http.info import RequestInfo
-from fairlead.apiserver.identity import Identity
+from fairlead.apiserver.identity import SERVER
 from fairlead.apiserver.kinds.field_error import FieldError
 from fairlead.apiserver.listeners import Address
 from fairlead.apiserver.served import BuiltinStrategy, Served
@@ -29,7 +29,6 @@ from fairlead.apiserver.verbs.update import update
 from fairlead.base.errors import UserError
 
 _AGENT = "fairlead-apiserver"
-_SYSTEM = Identity("system:apiserver", ("system:masters", "system:authenticated"))
 _PRIORITIES = (
     ("system-cluster-critical", 2_000_000_000, "cluster"),
     ("system-node-critical", 2_000_001_000, "node"),
@@ -208,4 +207,4 @@ def _call(api: Api, resource: Resource, verb: str, metadata: Json, *, trusted: b
         name=metadata["name"] if verb != "create" else "",
         subresource="",
     )
-    return Call(served=served, info=info, identity=_SYSTEM, query={}, user_agent=_AGENT)
+    return Call(served=served, info=info, identity=SERVER, query={}, user_agent=_AGENT)

@@ -41,6 +41,8 @@ class Identity:
 
 
 ANONYMOUS = Identity("system:anonymous", (UNAUTHENTICATED,))
+SERVER = Identity("system:apiserver", (MASTERS, AUTHENTICATED))
+"""The server itself, when it writes what a cluster cannot be without."""
 
 
 def from_certificate(certificate: dict[str, Any] | None) -> Identity:

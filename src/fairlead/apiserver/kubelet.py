@@ -6,6 +6,7 @@ first use.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast
@@ -195,6 +196,28 @@ class KubeletRequests:
                 if pod is not None:
                     return pod.obj, numbers[0]
         return None
+
+    async def dial_service(
+        self, namespace: str, service: str, port: int
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Return a connection to a ready pod behind a Service's port; raises Unreachable."""
+        from fairlead.apiserver.dynamic.caller import Unreachable
+        from fairlead.apiserver.streaming.kubelet_stream import Refused, connect
+
+        entry = self.api.store.get("services", namespace, service)
+        if entry is None:
+            raise Unreachable(f'service "{service}" not found')
+        found = self._endpoint(namespace, service, _port_name(entry.obj, str(port)))
+        node = _node(found[0]) if found is not None else None
+        if found is None or node is None:
+            raise Unreachable(f'no endpoints available for service "{service}"')
+        pod, number = found
+        path = f"/portForward/{quote(namespace)}/{quote(pod['metadata']['name'])}"
+        try:
+            stream = await connect(Path(self._socket(node)), path, [("port", str(number))])
+        except Refused as error:
+            raise Unreachable(str(error)) from None
+        return stream.reader, stream.writer
 
     # Kubelets.
 

@@ -66,7 +66,7 @@ async def _exchange(
         writer.write(_head(request, path, len(content)) + content)
         async with asyncio.timeout(_TIMEOUT_S):
             await writer.drain()
-            code, headers = await _read_head(reader)
+            code, headers = await read_head(reader)
         response = web.StreamResponse(status=code)
         for name, value in headers.items():
             if name.lower() not in _HOP:
@@ -74,7 +74,7 @@ async def _exchange(
         response.enable_chunked_encoding()
         await response.prepare(request)
         if request.method != "HEAD" and code not in (204, 304):
-            async for chunk in _body(reader, {name.lower(): value for name, value in headers.items()}):
+            async for chunk in read_body(reader, {name.lower(): value for name, value in headers.items()}):
                 await response.write(chunk)
         await response.write_eof()
         return response
@@ -92,7 +92,8 @@ def _head(request: web.BaseRequest, path: str, length: int) -> bytes:
     return "\r\n".join(lines).encode("utf-8", "surrogateescape")
 
 
-async def _read_head(reader: asyncio.StreamReader) -> tuple[int, Mapping[str, str]]:
+async def read_head(reader: asyncio.StreamReader) -> tuple[int, Mapping[str, str]]:
+    """Return code and headers of an HTTP/1.1 answer."""
     while True:
         head = await reader.readuntil(b"\r\n\r\n")
         first, _, rest = head.partition(b"\r\n")
@@ -101,7 +102,8 @@ async def _read_head(reader: asyncio.StreamReader) -> tuple[int, Mapping[str, st
             return code, dict(parse_headers(BytesIO(rest)).items())
 
 
-async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> AsyncIterator[bytes]:
+async def read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> AsyncIterator[bytes]:
+    """Yield the body of an HTTP/1.1 answer; the names in `headers` are in lower case."""
     if "chunked" in headers.get("transfer-encoding", "").lower():
         while size := int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16):
             yield await reader.readexactly(size)

@@ -29,6 +29,7 @@ from fairlead.apiserver.authz import bootstrap as rights
 from fairlead.apiserver.authz import escalation
 from fairlead.apiserver.authz.aggregation import Aggregation
 from fairlead.apiserver.authz.authorizer import Authorizer
+from fairlead.apiserver.dynamic.entry import Dynamic
 from fairlead.apiserver.http.connection import IDLE_TIMEOUT_S, Connections
 from fairlead.apiserver.kubelet import KubeletRequests
 from fairlead.apiserver.listeners import Address, listen, tls
@@ -126,7 +127,8 @@ class Server:
         self.api = api
         crds.serve_stored(api)
         addresses = ServiceAddresses(settings.service_cidrs, settings.node_ports)
-        _compose(api, addresses)
+        self._kubelets = KubeletRequests(api, settings.kubelet_sockets)
+        _compose(api, addresses, self._kubelets)
         addresses.rebuild(entry.obj for entry in api.store.latest_entries("services"))
         await bootstrap.run(api, addresses, settings.advertise)
         await rights.ensure(store)
@@ -139,7 +141,6 @@ class Server:
         gc.freeze()
         # Objects of the store live long: frequent full collections would only walk them again.
         gc.set_threshold(100_000, 50, 100)
-        self._kubelets = KubeletRequests(api, settings.kubelet_sockets)
         app = App(api, self._kubelets, str(settings.listen[0]))
         self._connections = Connections(
             app.handle,
@@ -155,7 +156,7 @@ class Server:
             log.info("listening", extra={"address": address})
 
 
-def _compose(api: Api, addresses: ServiceAddresses) -> None:
+def _compose(api: Api, addresses: ServiceAddresses, kubelets: KubeletRequests) -> None:
     """Put the admission functions in order."""
     api.admission.mutating += [
         namespaces.lifecycle(api),
@@ -165,11 +166,15 @@ def _compose(api: Api, addresses: ServiceAddresses) -> None:
         set_default_limits(api),
         set_default_class(api),
     ]
+    defined = Dynamic(api, kubelets.dial_service)
+    api.admission.mutating.append(defined.mutating(tuple(api.admission.mutating)))
     api.admission.validating += [
         namespaces.protect(),
         node_restriction.restrict(api),
         escalation.admit(api.authorizer),
         check_limits(api),
+        defined.policies(),
+        defined.validating(),
     ]
     api.admission.mutating += [addresses.complete]
     api.admission.allocating += [admit_within_quota(api), addresses.allocate, crds.follow(api)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fairlead.apiserver.kinds import certificate_rules
+from fairlead.apiserver.kinds import admission_rules, certificate_rules
 from fairlead.apiserver.kinds import cluster_rules as cluster
 from fairlead.apiserver.kinds import network_rules as network
 from fairlead.apiserver.kinds import pod_rules as pods
@@ -16,6 +16,7 @@ from fairlead.apiserver.kinds.service_rules import check_service, check_service_
 Object = dict[str, Any]
 
 _RBAC = "rbac.authorization.k8s.io"
+_ADMISSION = "admissionregistration.k8s.io"
 
 
 def _pod_template(obj: Object) -> list[FieldError]:
@@ -66,6 +67,10 @@ ON_CREATE: Mapping[tuple[str, str], Callable[[Object], list[FieldError]]] = {
     (_RBAC, "ClusterRoleBinding"): cluster.check_cluster_role_binding,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _check_definition,
     ("certificates.k8s.io", "CertificateSigningRequest"): certificate_rules.check,
+    (_ADMISSION, "ValidatingWebhookConfiguration"): admission_rules.check_webhooks,
+    (_ADMISSION, "MutatingWebhookConfiguration"): admission_rules.check_webhooks,
+    (_ADMISSION, "ValidatingAdmissionPolicy"): admission_rules.check_policy,
+    (_ADMISSION, "ValidatingAdmissionPolicyBinding"): admission_rules.check_policy_binding,
 }
 """Checks of a whole object, metadata excepted."""
 
