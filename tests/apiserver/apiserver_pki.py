@@ -31,7 +31,9 @@ class Authority:
         )
         self._write(name, certificate, self._key)
 
-    def issue(self, name: str, user: str, *groups: str, addresses: tuple[str, ...] = ()) -> None:
+    def issue(
+        self, name: str, user: str, *groups: str, addresses: tuple[str, ...] = (), hosts: tuple[str, ...] = ()
+    ) -> None:
         """Write a certificate of `user` in `groups`, valid for `addresses` as a server."""
         key = ec.generate_private_key(ec.SECP256R1())
         attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
@@ -42,7 +44,7 @@ class Authority:
         if addresses:
             names: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address(one)) for one in addresses]
             builder = builder.add_extension(
-                x509.SubjectAlternativeName([x509.DNSName("localhost"), *names]), critical=False
+                x509.SubjectAlternativeName([*map(x509.DNSName, ("localhost", *hosts)), *names]), critical=False
             )
         self._write(name, builder.sign(self._key, hashes.SHA256()), key)
 
