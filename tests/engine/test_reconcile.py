@@ -26,7 +26,7 @@ from fairlead.world.settings import Settings
 class MemoryDriver:
     """Holds the tables that it was given; can be told to fail, to raise, or to wait."""
 
-    tables = frozenset(("pod_links", "routes"))
+    tables = frozenset(("pod_links", "routes", "service_ports", "policy_pods"))
 
     def __init__(self, name: str = "memory") -> None:
         self.name = name
@@ -160,6 +160,22 @@ async def test_plans_that_were_overtaken_are_skipped() -> None:
         driver.gate.set()
         await until(lambda: not (driver.held is None or len(driver.held.table("service_ports")) < 50))
         assert len(driver.calls) - before <= 4
+
+
+async def test_a_plan_that_says_nothing_new_to_a_driver_is_in_force_without_a_call() -> None:
+    concerned, other = MemoryDriver("concerned"), MemoryDriver("other")
+    other.tables = frozenset(("routes",))
+    async with running(concerned, other) as engine:
+        engine.push(*listed())
+        await engine.wait_ready()
+        before = len(other.calls)
+        engine.push(ObjectChanged("Service", ("default", "s"), service("s", "10.96.0.9"), "8"))
+        await until(lambda: concerned.held is not None and len(concerned.held.table("service_ports")) == 1)
+        serials = {each.driver: each.serial for each in engine.driver_health()}
+        assert engine.plan is not None and set(serials.values()) == {engine.plan.serial}
+        assert len(other.calls) == before
+        await engine.attach(attachment(5))
+        assert len(other.calls) == before + 1
 
 
 async def test_a_resync_that_is_asked_for_before_the_first_plan_waits_for_it() -> None:

@@ -35,7 +35,10 @@ from fairlead.world.snapshot import Snapshot
 log = logging.getLogger(__name__)
 
 _COALESCE_S = 0.005
-"""How long an event of the cluster waits for company; attachments never wait."""
+"""How long an event of the cluster waits for company at least; attachments never wait."""
+_MOST_COALESCE_S = 0.05
+_COALESCE_SHARE = 0.1
+"""The part of the time that compiling may take while events keep coming: on a busy machine more of them share one plan."""
 _RESYNC_S = 60.0
 _POD_KNOWN_S = 2.0
 """How long attaching waits for the API server to tell of the pod."""
@@ -281,17 +284,21 @@ class Engine:
         return keys([attachment_rows({attachment.key: attachment}, None, ())])
 
     async def _compile_forever(self) -> None:
+        clock = asyncio.get_running_loop().time
+        pause_s = _COALESCE_S
         while True:
             await self._wake.wait()
             if not self._urgent.is_set():
                 try:
-                    async with asyncio.timeout(_COALESCE_S):
+                    async with asyncio.timeout(pause_s):
                         await self._urgent.wait()
                 except TimeoutError:
                     pass
             self._wake.clear()
             self._urgent.clear()
+            begin = clock()
             await self._compile()
+            pause_s = min(_MOST_COALESCE_S, max(_COALESCE_S, (clock() - begin) / _COALESCE_SHARE))
 
     def _tell(self, events: Sequence[Event], serial: int) -> None:
         if self._observer is None:
