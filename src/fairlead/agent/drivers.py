@@ -15,6 +15,7 @@ from fairlead.drivers.dns.upstream import Upstream
 from fairlead.drivers.health.driver import HealthDriver
 from fairlead.drivers.netlink.driver import NetlinkDriver
 from fairlead.drivers.nft.driver import NftDriver
+from fairlead.drivers.nft.egress.driver import EgressDriver
 from fairlead.drivers.nft.policy.driver import PolicyDriver
 from fairlead.drivers.protocol import Driver
 from fairlead.world.settings import Settings
@@ -61,7 +62,7 @@ def make(
     `is_healthy` tells whether Services work on this node.
     """
     policy = PolicyDriver()
-    others: list[Driver] = [NftDriver(), policy, ConntrackDriver(), HealthDriver(is_healthy)]
+    others: list[Driver] = [NftDriver(), policy, EgressDriver(), ConntrackDriver(), HealthDriver(is_healthy)]
     dns: DnsDriver | None = None
     if settings.cluster_dns:
         dns = DnsDriver(

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
+from fairlead.api.egressgateway import EgressGateway
 from fairlead.api.endpointslice import EndpointSlice
 from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
@@ -38,6 +39,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cluster_policies: tuple[ClusterNetworkPolicy, ...]
     admin_policies: tuple[AdminNetworkPolicy, ...]
     baseline_policies: tuple[BaselineAdminNetworkPolicy, ...]
+    egress_gateways: tuple[EgressGateway, ...] = ()
 
 
 KINDS = {
@@ -50,6 +52,7 @@ KINDS = {
     "ClusterNetworkPolicy": "cluster_policies",
     "AdminNetworkPolicy": "admin_policies",
     "BaselineAdminNetworkPolicy": "baseline_policies",
+    "EgressGateway": "egress_gateways",
 }
 """Kind → where it is in a record, and in a snapshot."""
 

@@ -24,6 +24,7 @@ from fairlead.agent.cni.server import serve
 from fairlead.agent.cni.service import Reply
 from fairlead.agent.dns_config import DnsConfigKeeper
 from fairlead.agent.flows import FlowKeeper
+from fairlead.agent.gateways import GatewayWatch
 from fairlead.agent.keepers import FactsKeeper, HostKeeper, StatusKeeper, remember
 from fairlead.agent.policy_report import PolicyReporter
 from fairlead.agent.proxy_surface import ProxySurface
@@ -120,6 +121,7 @@ async def _serve(
     duties = [
         engine.run(),
         host.run(),
+        GatewayWatch(engine).run(),
         follow(client, engine.push),
         remember(known, engine),
         FactsKeeper(known, engine).run(),

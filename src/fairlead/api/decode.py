@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
+from fairlead.api.egressgateway import EgressGateway
 from fairlead.api.endpointslice import EndpointSlice
 from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
@@ -25,6 +26,7 @@ ApiObject: TypeAlias = (
     | ClusterNetworkPolicy
     | AdminNetworkPolicy
     | BaselineAdminNetworkPolicy
+    | EgressGateway
 )
 
 KINDS: Mapping[str, type[ApiObject]] = {
@@ -37,11 +39,12 @@ KINDS: Mapping[str, type[ApiObject]] = {
     "ClusterNetworkPolicy": ClusterNetworkPolicy,
     "AdminNetworkPolicy": AdminNetworkPolicy,
     "BaselineAdminNetworkPolicy": BaselineAdminNetworkPolicy,
+    "EgressGateway": EgressGateway,
 }
 """Kind → type of the objects that the network is compiled from."""
 
 CLUSTER_SCOPED = frozenset(
-    ("Node", "Namespace", "ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy")
+    ("Node", "Namespace", "ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "EgressGateway")
 )
 """Kinds of objects without a namespace."""
 

@@ -91,6 +91,7 @@ BASELINEADMINNETWORKPOLICIES = Resource(
 
 _OWN = "fairlead.dev"
 NODEPOLICYREPORTS = Resource(_OWN, "v1alpha1", "nodepolicyreports", "NodePolicyReport", namespaced=False)
+EGRESSGATEWAYS = Resource(_OWN, "v1alpha1", "egressgateways", "EgressGateway", namespaced=False)
 NETWORKPOLICYSTATUSES = Resource(_OWN, "v1alpha1", "networkpolicystatuses", "NetworkPolicyStatus")
 
 CERTIFICATESIGNINGREQUESTS = Resource(

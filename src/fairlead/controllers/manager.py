@@ -47,6 +47,7 @@ CONTROLLERS: Mapping[str, str] = {
     "node-lifecycle": f"{_HERE}.nodes.lifecycle:NodeLifecycleController",
     "pod-garbage-collector": f"{_HERE}.nodes.podgc:PodCollector",
     "service-lb": f"{_HERE}.loadbalancers.controller:LoadBalancerController",
+    "egress-gateway": f"{_HERE}.egress.controller:EgressGatewayController",
     "policy-status": f"{_HERE}.policystatus.controller:PolicyStatusController",
     "persistentvolume-binder": f"{_HERE}.volumes.controller:VolumeBinder",
 }

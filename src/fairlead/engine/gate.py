@@ -19,6 +19,7 @@ KINDS = frozenset(
         "ClusterNetworkPolicy",
         "AdminNetworkPolicy",
         "BaselineAdminNetworkPolicy",
+        "EgressGateway",
     )
 )
 

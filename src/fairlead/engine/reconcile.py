@@ -23,6 +23,7 @@ from fairlead.model.podnet import attachment_rows, pod_mtu
 from fairlead.model.policy.facts import PolicyFact
 from fairlead.model.policy.lower import CLOSED
 from fairlead.model.rows import keys
+from fairlead.plan.egress import HOLD, EgressSource
 from fairlead.plan.plan import Plan
 from fairlead.plan.policy import PolicyPod
 from fairlead.plan.tables import Key, Origin
@@ -261,7 +262,10 @@ class Engine:
             raise AttachError("; ".join(each.error for each in failed))
 
     async def _wait_until_known(self, attachment: Attachment) -> None:
-        """Wait, not for long, until the policies of a pod that may be governed are those of its labels: before it is closed."""
+        """Wait, not for long, until policies and the way out of a pod that may be governed are those of its labels.
+
+        Before, it is closed, or does not leave the cluster.
+        """
         if not self._is_closed(attachment):
             return
         try:
@@ -277,8 +281,14 @@ class Engine:
             raise AttachError(str(error)) from error
 
     def _is_closed(self, attachment: Attachment) -> bool:
-        row = self._compiled.plan.table("policy_pods").get((attachment.host_ifname,)) if self._compiled else None
-        return isinstance(row, PolicyPod) and not CLOSED.isdisjoint((row.ingress, row.egress))
+        if self._compiled is None:
+            return False
+        plan = self._compiled.plan
+        row = plan.table("policy_pods").get((attachment.host_ifname,))
+        if isinstance(row, PolicyPod) and not CLOSED.isdisjoint((row.ingress, row.egress)):
+            return True
+        sources = (plan.table("egress_sources").get((address,)) for address in attachment.addresses)
+        return any(isinstance(each, EgressSource) and each.mark == HOLD for each in sources)
 
     def _keys_of(self, attachment: Attachment) -> frozenset[tuple[str, Key]]:
         return keys([attachment_rows({attachment.key: attachment}, None, ())])

@@ -15,6 +15,7 @@ import msgspec
 from fairlead.api.decode import reference
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.model.dns import dns_rows, zone_rows
+from fairlead.model.egress import EgressStage
 from fairlead.model.merge import MergedRows
 from fairlead.model.podnet import attachment_rows, node_rows
 from fairlead.model.policy.facts import PolicyFact
@@ -64,6 +65,8 @@ class Compiler:
         self._pods = Rows()
         self._policy_stage = PolicyStage()
         self._policy = Rows()
+        self._egress_stage = EgressStage()
+        self._egress = Rows()
         self._settings: object = None
         self._facts = ProxyFacts()
         self._services = MergedRows()
@@ -75,6 +78,7 @@ class Compiler:
         changed = self._compile_services(snapshot)
         self._compile_podnet(snapshot)
         self._policy = self._policy_stage.update(snapshot)
+        self._egress = self._egress_stage.update(snapshot)
         delta = self._join(changed)
         self._serial += 1
         plan = Plan(
@@ -164,7 +168,7 @@ class Compiler:
         delta: dict[str, frozenset[Key]] = {}
         known = changed is not None and self._serial > 0
         for table in TABLES:
-            parts = (self._nodes, self._pods, self._policy)
+            parts = (self._nodes, self._pods, self._policy, self._egress)
             sources = tuple(part.tables[table] for part in parts if table in part.tables)
             old = self._tables.get(table, {})
             if table in merged:
@@ -183,7 +187,7 @@ class Compiler:
 
     def _all_origins(self) -> dict[tuple[str, Key], tuple[Origin, ...]]:
         found = self._services.origins()
-        for part in (self._policy, self._pods, self._nodes):
+        for part in (self._egress, self._policy, self._pods, self._nodes):
             found |= part.origins
         return found
 
@@ -192,6 +196,7 @@ class Compiler:
             *self._nodes.diagnostics,
             *self._pods.diagnostics,
             *self._policy.diagnostics,
+            *self._egress.diagnostics,
             *self._services.diagnostics(),
         ]
         return tuple(sorted({*found, *snapshot.undecodable.values()}))

@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from fairlead.plan.egress import EgressAddress, EgressHolder, EgressRange, EgressRoute, EgressSource
 from fairlead.plan.policy import PolicyChain, PolicyGroup, PolicyPod
 
 Origin: TypeAlias = str
@@ -249,6 +250,11 @@ Row: TypeAlias = (
     | LocalRange
     | DnsRecords
     | DnsClient
+    | EgressRoute
+    | EgressAddress
+    | EgressHolder
+    | EgressRange
+    | EgressSource
     | PolicyPod
     | PolicyChain
     | PolicyGroup
@@ -263,6 +269,11 @@ TABLES: Mapping[str, tuple[type[Row], tuple[str, ...]]] = {
     "neighbors": (Neighbor, ("device", "address")),
     "forwarding": (ForwardingEntry, ("device", "mac")),
     "routes": (Route, ("destination",)),
+    "egress_routes": (EgressRoute, ("mark", "ipv6")),
+    "egress_addresses": (EgressAddress, ("mark", "ipv6")),
+    "egress_holders": (EgressHolder, ("address",)),
+    "egress_ranges": (EgressRange, ("mark", "prefix")),
+    "egress_sources": (EgressSource, ("address",)),
     "pod_sources": (PodSource, ("host_ifname", "address")),
     "nat_exemptions": (NatExemption, ("prefix",)),
     "local_ranges": (LocalRange, ("prefix",)),

@@ -16,6 +16,7 @@ from fairlead.api.resources import (
     ADMINNETWORKPOLICIES,
     BASELINEADMINNETWORKPOLICIES,
     CLUSTERNETWORKPOLICIES,
+    EGRESSGATEWAYS,
     ENDPOINTSLICES,
     NAMESPACES,
     NETWORKPOLICIES,
@@ -48,6 +49,7 @@ OPTIONAL: Mapping[str, Resource] = {
     "ClusterNetworkPolicy": CLUSTERNETWORKPOLICIES,
     "AdminNetworkPolicy": ADMINNETWORKPOLICIES,
     "BaselineAdminNetworkPolicy": BASELINEADMINNETWORKPOLICIES,
+    "EgressGateway": EGRESSGATEWAYS,
 }
 """The same of kinds that someone has to install: without their definition there are none of them."""
 

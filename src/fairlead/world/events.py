@@ -41,6 +41,12 @@ class InterfacesObserved(msgspec.Struct, frozen=True):
     interfaces: tuple[Interface, ...]
 
 
+class ReachabilityObserved(msgspec.Struct, frozen=True):
+    """These of the nodes that were asked do not answer, by address."""
+
+    unreachable: frozenset[str]
+
+
 class AttachmentChanged(msgspec.Struct, frozen=True):
     """A pod's interface was asked for, or (None) is no longer wanted."""
 
@@ -48,4 +54,4 @@ class AttachmentChanged(msgspec.Struct, frozen=True):
     new: Attachment | None
 
 
-Event: TypeAlias = ObjectChanged | KindReplaced | InterfacesObserved | AttachmentChanged
+Event: TypeAlias = ObjectChanged | KindReplaced | InterfacesObserved | ReachabilityObserved | AttachmentChanged

@@ -19,6 +19,7 @@ from fairlead.world.events import (
     KindReplaced,
     ObjectChanged,
     ObjectKey,
+    ReachabilityObserved,
 )
 from fairlead.world.snapshot import Snapshot, Step
 
@@ -33,6 +34,7 @@ _TABLE = {
     "ClusterNetworkPolicy": "cluster_policies",
     "AdminNetworkPolicy": "admin_policies",
     "BaselineAdminNetworkPolicy": "baseline_policies",
+    "EgressGateway": "egress_gateways",
 }
 
 
@@ -49,6 +51,8 @@ def fold(snapshot: Snapshot, events: Iterable[Event]) -> Snapshot:
                 draft.see(event.revision)
             case InterfacesObserved():
                 draft.changes["interfaces"] = event.interfaces
+            case ReachabilityObserved():
+                draft.changes["unreachable"] = event.unreachable
             case AttachmentChanged():
                 attachments = draft.table("attachments")
                 if event.new is None:
@@ -131,7 +135,7 @@ class _Draft:
 
     def finish(self) -> Snapshot:
         # An unchanged value keeps its identity: readers compare tables by it.
-        small = ("interfaces", "attachments", "revision")
+        small = ("interfaces", "unreachable", "attachments", "revision")
         changes = {
             name: value
             for name, value in self.changes.items()

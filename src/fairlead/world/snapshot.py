@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
+from fairlead.api.egressgateway import EgressGateway
 from fairlead.api.endpointslice import EndpointSlice
 from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
@@ -54,6 +55,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     cluster_policies: Mapping[ObjectKey, ClusterNetworkPolicy] = {}
     admin_policies: Mapping[ObjectKey, AdminNetworkPolicy] = {}
     baseline_policies: Mapping[ObjectKey, BaselineAdminNetworkPolicy] = {}
+    egress_gateways: Mapping[ObjectKey, EgressGateway] = {}
+    unreachable: frozenset[str] = frozenset()
+    """Addresses of nodes that do not answer, as far as this node sees."""
     attachments: Mapping[tuple[str, str], Attachment] = {}
     undecodable: Mapping[tuple[str, ObjectKey], Diagnostic] = {}
     """(kind, key) of objects that cannot be understood."""

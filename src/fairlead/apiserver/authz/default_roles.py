@@ -150,12 +150,14 @@ _COMPONENTS: Mapping[str, tuple[str, ...]] = {
         f"{_READ}: networkpolicies.networking.k8s.io",
         f"{_READ}: adminnetworkpolicies.policy.networking.k8s.io baselineadminnetworkpolicies.policy.networking.k8s.io "
         "clusternetworkpolicies.policy.networking.k8s.io",
+        f"{_READ}: egressgateways.fairlead.dev",
         "create get patch update: nodepolicyreports.fairlead.dev",
         _EVENTS,
     ),
-    "fairlead:cloud": (f"{_READ}: nodes services", _EVENTS),
+    "fairlead:cloud": (f"{_READ}: nodes services", f"{_READ}: egressgateways.fairlead.dev", _EVENTS),
     "fairlead:controller": (
         "create update: networkpolicystatuses.fairlead.dev",
+        "patch update: egressgateways/status.fairlead.dev",
         "patch update: adminnetworkpolicies/status.policy.networking.k8s.io "
         "baselineadminnetworkpolicies/status.policy.networking.k8s.io clusternetworkpolicies/status.policy.networking.k8s.io",
     ),

@@ -29,7 +29,7 @@ _MAIN = 254
 _SCOPE_GLOBAL, _SCOPE_LINK = 0, 253
 _KINDS = {"unicast": 1, "blackhole": 6}
 _KIND_NAMES = {number: name for name, number in _KINDS.items()}
-_ONLINK = 4
+ONLINK = 4
 _RTM_F_CLONED = 0x200
 _NDA_DST, _NDA_LLADDR = 1, 2
 _NUD_PERMANENT = 0x80
@@ -126,7 +126,7 @@ def add_route(
         protocol,
         _SCOPE_LINK if link_scope else _SCOPE_GLOBAL,
         _KINDS[kind],
-        _ONLINK if onlink else 0,
+        ONLINK if onlink else 0,
     )
     if int(length):
         body += wire.attribute(_RTA_DST, _pack(network))
@@ -204,7 +204,7 @@ def decode_route(payload: bytes) -> KernelRoute | None:
         destination=f"{network or default}/{length}",
         index=wire.as_u32(found[_RTA_OIF]) if _RTA_OIF in found else None,
         via=socket.inet_ntop(family, found[_RTA_GATEWAY]) if _RTA_GATEWAY in found else None,
-        onlink=bool(flags & _ONLINK),
+        onlink=bool(flags & ONLINK),
         source=socket.inet_ntop(family, found[_RTA_PREFSRC]) if _RTA_PREFSRC in found else None,
         kind=_KIND_NAMES[kind],
     )

@@ -1,7 +1,7 @@
 """The node's kernel tables as plan rows: observe them, compare, change what is off.
 
 Synchronous; runs in the driver's own thread. Ours are: veth pairs and VXLAN devices of group 79, addresses, permanent neighbors and
-forwarding entries on them, and routes of protocol 79. Nothing else is ever changed or removed, except sysctls that the plan names.
+forwarding entries on them, and routes and rules of protocol 79. Nothing else is ever changed or removed, except sysctls that the plan names.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from pathlib import Path
 import msgspec
 
 from fairlead.base.interfaces import Interface
-from fairlead.drivers.netlink import inet, link, podlink
+from fairlead.drivers.netlink import inet, link, marks, podlink
 from fairlead.drivers.netlink.socket import Request, RouteSocket, enter
 from fairlead.drivers.protocol import Failure, Outcome
+from fairlead.plan.egress import EgressRoute
 from fairlead.plan.plan import Plan
 from fairlead.plan.tables import ForwardingEntry, Key, Neighbor, PodLink, Route, Row, Sysctl, Tunnel, key_of
 
 log = logging.getLogger(__name__)
 
-TABLES = ("sysctls", "tunnels", "pod_links", "neighbors", "forwarding", "routes")
+TABLES = ("sysctls", "tunnels", "pod_links", "neighbors", "forwarding", "routes", "egress_routes")
 """The plan tables of this driver in the order in which rows are added."""
 
 _PROC = Path("/proc/sys")
@@ -120,6 +121,7 @@ class Kernel:
                 for found in map(inet.decode_route, self._socket.dump(*inet.route_listing(family)))
                 if found is not None
             ),
+            "egress_routes": _index(marks.observe(self._socket, names)),
         }
         self._done = {}
 
@@ -136,6 +138,7 @@ class Kernel:
         work.neighbors()
         work.forwarding()
         work.routes()
+        work.egress_routes()
         work.remove()
         return work.outcome()
 
@@ -240,6 +243,15 @@ class _Work:
 
         self._batch("routes", request)
 
+    def egress_routes(self) -> None:
+        for key, row in self._missing("egress_routes"):
+            assert isinstance(row, EgressRoute)
+            self._try("egress_routes", key, row, lambda row=row: self._egress_route(row))  # type: ignore[misc]
+
+    def _egress_route(self, row: EgressRoute) -> bool:
+        self._socket.run(*marks.requests(row, self._index_of(row.device) if row.device else None))
+        return True
+
     def remove(self) -> None:
         """Remove what the plan does not name, in reverse order; what hangs on a removed device goes with it."""
         going = {
@@ -254,14 +266,17 @@ class _Work:
             orphans = [(key, rows[key]) for key in rows.keys() - self._plan.table(table).keys()]
             requests = []
             for key, row in orphans:
-                if getattr(row, "device", None) in going:
+                if isinstance(row, EgressRoute):
+                    # The rule stays when the device takes the route with it.
+                    requests += [(key, each) for each in marks.removals(row)]
+                elif getattr(row, "device", None) in going:
                     del rows[key]
                 else:
                     requests.append((key, self._removal(row)))
             if table == "pod_links" and len(requests) > 1:
                 self._remove_together(requests)
             else:
-                self._execute(table, requests, lambda key, rows=rows: rows.pop(key))  # type: ignore[misc]
+                self._execute(table, requests, lambda key, rows=rows: rows.pop(key, None))  # type: ignore[misc]
         for name in going:
             if (name,) not in self._kernel._rows["pod_links"] and (name,) not in self._kernel._rows["tunnels"]:
                 self._kernel._links.pop(name, None)
@@ -350,7 +365,7 @@ class _Work:
 
     def _forget_device(self, device: str) -> None:
         self._kernel._links.pop(device, None)
-        for table in ("neighbors", "forwarding", "routes"):
+        for table in ("neighbors", "forwarding", "routes", "egress_routes"):
             rows = self._kernel._rows[table]
             for key in [key for key, row in rows.items() if getattr(row, "device", None) == device]:
                 del rows[key]

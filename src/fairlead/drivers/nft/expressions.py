@@ -28,7 +28,7 @@ _CONNECTION = {"dport": 12, "ip daddr": 20, "ip6 daddr": 22}
 _UPDATE, _DELETE = 1, 2
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _RANDOM = 1
-_DNAT = 1
+_SNAT, _DNAT = 0, 1
 _FULLY_RANDOM = 0x10
 _TCP_RESET, _ICMPX_UNREACHABLE = 1, 2
 _ICMPX_PORT_UNREACHABLE = 1
@@ -120,6 +120,16 @@ def dnat(family: int, address: int, port: int) -> Expression:
         wire.u32(3, _register(address)),
         wire.u32(5, _register(port)),
     )
+
+
+def snat(family: int, address: int) -> Expression:
+    """Translate the source of the connection to the address in this register; its port only where it must."""
+    return _expression("nat", wire.u32(1, _SNAT), wire.u32(2, family), wire.u32(3, _register(address)))
+
+
+def constant(register: int, value: bytes) -> Expression:
+    """Load a value."""
+    return _expression("immediate", wire.u32(1, _register(register)), wire.nested(2, wire.attribute(1, value)))
 
 
 def masquerade() -> Expression:

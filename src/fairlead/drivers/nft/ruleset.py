@@ -97,8 +97,8 @@ def add_picks(counts: Iterable[int]) -> list[wire.Message]:
     (table, *_) = tables(wanted)
     chains = [chain for chain in table.chains if pick_count(chain.name) in wanted]
     return [
-        *(_new_chain(table.family, chain) for chain in chains),
-        *(message for chain in chains for message in _new_rules(table.family, chain)),
+        *(new_chain(table.family, chain) for chain in chains),
+        *(message for chain in chains for message in new_rules(table.family, chain)),
         *_pick_elements(table.family, wanted),
     ]
 
@@ -134,12 +134,12 @@ def _repair_chains(current: ListedTable, table: Table) -> list[wire.Message]:
         if chain.name in current.chains
         and not x.same(current.rules.get(chain.name, []), map(x.parse_rule, chain.rules))
     ]
-    found = [_new_chain(table.family, chain) for chain in missing]
+    found = [new_chain(table.family, chain) for chain in missing]
     for chain in wrong:
         names = wire.text(1, NAME) + wire.text(2, chain.name)
         found.append(wire.Message(wire.DELRULE, table.family, names))
     for chain in (*missing, *wrong):
-        found += _new_rules(table.family, chain)
+        found += new_rules(table.family, chain)
     if table.sets:
         wanted = {**fixed_picks(), **{pick: chain.name for chain in table.chains if (pick := pick_count(chain.name))}}
         gone = [count for count, chain in current.picks.items() if count not in wanted or wanted[count] != chain]
@@ -153,25 +153,27 @@ def _repair_chains(current: ListedTable, table: Table) -> list[wire.Message]:
 
 def _create(table: Table) -> list[wire.Message]:
     found = [wire.Message(wire.NEWTABLE, table.family, wire.text(1, NAME) + wire.u32(2, 0), wire.NLM_F_CREATE)]
-    found += [_new_counter(table.family, name) for name in table.counters]
-    found += [_new_set(table.family, each, number) for number, each in enumerate(table.sets, 1)]
-    found += [_new_chain(table.family, chain) for chain in table.chains]
+    found += [new_counter(table.family, name) for name in table.counters]
+    found += [new_set(table.family, each, number) for number, each in enumerate(table.sets, 1)]
+    found += [new_chain(table.family, chain) for chain in table.chains]
     if table.sets:
         found += _pick_elements(
             table.family, (*fixed_picks(), *filter(None, (pick_count(chain.name) for chain in table.chains)))
         )
     for chain in table.chains:
-        found += _new_rules(table.family, chain)
+        found += new_rules(table.family, chain)
     return found
 
 
-def _new_counter(family: int, name: str) -> wire.Message:
-    body = wire.text(1, NAME) + wire.text(2, name) + wire.u32(3, 1) + wire.nested(4)
+def new_counter(family: int, name: str, *, table: str = NAME) -> wire.Message:
+    """Return the message that makes a named counter."""
+    body = wire.text(1, table) + wire.text(2, name) + wire.u32(3, 1) + wire.nested(4)
     return wire.Message(wire.NEWOBJ, family, body, wire.NLM_F_CREATE)
 
 
-def _new_set(family: int, each: Set, number: int) -> wire.Message:
-    body = wire.text(1, NAME) + wire.text(2, each.name)
+def new_set(family: int, each: Set, number: int, *, table: str = NAME) -> wire.Message:
+    """Return the message that makes a set or map; `number` tells the new ones of a transaction apart."""
+    body = wire.text(1, table) + wire.text(2, each.name)
     body += b"".join(wire.attribute(kind, value) for kind, value in each.attributes().items())
     body += each.description() + wire.u32(10, number) + wire.attribute(13, _listing_hints(each))
     return wire.Message(wire.NEWSET, family, body, wire.NLM_F_CREATE)
@@ -186,16 +188,18 @@ def _listing_hints(each: Set) -> bytes:
     return hints
 
 
-def _new_chain(family: int, chain: Chain) -> wire.Message:
-    body = wire.text(1, NAME) + wire.text(3, chain.name)
+def new_chain(family: int, chain: Chain, *, table: str = NAME) -> wire.Message:
+    """Return the message that makes a chain without its rules."""
+    body = wire.text(1, table) + wire.text(3, chain.name)
     if chain.hook is not None:
         hook = wire.u32(1, chain.hook.number) + wire.u32(2, chain.hook.priority & 0xFFFFFFFF)
         body += wire.nested(4, hook) + wire.u32(5, _ACCEPT) + wire.text(7, chain.hook.kind)
     return wire.Message(wire.NEWCHAIN, family, body, wire.NLM_F_CREATE)
 
 
-def _new_rules(family: int, chain: Chain) -> list[wire.Message]:
-    names = wire.text(1, NAME) + wire.text(2, chain.name)
+def new_rules(family: int, chain: Chain, *, table: str = NAME) -> list[wire.Message]:
+    """Return the messages that append a chain's rules."""
+    names = wire.text(1, table) + wire.text(2, chain.name)
     flags = wire.NLM_F_CREATE | wire.NLM_F_APPEND
     return [wire.Message(wire.NEWRULE, family, names + x.encode(rule), flags) for rule in chain.rules]
 

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
+
+from fairlead.api.egressgateway import EgressGateway, candidates
+from fairlead.api.node import Node
+from fairlead.base.selectors import SelectorError
+from fairlead.sources.health import Check
 
 Json = dict[str, Any]
 
 PROXY_PORT = 10256
 EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
-Check: TypeAlias = tuple[str, int]
-"""Address of a node and the port on which it is asked."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -50,6 +53,39 @@ def targets(services: Iterable[Json], nodes: Sequence[Json]) -> dict[str, tuple[
                 if version in (addresses := _addresses(node))
             )
     return found
+
+
+def gateways(found: Iterable[Json], nodes: Sequence[Json]) -> dict[str, tuple[Target, ...]]:
+    """Return the address of each egress gateway → the nodes that may hold it, the first choice first.
+
+    What cannot be understood has no address: its pods do not leave the cluster.
+    """
+    typed = [msgspec.convert(node, Node) for node in nodes]
+    result: dict[str, tuple[Target, ...]] = {}
+    for each in found:
+        try:
+            gateway = msgspec.convert(each, EgressGateway)
+            order = candidates(gateway, typed)
+            versions = {address: ipaddress.ip_address(address).version for address in gateway.spec.addresses}
+        except (msgspec.ValidationError, SelectorError, ValueError):
+            continue
+        for address, version in versions.items():
+            result[address] = tuple(
+                Target(node.metadata.name, own, (node.internal_ips[0], PROXY_PORT))
+                for node in order
+                for own in node.internal_ips
+                if ipaddress.ip_address(own).version == version
+            )
+    return result
+
+
+def holders(wanted: Mapping[str, Sequence[Target]], failing: Iterable[Check]) -> dict[str, tuple[str, ...]]:
+    """Return address → address of the first node that answers; none: nobody does."""
+    bad = frozenset(failing)
+    return {
+        address: next(((target.address,) for target in some if target.check not in bad), ())
+        for address, some in wanted.items()
+    }
 
 
 def checks(wanted: Mapping[str, Sequence[Target]]) -> frozenset[Check]:

@@ -1,7 +1,7 @@
-"""The cloud's load balancers as one small process in the namespace of the VPC's router.
+"""The cloud's load balancers, and its addresses of egress gateways, as one small process in the namespace of the VPC's router.
 
-Level-triggered: Services, nodes and their health say where each address should lead, and the routes follow. When it dies, routes stay as they
-are.
+Level-triggered: Services, gateways, nodes and their health say where each address should lead, and the routes follow. When it dies, routes
+stay as they are.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Coroutine
 from pathlib import Path
 
-from fairlead.api.resources import NODES, SERVICES
+from fairlead.api.resources import EGRESSGATEWAYS, NODES, SERVICES
 from fairlead.lab.cloud import decide
-from fairlead.lab.cloud.health import Health
 from fairlead.lab.cloud.routes import Routes
 from fairlead.sources.client import Client
+from fairlead.sources.health import Health, lives, serves
 from fairlead.sources.informer import Informer
 
 log = logging.getLogger(__name__)
@@ -31,36 +32,54 @@ async def run(kubeconfig: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with Client.from_kubeconfig(kubeconfig, user_agent="fairlead-cloud") as client, asyncio.TaskGroup() as group:
-        services, nodes = Informer(client, SERVICES), Informer(client, NODES)
-        changed = asyncio.Event()
-        health = Health(changed.set)
-        for informer in (services, nodes):
-            informer.on_change(lambda _old, _new: changed.set())
-        tasks = [
-            group.create_task(each)
-            for each in (services.run(), nodes.run(), health.run(), _keep(services, nodes, health, routes, changed))
-        ]
+        cloud = _Cloud(client, routes)
+        tasks = [group.create_task(each) for each in cloud.duties()]
         await stopped.wait()
         for task in tasks:
             task.cancel()
 
 
-async def _keep(services: Informer, nodes: Informer, health: Health, routes: Routes, changed: asyncio.Event) -> None:
-    for informer in (services, nodes):
-        await informer.wait_synced()
-    first = True
-    while True:
-        wanted = decide.targets(services.store.values(), list(nodes.store.values()))
-        health.watch(decide.checks(wanted))
-        if first and decide.checks(wanted):
-            # What an earlier run found healthy stays until it has been asked.
-            first = False
-            await changed.wait()
-        changed.clear()
-        try:
-            await routes.apply(decide.hops(wanted, health.healthy))
-        except OSError as error:
-            log.warning("routes not changed", extra={"error": str(error)})
-            await asyncio.sleep(_RETRY_S)
-            continue
-        await changed.wait()
+class _Cloud:
+    """What is known, and what keeps the routes equal to it."""
+
+    def __init__(self, client: Client, routes: Routes) -> None:
+        self._routes = routes
+        self._services, self._nodes = Informer(client, SERVICES), Informer(client, NODES)
+        self._gateways = Informer(client, EGRESSGATEWAYS)
+        self._changed = asyncio.Event()
+        self._balanced = Health(self._changed.set, serves)
+        self._held = Health(self._changed.set, lives)
+        for informer in self._informers:
+            informer.on_change(lambda _old, _new: self._changed.set())
+
+    @property
+    def _informers(self) -> tuple[Informer, ...]:
+        return self._services, self._nodes, self._gateways
+
+    def duties(self) -> list[Coroutine[None, None, None]]:
+        """Return what has to run."""
+        return [*(each.run() for each in self._informers), self._balanced.run(), self._held.run(), self._keep()]
+
+    async def _keep(self) -> None:
+        for informer in self._informers:
+            await informer.wait_synced()
+        first = True
+        while True:
+            nodes = list(self._nodes.store.values())
+            balanced = decide.targets(self._services.store.values(), nodes)
+            held = decide.gateways(self._gateways.store.values(), nodes)
+            self._balanced.watch(decide.checks(balanced))
+            self._held.watch(decide.checks(held))
+            if first and decide.checks(balanced | held):
+                # What an earlier run found healthy stays until it has been asked.
+                first = False
+                await self._changed.wait()
+            self._changed.clear()
+            wanted = decide.hops(balanced, self._balanced.healthy) | decide.holders(held, self._held.failing)
+            try:
+                await self._routes.apply(wanted)
+            except OSError as error:
+                log.warning("routes not changed", extra={"error": str(error)})
+                await asyncio.sleep(_RETRY_S)
+                continue
+            await self._changed.wait()

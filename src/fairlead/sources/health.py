@@ -1,15 +1,18 @@
-"""Asks nodes for their health, over and over, as a cloud's load balancer does.
+"""Asks places over and over whether they are well, and says when the answer changes.
 
-A node that answers 200 is healthy at once; one that does not, twice in a row, is not: within 2 s, however it died.
+A place that answers is well at once; one that does not, twice in a row, is not: within 2 s, however it died. What is asked is the caller's
+choice. It must never ask faster than the machine can bear: with many places the period grows.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeAlias
 
-from fairlead.lab.cloud.decide import Check
+Check: TypeAlias = tuple[str, int]
+"""An address and the port on which it is asked."""
 
 _PERIOD_S = 0.5
 _TIMEOUT_S = 0.5
@@ -18,11 +21,16 @@ _MOST_PER_S = 400
 
 
 class Health:
-    """`healthy` holds the checks that succeed; `on_change` is called whenever that differs."""
+    """`healthy` holds the checks that succeed, `failing` those that do not; `on_change` is called whenever either differs.
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
+    In neither is what has failed, but not often enough to say so.
+    """
+
+    def __init__(self, on_change: Callable[[], None], ask: Callable[[Check], Awaitable[bool]]) -> None:
         self.healthy: frozenset[Check] = frozenset()
+        self.failing: frozenset[Check] = frozenset()
         self._on_change = on_change
+        self._ask = ask
         self._wanted: frozenset[Check] = frozenset()
         self._failures: dict[Check, int] = {}
         self._wake = asyncio.Event()
@@ -40,16 +48,16 @@ class Health:
             self._wake.clear()
             begin = time.monotonic()
             wanted = self._wanted
-            answers = await asyncio.gather(*(_answers(check) for check in wanted))
+            answers = await asyncio.gather(*(self._ask(check) for check in wanted))
             for check, good in zip(wanted, answers, strict=True):
-                self._failures[check] = 0 if good else self._failures.get(check, _TOLERATED) + 1
+                self._failures[check] = 0 if good else self._failures.get(check, 0) + 1
             self._failures = {check: count for check, count in self._failures.items() if check in wanted}
-            # A check that never succeeded is not healthy.
             good_now = {check for check, count in self._failures.items() if count == 0}
             spared = {check for check in self.healthy if 0 < self._failures.get(check, _TOLERATED + 1) <= _TOLERATED}
+            failing = frozenset(check for check, count in self._failures.items() if count > _TOLERATED)
             healthy = frozenset(good_now | spared)
-            if healthy != self.healthy:
-                self.healthy = healthy
+            if (healthy, failing) != (self.healthy, self.failing):
+                self.healthy, self.failing = healthy, failing
                 self._on_change()
             period = max(_PERIOD_S, len(wanted) / _MOST_PER_S)
             try:
@@ -59,7 +67,7 @@ class Health:
                 continue
 
 
-async def _answers(check: Check) -> bool:
+async def serves(check: Check) -> bool:
     """Tell whether a GET of /healthz is answered with 200 in time."""
     address, port = check
     writer = None
@@ -70,6 +78,22 @@ async def _answers(check: Check) -> bool:
             status = await reader.readline()
             return status.split()[1:2] == [b"200"]
     except (OSError, TimeoutError, ValueError):
+        return False
+    finally:
+        if writer is not None:
+            writer.transport.abort()
+
+
+async def lives(check: Check) -> bool:
+    """Tell whether a node's kernel answers, whoever listens: a refused connection is an answer."""
+    writer = None
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(*check)
+            return True
+    except ConnectionRefusedError:
+        return True
+    except (OSError, TimeoutError):
         return False
     finally:
         if writer is not None:

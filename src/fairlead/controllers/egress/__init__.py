@@ -1,0 +1,1 @@
+"""Status of egress gateways."""
