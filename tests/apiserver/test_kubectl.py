@@ -54,6 +54,9 @@ async def test_kubectl(version: str, server: Server, http: Http, certificates: P
     assert "configured" in await kubectl(
         "apply", "-f", "-", stdin=MANIFEST.replace("port: 80}]}\n---", "port: 81}]}\n---")
     )
+    (tmp_path / "shop.yaml").write_text(MANIFEST)
+    (tmp_path / "kustomization.yaml").write_text("resources: [shop.yaml]\nnamePrefix: kust-\nnamespace: kust-shop\n")
+    assert "deployment.apps/kust-web created" in await kubectl("apply", "-k", str(tmp_path))
     assert "0/2" in await kubectl("get", "deploy", "-n", "shop", "-o", "wide")
     assert "Selector:" in await kubectl("describe", "deploy", "web", "-n", "shop")
     await kubectl("create", "configmap", "c", "--from-literal=a=b")

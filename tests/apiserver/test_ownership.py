@@ -135,6 +135,7 @@ def test_ports_are_one_by_number_and_protocol() -> None:
         ([{"image": "x"}], 'omits key field "name"'),
         ([{"name": "a"}, {"name": "a"}], r'duplicate entries for key \[name="a"\]'),
         ([7], "omits key field"),
+        ([{"name": None}], 'omits key field "name"'),
     ],
 )
 def test_items_without_identity_are_refused(containers: Any, words: str) -> None:

@@ -119,6 +119,9 @@ def test_retained_keys_of_a_strategy():
         {"spec": {"containers": [{"image": "no name"}]}},
         {"metadata": {"labels": {"$patch": "sideways"}}},
         {"spec": {"volumes": [{"$retainKeys": "x", "name": "v"}]}},
+        {"metadata": {"$deleteFromPrimitiveList/finalizers": 5}},
+        {"spec": {"$setElementOrder/volumes": [["v"]], "volumes": [{"name": "v"}]}},
+        {"spec": {"$setElementOrder/volumes": 5, "volumes": [{"name": "v"}]}},
     ],
 )
 def test_strategic_refuses(patch: Any):
@@ -187,6 +190,32 @@ def test_strategic_merge_is_merge_patch_where_nothing_is_special(before: Any, pa
 
     expected = document.merge_patch(copy.deepcopy(before), copy.deepcopy(patch))
     assert strategic_merge(copy.deepcopy(before), copy.deepcopy(patch), PLAIN) == expected
+
+
+NAMED = st.dictionaries(
+    st.sampled_from("abcd"), st.fixed_dictionaries({}, optional={"image": KEYS, "args": st.lists(KEYS)})
+)
+
+
+def as_containers(named: dict[str, Any]) -> list[Any]:
+    return [{"name": name, **fields} for name, fields in named.items()]
+
+
+@given(NAMED, NAMED, st.sets(st.sampled_from("abcd")), st.permutations("abcd") | st.none())
+def test_lists_merge_by_name_as_the_rules_say(before: Any, changes: Any, deleted: set[str], order: list[str] | None):
+    """Against the rules put down once more: items merge by name, are deleted by directive, and stand in the order asked for."""
+    removed = deleted - changes.keys()
+    patch: dict[str, Any] = {
+        "containers": as_containers(changes) + [{"name": name, "$patch": "delete"} for name in sorted(removed)]
+    }
+    if order is not None:
+        patch["$setElementOrder/containers"] = [{"name": name} for name in order]
+    after = strategic_merge({"spec": {"containers": as_containers(before)}}, {"spec": patch}, POD)["spec"]["containers"]
+    expected = {name: fields | changes.get(name, {}) for name, fields in before.items() if name not in removed}
+    expected |= {name: fields for name, fields in changes.items() if name not in before}
+    assert {one["name"]: {key: value for key, value in one.items() if key != "name"} for one in after} == expected
+    names = [one["name"] for one in after]
+    assert names == (list(expected) if order is None else [name for name in order if name in expected])
 
 
 @given(DOCUMENTS, DOCUMENTS)

@@ -7,8 +7,6 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from fairlead.apiserver.store.engine import Store
 from fairlead.apiserver.store.records import Compacted, Entry, Mismatch, Op
@@ -173,49 +171,6 @@ async def test_a_refused_write_is_not_accepted_state(store: Store, monkeypatch: 
     assert store.latest("things", "n", "a") is None
     monkeypatch.undo()
     await put(store, "a")
-
-
-Step = tuple[str, str]
-STEPS = st.lists(st.tuples(st.sampled_from(("put", "drop", "resume")), st.sampled_from("abc")), max_size=30)
-
-
-@given(steps=STEPS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_watcher_that_resumes_sees_every_change_once_in_order(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[Step]
-):
-    async def run() -> None:
-        store = Store(tmp_path_factory.mktemp("store") / "state.db")
-        store.open()
-        made: list[int] = []
-        seen: list[int] = []
-        mirror: dict[str, int] = {}
-        watcher = store.watch("things", Selection(), since=store.revision)
-
-        async def read() -> None:
-            for type, change in await watcher.wait(0):
-                seen.append(change.revision)
-                if type == "DELETED":
-                    del mirror[change.entry.key[1]]
-                else:
-                    mirror[change.entry.key[1]] = change.revision
-
-        for action, name in steps:
-            if action == "put":
-                made.append((await put(store, name)).revision)
-            elif action == "drop" and store.latest("things", "n", name) is not None:
-                made.append((await drop(store, name)).revision)
-            elif action == "resume":
-                # What is queued and not read is lost with the connection.
-                watcher.close()
-                watcher = store.watch("things", Selection(), since=seen[-1] if seen else 1)
-                await read()
-        await read()
-        assert seen == made
-        assert mirror == {entry.key[1]: entry.revision for entry in store.entries("things")}
-        await store.close()
-
-    asyncio.run(run())
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ def items(value: list[Any], schema: FieldSchema) -> dict[str, Any]:
     for position, item in enumerate(value):
         name = item_name(item, schema)
         if name is None:
-            key = next(key for key in schema.keys if not isinstance(item, dict) or key not in item)
+            stated = item if isinstance(item, dict) else {}
+            key = next(key for key in schema.keys if stated.get(key, schema.defaults.get(key)) is None)
             raise bad_request(
                 "failed to create typed patch object: "
                 f'element {position}: associative list with keys has an element that omits key field "{key}"'

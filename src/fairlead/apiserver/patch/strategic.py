@@ -37,6 +37,8 @@ def strategic_merge(original: Json, patch: Json, schema: PatchSchema) -> Json:
     for key, value in patch.items():
         if key.startswith(_DELETE_FROM):
             field = key.removeprefix(_DELETE_FROM)
+            if not isinstance(value, list):
+                raise bad_request(f"{key} should be a list")
             if isinstance(original.get(field), list):
                 original[field] = [item for item in original[field] if item not in value]
         elif key.startswith("$"):
@@ -69,7 +71,8 @@ def _merge_list(current: list[Any], patch: list[Any], schema: PatchSchema, order
         return [_without_directives(item) for item in patch]
     key = schema.merge_key
     if key is None or not all(isinstance(item, dict) for item in patch):
-        merged = current + [item for item in dict.fromkeys(patch) if item not in current]
+        merged = list(current)
+        merged += [item for position, item in enumerate(patch) if item not in current and item not in patch[:position]]
         return _ordered(merged, current, order, None) if order is not None else merged
     merged = list(current)
     for item in patch:
@@ -92,7 +95,13 @@ def _ordered(merged: list[Any], original: list[Any], order: list[Any], key: str 
     """Return `merged` with the items of `order` in that order and the server's own items about where they were."""
 
     def name(item: Any) -> Any:
-        return item.get(key) if key is not None and isinstance(item, dict) else item
+        found = item.get(key) if key is not None and isinstance(item, dict) else item
+        if isinstance(found, dict | list):
+            raise bad_request(f"{item} cannot be put into order: it has no name")
+        return found
+
+    if not isinstance(order, list):
+        raise bad_request("$setElementOrder should be a list")
 
     wanted = {name(item): position for position, item in enumerate(order)}
     place = {name(item): position for position, item in enumerate(original)}

@@ -5,7 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from fairlead.apiserver.streaming.spdy import Data, Pinged, Spdy, SpdyError, StreamOpened, StreamReset, WentAway
+from fairlead.apiserver.streaming.spdy import (
+    MOST_STREAMS,
+    Data,
+    Pinged,
+    Spdy,
+    SpdyError,
+    StreamOpened,
+    StreamReset,
+    WentAway,
+)
 from fairlead.apiserver.streaming.transport import Pipe
 
 _QUEUED_CHUNKS = 64
@@ -85,6 +94,8 @@ class SpdySession:
     async def _handle(self, event: StreamOpened | Data | StreamReset | Pinged | WentAway) -> None:
         match event:
             case StreamOpened(number, headers, fin):
+                if self._opened.qsize() >= MOST_STREAMS:
+                    raise SpdyError(f"{MOST_STREAMS} streams opened that nobody takes")
                 stream = SpdyStream(self, number, headers)
                 self._streams[number] = stream
                 await self._pipe.write(self._spdy.reply(number))

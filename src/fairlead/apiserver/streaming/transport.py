@@ -8,6 +8,8 @@ from typing import Protocol
 
 from aiohttp import WSMsgType, web
 
+_HELD_BYTES = 1 << 20
+
 
 class Pipe(Protocol):
     """A reliable connection of bytes."""
@@ -31,7 +33,9 @@ class RawPipe(asyncio.Protocol):
     def __init__(self, transport: asyncio.Transport, former: asyncio.BaseProtocol) -> None:
         self._transport = transport
         self._former = former
-        self._reader = asyncio.StreamReader(limit=1 << 20)
+        self._reader = asyncio.StreamReader(limit=_HELD_BYTES)
+        # Who sends faster than the other side reads is held back.
+        self._reader.set_transport(transport)
         self._writable = asyncio.Event()
         self._writable.set()
         self._lost = False

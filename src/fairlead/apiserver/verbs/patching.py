@@ -79,7 +79,9 @@ async def _apply(api: Api, call: Call, content: bytes) -> tuple[int, Entry]:
         raise bad_request(
             f"{config.get('apiVersion')}, Kind={config.get('kind')} does not match {resource.api_version}, Kind={resource.kind}"
         )
-    metadata = config.setdefault("metadata", {})
+    metadata = config["metadata"] = config.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise bad_request("failed to create typed patch object: .metadata: expected a map")
     if metadata.get("managedFields"):
         raise bad_request("metadata.managedFields must be nil")
     metadata.setdefault("name", call.info.name)
