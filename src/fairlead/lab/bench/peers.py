@@ -1,7 +1,7 @@
 """Rulesets in the shapes that kube-proxy's nftables mode programs, as text for nft(8): the peers of our benchmark.
 
 Shapes are of kube-proxy 1.36 (one chain and one rule for each service) and of 1.31 to 1.35 (a chain for each service and for each
-endpoint). Only what costs time with the number of services is there. It must never be loaded where real traffic runs.
+endpoint). What costs a packet time, or time with the number of services, is there. It must never be loaded where real traffic runs.
 """
 
 from __future__ import annotations
@@ -15,27 +15,53 @@ _TABLE = "ip kube-proxy"
 _BASE = """
 table ip kube-proxy {
   set cluster-ips { type ipv4_addr; }
+  set nodeport-ips { type ipv4_addr; }
   set hairpin-connections { type ipv4_addr . ipv4_addr . inet_proto . inet_service; }
   map service-ips { type ipv4_addr . inet_proto . inet_service : verdict; }
   map no-endpoint-services { type ipv4_addr . inet_proto . inet_service : verdict; }
   map firewall-ips { type ipv4_addr . inet_proto . inet_service : verdict; }
   map service-nodeports { type inet_proto . inet_service : verdict; }
+  map no-endpoint-nodeports { type inet_proto . inet_service : verdict; }
   chain mark-for-masquerade { meta mark set meta mark or 0x4000; }
   chain masquerading {
-    ip saddr . ip daddr . meta l4proto . th dport @hairpin-connections masquerade fully-random
-    meta mark and 0x4000 == 0 return
-    meta mark set meta mark xor 0x4000
-    masquerade fully-random
+    meta mark and 0x4000 != 0 meta mark set meta mark xor 0x4000 masquerade fully-random
+    ct status dnat ip saddr . ip daddr . meta l4proto . th dport @hairpin-connections masquerade fully-random
   }
-  chain services { ip daddr . meta l4proto . th dport vmap @service-ips; }
+  chain services {
+    ip daddr . meta l4proto . th dport vmap @service-ips
+    ip daddr @nodeport-ips meta l4proto . th dport vmap @service-nodeports
+  }
   chain cluster-ips-check { ip daddr @cluster-ips reject; }
-  chain filter-forward { type filter hook forward priority -110; ct state new jump cluster-ips-check; }
-  chain filter-output { type filter hook output priority -90; ct state new jump cluster-ips-check; }
+  chain service-endpoints-check { ip daddr . meta l4proto . th dport vmap @no-endpoint-services; }
+  chain nodeport-endpoints-check { ip daddr @nodeport-ips meta l4proto . th dport vmap @no-endpoint-nodeports; }
+  chain firewall-check { ip daddr . meta l4proto . th dport vmap @firewall-ips; }
+  chain filter-prerouting-pre-dnat { type filter hook prerouting priority -110; ct state new jump firewall-check; }
+  chain filter-output-pre-dnat { type filter hook output priority -110; ct state new jump firewall-check; }
+  chain filter-input {
+    type filter hook input priority 0;
+    ct state new jump nodeport-endpoints-check
+    ct state new jump service-endpoints-check
+  }
+  chain filter-forward {
+    type filter hook forward priority 0;
+    ct state new jump service-endpoints-check
+    ct state new jump cluster-ips-check
+  }
+  chain filter-output {
+    type filter hook output priority 0;
+    ct state new jump service-endpoints-check
+    ct state new jump cluster-ips-check
+  }
   chain nat-prerouting { type nat hook prerouting priority dstnat; jump services; }
   chain nat-output { type nat hook output priority -100; jump services; }
   chain nat-postrouting { type nat hook postrouting priority srcnat; jump masquerading; }
 }
 """
+
+_OFF_CLUSTER = (
+    f"insert rule {_TABLE} services ip daddr @cluster-ips ip saddr != 10.0.0.0/8 meta mark set meta mark or 0x4000"
+)
+"""Once for all services since 1.36; before, each service had its own."""
 
 
 class Peer(Protocol):
@@ -57,7 +83,7 @@ class OneChainPerService:
 
     def load(self, services: Sequence[ServicePort]) -> str:
         """Return chains, rules and elements of all services."""
-        lines = [_BASE, *(f"add chain {_TABLE} {_chain(number)}" for number in range(len(services)))]
+        lines = [_BASE, _OFF_CLUSTER, *(f"add chain {_TABLE} {_chain(number)}" for number in range(len(services)))]
         lines += [self._rule(number, each) for number, each in enumerate(services)]
         lines += [
             *_service_elements(services),

@@ -13,11 +13,12 @@ from statistics import median
 
 from fairlead.drivers.nft.policy.kernel import PolicyKernel
 from fairlead.drivers.nft.socket import NftSocket
+from fairlead.lab.bench.places import namespace, nft
 from fairlead.lab.bench.policy_path import Path, a_permitted_client
 from fairlead.lab.bench.policy_peer import PEER, as_pairs, one_more
 from fairlead.lab.bench.policy_world import World, changed
 from fairlead.lab.bench.report import Measurement, Report, machine, quantile
-from fairlead.lab.bench.sync import against, namespace, nft, without_collection
+from fairlead.lab.bench.sync import against, without_collection
 from fairlead.model.compile import Compiler
 from fairlead.plan.plan import Plan
 from fairlead.plan.policy import PolicyChain

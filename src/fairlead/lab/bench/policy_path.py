@@ -6,21 +6,17 @@ The kernel carries a whole handshake within the client's call, so that the time 
 from __future__ import annotations
 
 import contextlib
-import pathlib
 import socket
-import subprocess
 import time
 
 from fairlead.base.errors import UserError
+from fairlead.lab.bench.places import attach, forward, namespace
 from fairlead.lab.bench.policy_world import addresses, interface
-from fairlead.lab.bench.sync import namespace
 from fairlead.lab.netns import make_socket
 from fairlead.plan.plan import Plan
 from fairlead.plan.policy import PolicyChain, PolicyGroup, PolicyPod
 
 _PORT = 8080
-_NODE_MAC, _END_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
-_GATEWAY = "169.254.1.1"
 _SERVER = 0
 """Number of the pod that is connected to."""
 
@@ -72,36 +68,9 @@ class Path:
         self.node = self._stack.enter_context(namespace(f"{self._purpose}-node"))
         self._client_path = self._stack.enter_context(namespace(f"{self._purpose}-client"))
         pod = self._stack.enter_context(namespace(f"{self._purpose}-pod"))
-        _end(self.node, self._client_path, "uplink", self._client)
-        _end(self.node, pod, interface(_SERVER), addresses(_SERVER)[0])
-        _run("nsenter", f"--net={self.node}", "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+        attach(self.node, self._client_path, "uplink", self._client)
+        attach(self.node, pod, interface(_SERVER), addresses(_SERVER)[0])
+        forward(self.node)
         self._server = self._stack.enter_context(make_socket(pod, socket.AF_INET, socket.SOCK_STREAM))
         self._server.bind((addresses(_SERVER)[0], _PORT))
         self._server.listen(16)
-
-
-def _end(node: pathlib.Path, end: pathlib.Path, device: str, address: str) -> None:
-    """Connect a namespace to the node by a link, as a pod is: one address, no neighbor discovery, a route to everywhere."""
-    link = f"link add {device} address {_NODE_MAC} type veth peer name eth0 address {_END_MAC} netns {end.name}"
-    for line in (
-        link,
-        f"link set {device} up",
-        f"neighbor add {address} lladdr {_END_MAC} dev {device} nud permanent",
-        f"route add {address} dev {device}",
-    ):
-        _run("ip", "-n", node.name, *line.split())
-    for line in (
-        "link set lo up",
-        "link set eth0 up",
-        f"address add {address}/32 dev eth0",
-        f"neighbor add {_GATEWAY} lladdr {_NODE_MAC} dev eth0 nud permanent",
-        f"route add default via {_GATEWAY} dev eth0 onlink",
-    ):
-        _run("ip", "-n", end.name, *line.split())
-
-
-def _run(*argv: str) -> str:
-    done = subprocess.run(argv, capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"{' '.join(argv)}: {done.stderr.strip()}; run as root")
-    return done.stdout

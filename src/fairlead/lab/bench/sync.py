@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from statistics import median
 
 from fairlead.base.errors import UserError
@@ -21,6 +17,7 @@ from fairlead.drivers.nft.kernel import Kernel
 from fairlead.drivers.nft.socket import NftSocket
 from fairlead.lab.bench import whole_path
 from fairlead.lab.bench.peers import ChainPerEndpoint, OneChainPerService, Peer
+from fairlead.lab.bench.places import namespace, nft
 from fairlead.lab.bench.processes import resident_mb
 from fairlead.lab.bench.report import Measurement, Report, machine, quantile
 from fairlead.lab.bench.whole_path import pod_address
@@ -187,35 +184,6 @@ def _measure_peer(peer: Peer, wanted: Sequence[ServicePort]) -> tuple[float, lis
             place = number * 7919 % len(wanted)
             changes.append(nft(path, peer.change(place, replaced(wanted[place], number))))
         return load, changes
-
-
-def nft(path: Path, text: str) -> float:
-    """Return how many seconds it takes to load a ruleset into the namespace at `path`; raises UserError when it is refused."""
-    # Entering the namespace is no part of it: the time is that of nft alone, from its start to its end.
-    with tempfile.NamedTemporaryFile("w", prefix="fairlead-bench-", suffix=".nft") as file:
-        file.write(text)
-        file.flush()
-        argv = ["nsenter", f"--net={path}", "sh", "-c", 'read -r _; exec nft -f "$0"', file.name]
-        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        begun = time.perf_counter()
-        _, errors = process.communicate("\n")
-        taken = time.perf_counter() - begun
-    if process.returncode:
-        raise UserError(f"nft refused the peer's rules: {errors.strip()[:300]}")
-    return taken
-
-
-@contextlib.contextmanager
-def namespace(purpose: str) -> Iterator[Path]:
-    """Make a network namespace and remove it, with all that is in it, at the end."""
-    name = f"fl-bench-{os.getpid()}-{purpose}"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
-    if made.returncode:
-        raise UserError(f"making a network namespace: {made.stderr.strip()}; run as root")
-    try:
-        yield Path("/run/netns") / name
-    finally:
-        subprocess.run(["ip", "netns", "delete", name], capture_output=True)
 
 
 @contextlib.contextmanager
