@@ -64,6 +64,24 @@ def policy(pods: int, policies: int, local: int, rounds: int, output: str) -> No
 
 
 @bench.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Rounds of each measurement.")
+@click.option("--seconds", type=click.IntRange(min=1), default=1, show_default=True, help="Length of a measurement.")
+@output_option
+def datapath(rounds: int, seconds: int, output: str) -> None:
+    """What a Service costs packets, against a plain link and the rules of kube-proxy's nftables mode.
+
+    On one node and across two, all in network namespaces of their own. Needs Debian's packages sockperf and iperf3. Takes about a
+    minute for each round.
+    """
+    from fairlead.cli.progress import Progress
+    from fairlead.lab.bench import datapath as benchmark
+
+    with Progress() as progress:
+        report = benchmark.run(rounds=rounds, seconds=seconds, step=progress.step)
+    click.echo(report.as_json() if output == "json" else report.as_text())
+
+
+@bench.command()
 @click.option("--names", type=click.IntRange(1, 65536), default=10_000, show_default=True, help="Number of names.")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds of each server.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Length of a round.")

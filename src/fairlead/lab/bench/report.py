@@ -48,7 +48,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         head = f"{self.name}: kernel {machine.kernel}, {machine.processors} x {machine.model}, {machine.memory_mb} MB"
         cells = [("CASE", "METRIC", "VALUE", "AGAINST", "RATIO")]
         for row in self.rows:
-            ratio = "" if row.ratio is None else f"{row.ratio:.1f}x"
+            ratio = "" if row.ratio is None else f"{row.ratio:.{1 if row.ratio >= 10 else 2}f}x"
             cells.append((row.case, row.metric, f"{row.value:.4g} {row.unit}", row.against or "", ratio))
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = [
