@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fairlead.drivers.nft import elements
 from fairlead.drivers.nft.expressions import interface_name
-from fairlead.plan.tables import ClusterAddress, Endpoint, PodSource, ServiceAddress, ServicePort
+from fairlead.plan.tables import ClusterAddress, Endpoint, PodSource, ServiceAddress, ServicePort, UntrackedPort
 
 
 def port_of(address: str, protocol: str, port: int, *endpoints: Endpoint) -> ServicePort:
@@ -64,6 +64,13 @@ def test_row_at_fault_says_what_is_wrong(row: ServicePort, message: str) -> None
     with pytest.raises(ValueError, match=message):
         elements.service_key(row)
         elements.endpoints(row)
+
+
+def test_only_the_port_of_dns_can_be_untracked() -> None:
+    name, _ = elements.port_member("untracked_ports", UntrackedPort(address="10.96.0.10", protocol="udp", port=53))
+    assert name == "untracked_ports4"
+    with pytest.raises(ValueError, match="port 54 cannot be untracked"):
+        elements.port_member("untracked_ports", UntrackedPort(address="10.96.0.10", protocol="udp", port=54))
 
 
 values = st.lists(st.binary(min_size=1, max_size=1), unique=True)

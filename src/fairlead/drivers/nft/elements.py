@@ -16,7 +16,7 @@ from typing import TypeAlias
 import msgspec
 
 from fairlead.drivers.nft.expressions import interface_name
-from fairlead.drivers.nft.structure import DROPPED, LOCAL_INDEX, pick_of, pick_parts
+from fairlead.drivers.nft.structure import DROPPED, LOCAL_INDEX, UNTRACKED_PORT, pick_of, pick_parts
 from fairlead.plan.tables import (
     ClusterAddress,
     Endpoint,
@@ -99,6 +99,8 @@ def virtual_address(row: ClusterAddress | ServiceAddress) -> tuple[str, bytes]:
 def port_member(table: str, row: ServiceMasquerade | RestrictedPort | UntrackedPort) -> tuple[str, bytes]:
     """Return (set, key) of a row; raises ValueError."""
     key = service_key(row)
+    if isinstance(row, UntrackedPort) and row.port != UNTRACKED_PORT:
+        raise ValueError(f"port {row.port} cannot be untracked: only port {UNTRACKED_PORT} can")
     return f"{table}{version_of(key)}", key
 
 

@@ -44,6 +44,8 @@ LOCAL_INDEX = 1 << 31
 DROPPED = 0x7FFF
 """The number that means: there is no endpoint, and nothing is answered."""
 MOST_ENDPOINTS = DROPPED - 1
+UNTRACKED_PORT = 53
+"""The only port that may be untracked: every packet of the node is asked for it."""
 _COUNT_BITS = 15
 _MOST_AFFINITY_S = (1 << 32 - _COUNT_BITS) - 1
 _ALWAYS = frozenset((1, LOCAL | 1))
@@ -447,9 +449,17 @@ _FROM_POD_RULES: tuple[x.Rule, ...] = (
 )
 
 # Questions to the node's own resolver and its answers, also those of the node to itself. After the check of sources, before tracking.
+# Every packet comes this way, so that all but those of DNS pass by two comparisons.
+_UNTRACKED_NUMBER = UNTRACKED_PORT.to_bytes(2, "big")
 _UNTRACKED_RULES: tuple[x.Rule, ...] = (
-    *((*each.service_key(), x.member(f"untracked_ports{each.suffix}", 0), x.untracked()) for each in _BOTH),
-    *((*each.service_source_key(), x.member(f"untracked_ports{each.suffix}", 0), x.untracked()) for each in _BOTH),
+    (x.transport(2, 2, 0), x.equal(0, _UNTRACKED_NUMBER), x.jump("to_untracked")),
+    (x.transport(0, 2, 0), x.equal(0, _UNTRACKED_NUMBER), x.jump("from_untracked")),
+)
+_TO_UNTRACKED_RULES: tuple[x.Rule, ...] = tuple(
+    (*each.service_key(), x.member(f"untracked_ports{each.suffix}", 0), x.untracked()) for each in _BOTH
+)
+_FROM_UNTRACKED_RULES: tuple[x.Rule, ...] = tuple(
+    (*each.service_source_key(), x.member(f"untracked_ports{each.suffix}", 0), x.untracked()) for each in _BOTH
 )
 
 _CHAINS = (
@@ -459,6 +469,8 @@ _CHAINS = (
     Chain("services", _SERVICE_RULES),
     Chain("from_pod", _FROM_POD_RULES),
     Chain("sources", (_NODE_DEVICE, (*_POD_DEVICE, x.goto("from_pod"))), Hook("filter", _PREROUTING, _RAW)),
+    Chain("to_untracked", _TO_UNTRACKED_RULES),
+    Chain("from_untracked", _FROM_UNTRACKED_RULES),
     Chain("untracked", _UNTRACKED_RULES, Hook("filter", _PREROUTING, _RAW + 1)),
     Chain("untracked_output", _UNTRACKED_RULES, Hook("filter", _OUTPUT, _RAW)),
     Chain(
