@@ -9,6 +9,7 @@ from apiserver_client import Answer, Http, acting_as, config_map
 
 Json = dict[str, Any]
 GROUP = "/apis/admissionregistration.k8s.io/v1"
+RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/default"
 MAPS = "/api/v1/namespaces/default/configmaps"
 RULE = {"operations": ["CREATE", "UPDATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}
 ABOUT = "ValidatingAdmissionPolicy 'p' with binding 'b'"
@@ -171,6 +172,38 @@ async def test_what_is_not_judged(case: str, http: Http):
     a_policy, a_binding = NOT_ASKED[case]
     await bind(http, a_policy, a_binding)
     assert (await create(http, x="2")).code == 201
+
+
+RIGHTS: dict[str, tuple[str, bool]] = {
+    "what roles grant": (
+        "authorizer.group('').resource('configmaps').namespace('default').check('create').allowed()",
+        True,
+    ),
+    "what they do not": (
+        "authorizer.group('').resource('secrets').namespace('default').name('x').check('get').allowed()",
+        False,
+    ),
+    "a subresource": ("authorizer.group('').resource('pods').subresource('exec').check('create').allowed()", False),
+    "a path": ("authorizer.path('/healthz').check('get').allowed()", True),
+    "the request itself": ("authorizer.requestResource.check('create').allowed()", True),
+    "the request itself, otherwise": ("authorizer.requestResource.check('escalate').allowed()", False),
+    "an account": ("authorizer.serviceAccount('default', 'default').path('/metrics').check('get').allowed()", False),
+    "a reason": ("authorizer.requestResource.check('create').reason().startsWith('RBAC: allowed by')", True),
+    "no question": ("authorizer.group('').check('get').allowed()", False),
+}
+
+
+@pytest.mark.parametrize("case", RIGHTS)
+async def test_rights_of_who_asks(case: str, http: Http):
+    expression, expected = RIGHTS[case]
+    rule = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]}
+    await http.ok("POST", f"{RBAC}/roles", {"metadata": {"name": "r"}, "rules": [rule]})
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "bob"}
+    await http.ok("POST", f"{RBAC}/rolebindings", {"metadata": {"name": "r"}, "roleRef": role, "subjects": [subject]})
+    await bind(http, policy(expression))
+    answer = await http("POST", MAPS, config_map("m"), **acting_as("bob"))
+    assert answer.code == (201 if expected else 422), answer.body
 
 
 PARAMS = {

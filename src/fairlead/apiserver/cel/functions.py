@@ -11,7 +11,7 @@ from functools import cmp_to_key, partial
 from itertools import pairwise
 from typing import Any
 
-from fairlead.apiserver.cel import kubernetes, numbers, texts, times
+from fairlead.apiserver.cel import authorizer, kubernetes, numbers, texts, times
 from fairlead.apiserver.cel.operators import OPERATORS
 from fairlead.apiserver.cel.values import (
     NONE,
@@ -360,6 +360,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     },
     **texts.METHODS,
     **kubernetes.METHODS,
+    **authorizer.METHODS,
 }
 """Functions called on a value."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cmp_to_key
 from typing import Any
 
+from fairlead.apiserver.cel.authorizer import Check, select
 from fairlead.apiserver.cel.functions import FUNCTIONS, METHODS, NAMESPACED, TYPE_NAMES
 from fairlead.apiserver.cel.operators import OPERATORS
 from fairlead.apiserver.cel.parser import located, parse
@@ -179,6 +180,8 @@ class _Compiler:
                 return found
             if type(value) is Optional:
                 return _optional_field(value, field, plain)
+            if type(value) is Check:
+                return select(value, field)
             raise no_overload()
 
         return get

@@ -1,6 +1,6 @@
 """CEL over requests: what expressions of webhooks and policies see, and the conditions by which a request is left alone.
 
-Source: KEP-3716 (matchConditions), KEP-3488 (policies). `authorizer` is not offered.
+Source: KEP-3716 (matchConditions), KEP-3488 (policies).
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from fairlead.apiserver.admission.chain import Attributes
+from fairlead.apiserver.authz.authorizer import Authorizer
+from fairlead.apiserver.authz.question import Question
+from fairlead.apiserver.cel.authorizer import Check, Decision
 from fairlead.apiserver.cel.parser import ParseError
 from fairlead.apiserver.cel.program import CompileError, Program
 from fairlead.apiserver.cel.values import Budget, CelError, OutOfBudget
 from fairlead.apiserver.dynamic.matching import converted
-from fairlead.apiserver.identity import user_info
+from fairlead.apiserver.identity import Identity, account_groups, account_user, user_info
 from fairlead.apiserver.served import Served
 
 Json = dict[str, Any]
 
-OF_REQUESTS = ("object", "oldObject", "request")
+OF_REQUESTS = ("object", "oldObject", "request", "authorizer")
 _BUDGET = 10_000_000
 _OPTIONS = {"CREATE": "CreateOptions", "UPDATE": "UpdateOptions", "DELETE": "DeleteOptions"}
 
@@ -120,7 +123,36 @@ def request_of(attributes: Attributes, served: Served) -> Json:
     return found
 
 
-def variables_of(request: Json) -> Json:
+def variables_of(authorizer: Authorizer, attributes: Attributes, request: Json) -> Json:
     """Return what expressions see of an AdmissionRequest."""
     about = {key: value for key, value in request.items() if key not in ("object", "oldObject", "uid")}
-    return {"object": request["object"], "oldObject": request["oldObject"], "request": about}
+    checks = _checks(authorizer, attributes)
+    return {"object": request["object"], "oldObject": request["oldObject"], "request": about, "authorizer": checks}
+
+
+def _checks(authorizer: Authorizer, attributes: Attributes) -> Check:
+    """Return `authorizer`, which asks about the rights of whoever makes the request."""
+
+    def ask(check: Check, verb: str) -> Decision:
+        identity = attributes.identity
+        if check.account is not None:
+            namespace, name = check.account
+            identity = Identity(account_user(namespace, name), account_groups(namespace))
+        if check.path:
+            question = Question(verb, path=check.path)
+        else:
+            question = Question(verb, check.group, check.resource, check.subresource, check.namespace, check.name)
+        refusal = authorizer.refusal(identity, question)
+        return Decision(refusal is None, refusal if refusal is not None else authorizer.reason(identity, question))
+
+    resource = attributes.served.resource
+    own = Check(
+        ask,
+        "resource",
+        group=resource.group,
+        resource=resource.plural,
+        subresource=attributes.subresource,
+        namespace=attributes.namespace,
+        name=attributes.name,
+    )
+    return Check(ask, about_request=own)

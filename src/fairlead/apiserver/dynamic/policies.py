@@ -151,7 +151,9 @@ class Policies:
         if binding.constraints is not None and binding.constraints.match(self._api, attributes) is None:
             return
         budget = expressions.budget()
-        variables = expressions.variables_of(expressions.request_of(attributes, served))
+        variables = expressions.variables_of(
+            self._api.authorizer, attributes, expressions.request_of(attributes, served)
+        )
         namespace = attributes.namespace
         variables["namespaceObject"] = namespace_object(self._api, namespace) if namespace else None
         try:

@@ -90,7 +90,11 @@ class Webhooks:
             return None
         request = expressions.request_of(attributes, served)
         try:
-            if not expressions.hold(webhook.conditions, expressions.variables_of(request), expressions.budget()):
+            if not expressions.hold(
+                webhook.conditions,
+                expressions.variables_of(self._api.authorizer, attributes, request),
+                expressions.budget(),
+            ):
                 return None
         except Failed as error:
             if webhook.ignores_failure:
