@@ -235,6 +235,20 @@ async def test_versions(http: Http) -> None:
     assert "v1 was previously a storage version" in refused.message
 
 
+async def test_without_its_webhook_only_the_stored_version_is_served(http: Http) -> None:
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    names = ("v1", "v2")
+    wanted = definition(
+        versions=[{"name": one, "served": True, "storage": one == "v1", "schema": schema} for one in names]
+    )
+    webhook = {"clientConfig": {"url": "https://convert.example"}, "conversionReviewVersions": ["v1"]}
+    wanted["spec"]["conversion"] = {"strategy": "Webhook", "webhook": webhook}
+    made = await http("POST", CRDS, wanted)
+    assert made.headers["Warning"] == '299 - "conversion webhooks are not called: only version v1 is served"'
+    assert (await http.ok("GET", BOATS))["items"] == []
+    assert (await http("GET", BOATS.replace("/v1/", "/v2/"))).code == 404
+
+
 async def test_a_name_goes_to_the_first_and_then_to_who_waits(http: Http) -> None:
     first = await http.ok("POST", CRDS, definition())
     assert conditions(first) == {"NamesAccepted": "True NoConflicts", "Established": "True InitialNamesAccepted"}

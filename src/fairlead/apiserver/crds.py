@@ -49,6 +49,11 @@ def follow(api: Api) -> Plugin:
         definition = attributes.obj
         if attributes.subresource != "status":
             definition_status.settle(definition, _others(api, attributes.name), timestamp())
+            if _needs_webhook(definition["spec"]):
+                text = (
+                    f"conversion webhooks are not called: only version {storage_version(definition['spec'])} is served"
+                )
+                attributes.warnings.append(text)
         attributes.on_success.append(lambda: _serve(api, definition))
 
     return admit
@@ -230,8 +235,13 @@ def _serve(api: Api, definition: Json) -> None:
     if not definition_status.is_true(definition, "Established"):
         return
     for version in spec.get("versions") or ():
-        if version.get("served"):
+        if version.get("served") and (version["name"] == storage or not _needs_webhook(spec)):
             api.catalog.add(_served(name, spec, definition["status"]["acceptedNames"], version, storage))
+
+
+def _needs_webhook(spec: Json) -> bool:
+    """Tell whether objects in other versions than the stored one can only be had from a webhook."""
+    return (spec.get("conversion") or {}).get("strategy") == "Webhook" and len(spec["versions"]) > 1
 
 
 def _served(definition: str, spec: Json, names: Json, version: Json, storage: str | None) -> Served:

@@ -384,6 +384,17 @@ DEFINITIONS: dict[str, tuple[Json, list[str]]] = {
             "spec.versions[0].selectableFields[4].jsonPath: Invalid value: \".a['x']\": is an invalid path: array notation is not allowed",
         ],
     ),
+    "a webhook without address": (
+        boats(conversion={"strategy": "Webhook", "webhook": {"clientConfig": {}}}),
+        [
+            "spec.conversion.webhookClientConfig: Required value: exactly one of url or service is required",
+            "spec.conversion.conversionReviewVersions: Required value",
+        ],
+    ),
+    "a webhook for no conversion": (
+        boats(conversion={"strategy": "None", "webhook": {"conversionReviewVersions": ["v1"]}}),
+        ["spec.conversion.webhookClientConfig: Forbidden: should not be set when strategy is not set to Webhook"],
+    ),
     "unknown fields preserved as of old": (
         boats(preserveUnknownFields=True),
         [

@@ -126,16 +126,21 @@ def _label(value: str, where: str) -> Iterator[FieldError]:
 
 
 def _conversion(conversion: Json) -> Iterator[FieldError]:
-    strategy = conversion.get("strategy") or "None"
+    strategy, webhook = conversion.get("strategy") or "None", conversion.get("webhook") or {}
+    where = "spec.conversion.webhookClientConfig"
     if strategy not in ("None", "Webhook"):
         yield not_supported("spec.conversion.strategy", strategy, ("None", "Webhook"))
-    elif strategy == "Webhook":
-        yield forbidden(
-            "spec.conversion.strategy", "webhooks convert nothing here; use None and versions that differ in name only"
-        )
-    elif conversion.get("webhook"):
-        text = "should not be set when strategy is not set to Webhook"
-        yield forbidden("spec.conversion.webhookClientConfig", text)
+    elif strategy == "None":
+        if webhook:
+            yield forbidden(where, "should not be set when strategy is not set to Webhook")
+    else:
+        config = webhook.get("clientConfig")
+        if config is None:
+            yield required(where, "required when strategy is set to Webhook")
+        elif (config.get("url") is None) is (config.get("service") is None):
+            yield required(where, "exactly one of url or service is required")
+        if not webhook.get("conversionReviewVersions"):
+            yield required("spec.conversion.conversionReviewVersions")
 
 
 def _approval(group: str, metadata: Json, before: Json | None) -> Iterator[FieldError]:
