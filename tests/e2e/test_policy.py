@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -195,6 +198,20 @@ def test_observe_names_the_policy_that_denied(shop: Lab) -> None:
     metrics = shop.fairlead("exec", "node/node-1", "--", "curl", "-s", "http://127.0.0.1:10249/metrics").stdout
     sample = 'policy="deny-all",direction="egress",rule="",verdict="denied"'
     assert any(sample in line and not line.endswith(" 0") for line in metrics.splitlines())
+    with subprocess.Popen(
+        [sys.executable, "-m", "fairlead", "observe", "--name", shop.name, "-f", "--last", "1", "--policy", "deny-all"],
+        env=shop.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as following:
+        assert following.stdout is not None and following.stderr is not None
+        for _ in range(3):
+            reaches(shop, "stranger")
+            assert "denied" in following.stdout.readline()
+        following.send_signal(signal.SIGINT)
+        assert following.wait(timeout=30) == 130
+        assert following.stderr.read().strip() == ""
     shop.kubectl("delete", "networkpolicy", "--all", "-n", "policy")
     assert "--to svc/a: not a place" in shop.fairlead("observe", "--to", "svc/a", ok=False).stderr
 

@@ -18,6 +18,10 @@ TABLE_RULES = ("invalid", "midstream", "unknown-interface", "unknown-pod")
 """What drops a packet beside policies."""
 
 
+_REREAD_S = 1.0
+"""How often the pods of the whole cluster are read at most, however often they change."""
+
+
 class FlowEnd(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One end of a flow."""
 
@@ -68,27 +72,34 @@ class FlowPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Namer:
-    """Turns what the kernel logged into flows. Keeps indexes by address, made anew when pods or nodes changed."""
+    """Turns what the kernel logged into flows. Keeps indexes by address, made anew when what they are of has changed."""
 
     def __init__(self) -> None:
         self._finder = RuleFinder()
-        self._read: tuple[object, ...] = ()
-        self._ends: dict[str, tuple[str, str, str]] = {}
+        self._attachments: object = None
+        self._here: dict[str, tuple[str, str, str]] = {}
+        """Address → namespace and name of a pod, or name of a node: of this node's pods."""
+        self._read: tuple[object, object] = (None, None)
+        self._read_s = float("-inf")
+        self._everywhere: dict[str, tuple[str, str, str]] = {}
+        """The same of the whole cluster; may be a second old."""
         self._chains: object = None
         self._rules: Mapping[int, str] = {}
+        self._former: Mapping[int, str] = {}
 
     def __repr__(self) -> str:
-        return f"<Namer addresses={len(self._ends)} rules={len(self._rules)}>"
+        return f"<Namer addresses={len(self._everywhere)} rules={len(self._rules)}>"
 
     def flow(self, logged: Logged, snapshot: Snapshot, plan: Plan | None, now_s: float) -> Flow:
         """Return the flow of a message; `now_s` counts when the kernel did not stamp it."""
-        self._index(snapshot, plan)
+        self._index(snapshot, plan, now_s)
         ends = logged.ends
         source = self._end(ends.source, ends.source_port)
         destination = self._end(ends.destination, ends.destination_port)
         rules: tuple[str, ...] = ()
         if logged.verdict == DENIED:
-            rules = (self._rules.get(logged.rule, f"unknown-rule-{logged.rule:08x}"),)
+            name = self._rules.get(logged.rule) or self._former.get(logged.rule)
+            rules = (name or f"unknown-rule-{logged.rule:08x}",)
         elif plan is not None:
             rules = self._finder.deciding(
                 plan,
@@ -111,23 +122,29 @@ class Namer:
 
     def _end(self, packed: bytes, port: int) -> FlowEnd:
         address = str(ipaddress.ip_address(packed))
-        namespace, pod, node = self._ends.get(address, ("", "", ""))
+        namespace, pod, node = self._here.get(address) or self._everywhere.get(address, ("", "", ""))
         return FlowEnd(address=address, port=port, namespace=namespace, pod=pod, node=node)
 
-    def _index(self, snapshot: Snapshot, plan: Plan | None) -> None:
-        read = (snapshot.pods, snapshot.nodes, snapshot.attachments)
-        if len(self._read) != len(read) or any(a is not b for a, b in zip(read, self._read, strict=True)):
-            self._read = read
-            self._ends = {
+    def _index(self, snapshot: Snapshot, plan: Plan | None, now_s: float) -> None:
+        if snapshot.attachments is not self._attachments:
+            self._attachments = snapshot.attachments
+            self._here = {
+                address: (each.pod_namespace, each.pod_name, "")
+                for each in snapshot.attachments.values()
+                for address in each.addresses
+            }
+        read = (snapshot.pods, snapshot.nodes)
+        if any(a is not b for a, b in zip(read, self._read, strict=True)) and now_s >= self._read_s + _REREAD_S:
+            self._read, self._read_s = read, now_s
+            self._everywhere = {
                 address: ("", "", name) for name, node in snapshot.nodes.items() for address in node.internal_ips
             }
             for (namespace, name), pod in snapshot.pods.items():
                 if not pod.spec.host_network and not pod.is_finished:
-                    self._ends |= dict.fromkeys(pod.addresses, (namespace, name, ""))
-            for each in snapshot.attachments.values():
-                self._ends |= dict.fromkeys(each.addresses, (each.pod_namespace, each.pod_name, ""))
+                    self._everywhere |= dict.fromkeys(pod.addresses, (namespace, name, ""))
         chains = plan.table("policy_chains") if plan is not None else {}
         if chains is not self._chains:
             self._chains = chains
             names = {rule.counter for row in chains.values() if isinstance(row, PolicyChain) for rule in row.rules}
-            self._rules = {number_of(name): name for name in (*names, *TABLE_RULES) if name}
+            # What was dropped a moment ago may have been so by a rule that is gone by now.
+            self._former, self._rules = self._rules, {number_of(name): name for name in (*names, *TABLE_RULES) if name}

@@ -6,6 +6,7 @@ For connections that passed, of which the kernel logs that they did and not why.
 from __future__ import annotations
 
 import ipaddress
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -75,7 +76,9 @@ class RuleFinder:
         if not isinstance(group, PolicyGroup):
             return False
         if group.kind != "prefixes":
-            return (port if group.kind == "ports" else peer) in group.members
+            wanted = port if group.kind == "ports" else peer
+            place = bisect_left(group.members, wanted)
+            return group.members[place : place + 1] == (wanted,)
         known = self._prefixes.get(name)
         if known is None or known[0] is not group:
             known = self._prefixes[name] = (group, tuple(map(ipaddress.ip_network, group.members)))
