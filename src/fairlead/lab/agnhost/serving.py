@@ -7,8 +7,8 @@ import signal
 import sys
 from collections.abc import Callable
 
+from fairlead.lab.loop import Loop
 from fairlead.lab.responder.http1 import Request, Response
-from fairlead.lab.responder.loop import Loop
 from fairlead.lab.responder.server import Server
 from fairlead.lab.responder.speakers import Http1
 

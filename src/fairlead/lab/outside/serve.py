@@ -9,10 +9,10 @@ import json
 import signal
 from collections.abc import Callable
 
+from fairlead.lab.loop import Loop
 from fairlead.lab.outside.names import Names
 from fairlead.lab.responder import echo
 from fairlead.lab.responder.http1 import Request, Response
-from fairlead.lab.responder.loop import Loop
 from fairlead.lab.responder.server import Connection, Server
 from fairlead.lab.responder.speakers import Detect
 

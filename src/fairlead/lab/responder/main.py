@@ -7,9 +7,9 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from fairlead.lab.loop import Loop
 from fairlead.lab.responder import echo
 from fairlead.lab.responder.http1 import Request, Response
-from fairlead.lab.responder.loop import Loop
 from fairlead.lab.responder.server import Connection, Server, complain
 from fairlead.lab.responder.speakers import Detect, Plain
 

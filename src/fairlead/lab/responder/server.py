@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
-from fairlead.lab.responder.loop import READ, WRITE, Loop
+from fairlead.lab.loop import READ, WRITE, Loop
 
 _CHUNK = 1 << 16
 _UNSENT_PAUSE = 1 << 20

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fairlead.lab.loop import Loop
 from fairlead.lab.runtime import kernel, wire
-from fairlead.lab.runtime.loop import Loop, Peer
+from fairlead.lab.runtime.peer import Peer
 from fairlead.lab.runtime.spec import ContainerSpec, ContainerState
 from fairlead.lab.runtime.streams import Streams
 

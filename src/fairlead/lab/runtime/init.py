@@ -15,11 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fairlead.lab.loop import Loop
 from fairlead.lab.runtime import codec, process, wire
 from fairlead.lab.runtime.children import Beside, Container, PidNamespaces, Report, kill_leftovers, mount_namespace
 from fairlead.lab.runtime.crilog import CriLog
 from fairlead.lab.runtime.layers import Layers
-from fairlead.lab.runtime.loop import Loop, Peer
+from fairlead.lab.runtime.peer import Peer
 from fairlead.lab.runtime.spec import LOG_MAX_BYTES, ContainerSpec, ContainerState, SandboxSpec
 from fairlead.lab.runtime.streams import Streams
 
@@ -40,7 +41,8 @@ class PodInit:
 
     def __init__(self, sandbox: SandboxSpec, layers: Layers, folder: Path, listener: socket.socket) -> None:
         self._sandbox, self._layers, self._folder, self._listener = sandbox, layers, folder, listener
-        self._loop = Loop(self._exited)
+        self._loop = Loop()
+        self._loop.on_child(self._exited)
         self._peers: set[Peer] = set()
         self._containers: dict[str, Container] = {}
         self._by_pid: dict[int, Container | Beside] = {}

@@ -13,8 +13,8 @@ import termios
 import time
 from collections.abc import Iterable
 
+from fairlead.lab.loop import Loop
 from fairlead.lab.runtime.crilog import CriLog, LineFramer
-from fairlead.lab.runtime.loop import Loop
 
 _CHUNK = 1 << 16
 _DRAIN_BYTES = 4 << 20

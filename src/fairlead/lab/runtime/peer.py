@@ -1,68 +1,15 @@
-"""The event loop of a pod's init: descriptors, children's deaths, and messages to peers that must never block it.
-
-Deliberately small instead of asyncio: hundreds of copies of it live on one machine, and each touched page costs memory in each.
-"""
+"""Messages between a pod's init and its peers, which must never block it."""
 
 from __future__ import annotations
 
-import os
 import select
-import signal
 import socket
 from collections.abc import Callable
 
+from fairlead.lab.loop import Loop
 from fairlead.lab.runtime import wire
 
 _BACKLOG_BYTES = 16 << 20
-
-
-class Loop:
-    """Calls back for readable or writable descriptors and for exited children."""
-
-    def __init__(self, on_exit: Callable[[int, int], None]) -> None:
-        self._epoll = select.epoll()
-        self._handlers: dict[int, Callable[[int], None]] = {}
-        self._on_exit = on_exit
-        self._wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        self.add(self._wake_read, select.EPOLLIN, self._reap)
-
-    def add(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
-        """Watch a descriptor; the handler gets the epoll event bits."""
-        self._handlers[fd] = handler
-        self._epoll.register(fd, events)
-
-    def change(self, fd: int, events: int) -> None:
-        """Watch for other events."""
-        self._epoll.modify(fd, events)
-
-    def remove(self, fd: int) -> None:
-        """Stop watching; call it before the descriptor is closed. Unknown descriptors are ignored."""
-        if self._handlers.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
-
-    def run(self) -> None:
-        """Serve forever."""
-        while True:
-            for fd, events in self._epoll.poll():
-                handler = self._handlers.get(fd)
-                if handler is not None:
-                    handler(events)
-
-    def _reap(self, _events: int) -> None:
-        try:
-            os.read(self._wake_read, 512)
-        except BlockingIOError:
-            pass
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            self._on_exit(pid, os.waitstatus_to_exitcode(status))
 
 
 class Peer:

@@ -1,4 +1,4 @@
-"""A single-threaded event loop for small servers that are forked by the hundred.
+"""A single-threaded event loop for small programs that are forked by the hundred: responders, and the init of each pod.
 
 Instead of asyncio, because each copy must stay within a few hundred kilobytes of memory of its own. Only the standard library, because
 the agnhost stand-in also runs it under a bare interpreter.
@@ -55,6 +55,10 @@ class Loop:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(number, lambda *_: None)
 
+    def on_child(self, work: Callable[[int, int], None]) -> None:
+        """Call for each child that ends, with its process id and its exit code (negative: the signal)."""
+        self.on_signal(signal.SIGCHLD, lambda: _reap(work))
+
     def post(self, work: Callable[[], None]) -> None:
         """Call from the loop's thread; the only method that other threads may use."""
         self._posted.append(work)
@@ -100,3 +104,14 @@ class Loop:
         posted, self._posted = self._posted, []
         for work in posted:
             work()
+
+
+def _reap(work: Callable[[int, int], None]) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        work(pid, os.waitstatus_to_exitcode(status))
