@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from fairlead.agent.certificates import Vault
 from fairlead.drivers.conntrack.driver import ConntrackDriver
 from fairlead.drivers.dns.driver import DnsDriver
 from fairlead.drivers.dns.handover import Keeper
@@ -18,6 +19,7 @@ from fairlead.drivers.nft.driver import NftDriver
 from fairlead.drivers.nft.egress.driver import EgressDriver
 from fairlead.drivers.nft.policy.driver import PolicyDriver
 from fairlead.drivers.protocol import Driver
+from fairlead.drivers.xds.driver import XdsDriver
 from fairlead.world.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,8 @@ class Drivers(msgspec.Struct, frozen=True):
     netlink: NetlinkDriver
     policy: PolicyDriver
     """One of `others`; also tells what it counts."""
+    xds: XdsDriver
+    """One of `others`; also tells what the proxy serves."""
     others: Sequence[Driver]
     dns: DnsDriver | None = None
     """One of `others`, when the cluster has DNS addresses."""
@@ -56,13 +60,16 @@ def make(
     dns_search: Sequence[str] = (),
     dns_keeper: Path | None = None,
     is_healthy: Callable[[], bool] = lambda: True,
+    proxy: Path,
+    vault: Vault,
 ) -> Drivers:
     """Return the drivers for the network namespace of this process; raises ValueError for an upstream that is no address.
 
-    `is_healthy` tells whether Services work on this node.
+    `is_healthy` tells whether Services work on this node; `proxy` is the folder of the gateway's proxy, `vault` has its certificates.
     """
     policy = PolicyDriver()
-    others: list[Driver] = [NftDriver(), policy, EgressDriver(), ConntrackDriver(), HealthDriver(is_healthy)]
+    xds = XdsDriver(proxy, settings.node, vault.get)
+    others: list[Driver] = [NftDriver(), policy, EgressDriver(), ConntrackDriver(), HealthDriver(is_healthy), xds]
     dns: DnsDriver | None = None
     if settings.cluster_dns:
         dns = DnsDriver(
@@ -75,7 +82,7 @@ def make(
             keeper=Keeper(dns_keeper) if dns_keeper is not None else None,
         )
         others.append(dns)
-    return Drivers(NetlinkDriver(), policy, others, dns)
+    return Drivers(NetlinkDriver(), policy, xds, others, dns)
 
 
 def host_search(path: Path = Path("/etc/resolv.conf")) -> tuple[str, ...]:

@@ -13,9 +13,13 @@ from typing import Any
 
 import msgspec
 
+from fairlead.api.certificate import Certificate
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from fairlead.api.egressgateway import EgressGateway
 from fairlead.api.endpointslice import EndpointSlice
+from fairlead.api.gateway import Gateway, GatewayClass, ReferenceGrant
+from fairlead.api.httproute import GRPCRoute, HTTPRoute
+from fairlead.api.ingress import Ingress, IngressClass
 from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
 from fairlead.api.pod import Namespace, Pod
@@ -40,6 +44,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     admin_policies: tuple[AdminNetworkPolicy, ...]
     baseline_policies: tuple[BaselineAdminNetworkPolicy, ...]
     egress_gateways: tuple[EgressGateway, ...] = ()
+    gateway_classes: tuple[GatewayClass, ...] = ()
+    gateways: tuple[Gateway, ...] = ()
+    http_routes: tuple[HTTPRoute, ...] = ()
+    grpc_routes: tuple[GRPCRoute, ...] = ()
+    reference_grants: tuple[ReferenceGrant, ...] = ()
+    ingresses: tuple[Ingress, ...] = ()
+    ingress_classes: tuple[IngressClass, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
 
 
 KINDS = {
@@ -53,6 +65,14 @@ KINDS = {
     "AdminNetworkPolicy": "admin_policies",
     "BaselineAdminNetworkPolicy": "baseline_policies",
     "EgressGateway": "egress_gateways",
+    "GatewayClass": "gateway_classes",
+    "Gateway": "gateways",
+    "HTTPRoute": "http_routes",
+    "GRPCRoute": "grpc_routes",
+    "ReferenceGrant": "reference_grants",
+    "Ingress": "ingresses",
+    "IngressClass": "ingress_classes",
+    "Secret": "certificates",
 }
 """Kind → where it is in a record, and in a snapshot."""
 

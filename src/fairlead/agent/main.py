@@ -18,12 +18,14 @@ import msgspec
 
 from fairlead.agent import drivers, metrics
 from fairlead.agent.attachments import AttachmentStore, StoreError
+from fairlead.agent.certificates import CertificateKeeper, Vault
 from fairlead.agent.cni.inspector import KernelInspector
 from fairlead.agent.cni.install import install
 from fairlead.agent.cni.server import serve
 from fairlead.agent.cni.service import Reply
 from fairlead.agent.dns_config import DnsConfigKeeper
 from fairlead.agent.flows import FlowKeeper
+from fairlead.agent.gateway_report import GatewayReporter
 from fairlead.agent.gateways import GatewayWatch
 from fairlead.agent.keepers import FactsKeeper, HostKeeper, StatusKeeper, remember
 from fairlead.agent.policy_report import PolicyReporter
@@ -72,12 +74,15 @@ async def run(options: Options) -> None:
     upstreams = options.dns_upstreams or drivers.host_resolvers(options.settings.cluster_dns)
     try:
         surface = ProxySurface(options.settings.node)
+        vault = Vault()
         floor = drivers.make(
             options.settings,
             dns_upstreams=upstreams,
             dns_search=_search(options),
             dns_keeper=options.state / "dns.sock",
             is_healthy=surface.healthy,
+            proxy=options.state / "envoy",
+            vault=vault,
         )
     except ValueError as error:
         raise UserError(f"--dns-upstream: {error}", fix="give ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT") from error
@@ -88,7 +93,7 @@ async def run(options: Options) -> None:
     inspector = KernelInspector()
     try:
         async with Client.from_kubeconfig(options.kubeconfig, user_agent="fairlead-agent") as client:
-            await _serve(options, store, floor, inspector, client, surface)
+            await _serve(options, store, floor, inspector, client, surface, vault)
     finally:
         inspector.close()
         await floor.close()
@@ -101,9 +106,11 @@ async def _serve(
     inspector: KernelInspector,
     client: Client,
     surface: ProxySurface,
+    vault: Vault,
 ) -> None:
     engine = Engine(options.settings, floor.all, attachments=store.attachments(), observer=surface)
     surface.attach(engine, floor.policy.counters)
+    floor.xds.on_lost(lambda: engine.request_resync(floor.xds.name))
     known = options.state / "cluster.json"
     flows = FlowKeeper(engine)
     host = HostKeeper(floor.netlink, engine)
@@ -126,6 +133,8 @@ async def _serve(
         remember(known, engine),
         FactsKeeper(known, engine).run(),
         StatusKeeper(options.state / "status.json", engine.receipt).run(),
+        CertificateKeeper(client, vault, engine).run(),
+        GatewayReporter(client, engine, floor.xds, options.settings.node).run(),
         PolicyReporter(client, engine, options.settings.node).run(),
         flows.run(),
         _install_when_ready(options, engine),

@@ -7,9 +7,13 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from fairlead.api.certificate import Certificate
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from fairlead.api.egressgateway import EgressGateway
 from fairlead.api.endpointslice import EndpointSlice
+from fairlead.api.gateway import Gateway, GatewayClass, ReferenceGrant
+from fairlead.api.httproute import GRPCRoute, HTTPRoute
+from fairlead.api.ingress import Ingress, IngressClass
 from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
 from fairlead.api.pod import Namespace, Pod
@@ -27,6 +31,14 @@ ApiObject: TypeAlias = (
     | AdminNetworkPolicy
     | BaselineAdminNetworkPolicy
     | EgressGateway
+    | GatewayClass
+    | Gateway
+    | HTTPRoute
+    | GRPCRoute
+    | ReferenceGrant
+    | Ingress
+    | IngressClass
+    | Certificate
 )
 
 KINDS: Mapping[str, type[ApiObject]] = {
@@ -40,11 +52,28 @@ KINDS: Mapping[str, type[ApiObject]] = {
     "AdminNetworkPolicy": AdminNetworkPolicy,
     "BaselineAdminNetworkPolicy": BaselineAdminNetworkPolicy,
     "EgressGateway": EgressGateway,
+    "GatewayClass": GatewayClass,
+    "Gateway": Gateway,
+    "HTTPRoute": HTTPRoute,
+    "GRPCRoute": GRPCRoute,
+    "ReferenceGrant": ReferenceGrant,
+    "Ingress": Ingress,
+    "IngressClass": IngressClass,
+    "Secret": Certificate,
 }
 """Kind → type of the objects that the network is compiled from."""
 
 CLUSTER_SCOPED = frozenset(
-    ("Node", "Namespace", "ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "EgressGateway")
+    (
+        "Node",
+        "Namespace",
+        "ClusterNetworkPolicy",
+        "AdminNetworkPolicy",
+        "BaselineAdminNetworkPolicy",
+        "EgressGateway",
+        "GatewayClass",
+        "IngressClass",
+    )
 )
 """Kinds of objects without a namespace."""
 

@@ -80,6 +80,13 @@ HPAS = Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodA
 HPAS_V1 = Resource("autoscaling", "v1", "horizontalpodautoscalers", "HorizontalPodAutoscaler")
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False)
 
+_GATEWAY = "gateway.networking.k8s.io"
+GATEWAYCLASSES = Resource(_GATEWAY, "v1", "gatewayclasses", "GatewayClass", namespaced=False)
+GATEWAYS = Resource(_GATEWAY, "v1", "gateways", "Gateway")
+HTTPROUTES = Resource(_GATEWAY, "v1", "httproutes", "HTTPRoute")
+GRPCROUTES = Resource(_GATEWAY, "v1", "grpcroutes", "GRPCRoute")
+REFERENCEGRANTS = Resource(_GATEWAY, "v1", "referencegrants", "ReferenceGrant")
+
 _POLICY = "policy.networking.k8s.io"
 CLUSTERNETWORKPOLICIES = Resource(
     _POLICY, "v1alpha2", "clusternetworkpolicies", "ClusterNetworkPolicy", namespaced=False

@@ -49,6 +49,7 @@ CONTROLLERS: Mapping[str, str] = {
     "service-lb": f"{_HERE}.loadbalancers.controller:LoadBalancerController",
     "egress-gateway": f"{_HERE}.egress.controller:EgressGatewayController",
     "policy-status": f"{_HERE}.policystatus.controller:PolicyStatusController",
+    "gateway": f"{_HERE}.gateway.controller:GatewayController",
     "persistentvolume-binder": f"{_HERE}.volumes.controller:VolumeBinder",
 }
 """Name → `module:class`. Names are those of kube-controller-manager without `-controller`."""

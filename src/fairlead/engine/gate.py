@@ -20,6 +20,14 @@ KINDS = frozenset(
         "AdminNetworkPolicy",
         "BaselineAdminNetworkPolicy",
         "EgressGateway",
+        "GatewayClass",
+        "Gateway",
+        "HTTPRoute",
+        "GRPCRoute",
+        "ReferenceGrant",
+        "Ingress",
+        "IngressClass",
+        "Secret",
     )
 )
 

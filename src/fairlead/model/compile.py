@@ -16,6 +16,7 @@ from fairlead.api.decode import reference
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.model.dns import dns_rows, zone_rows
 from fairlead.model.egress import EgressStage
+from fairlead.model.gateway.stage import GatewayStage
 from fairlead.model.merge import MergedRows
 from fairlead.model.podnet import attachment_rows, node_rows
 from fairlead.model.policy.facts import PolicyFact
@@ -67,6 +68,7 @@ class Compiler:
         self._policy = Rows()
         self._egress_stage = EgressStage()
         self._egress = Rows()
+        self._gateway = GatewayStage()
         self._settings: object = None
         self._facts = ProxyFacts()
         self._services = MergedRows()
@@ -75,7 +77,10 @@ class Compiler:
 
     def compile(self, snapshot: Snapshot) -> Compiled:
         """Return the plan of the snapshot's node."""
-        changed = self._compile_services(snapshot)
+        touched = snapshot.services_changed_since(self._token) if self._token is not None else None
+        changed = self._compile_services(snapshot, touched)
+        gateway = self._gateway.update(snapshot, touched)
+        changed = None if changed is None or gateway is None else {**changed, **gateway}
         self._compile_podnet(snapshot)
         self._policy = self._policy_stage.update(snapshot)
         self._egress = self._egress_stage.update(snapshot)
@@ -131,9 +136,10 @@ class Compiler:
             self._pods = attachment_rows(*pods_read)
             self._pods_read = pods_read
 
-    def _compile_services(self, snapshot: Snapshot) -> Mapping[str, frozenset[Key]] | None:
+    def _compile_services(
+        self, snapshot: Snapshot, touched: frozenset[ObjectKey] | None
+    ) -> Mapping[str, frozenset[Key]] | None:
         """Redo the services that changed; return the keys of their rows that changed, None when everything was redone."""
-        touched = snapshot.services_changed_since(self._token) if self._token is not None else None
         if snapshot.settings is not self._settings:
             self._settings = snapshot.settings
             self._services.update({_ZONE: zone_rows(snapshot.settings)})
@@ -164,7 +170,7 @@ class Compiler:
 
     def _join(self, changed: Mapping[str, frozenset[Key]] | None) -> Delta | None:
         """Join the parts' tables and return what changed since the last plan, None when that is not known."""
-        merged = self._services.tables()
+        merged = {**self._services.tables(), **self._gateway.tables()}
         delta: dict[str, frozenset[Key]] = {}
         known = changed is not None and self._serial > 0
         for table in TABLES:
@@ -186,7 +192,7 @@ class Compiler:
         return Delta(since=self._serial, keys=delta) if known else None
 
     def _all_origins(self) -> dict[tuple[str, Key], tuple[Origin, ...]]:
-        found = self._services.origins()
+        found = self._services.origins() | self._gateway.origins()
         for part in (self._egress, self._policy, self._pods, self._nodes):
             found |= part.origins
         return found
@@ -198,6 +204,7 @@ class Compiler:
             *self._policy.diagnostics,
             *self._egress.diagnostics,
             *self._services.diagnostics(),
+            *self._gateway.diagnostics(),
         ]
         return tuple(sorted({*found, *snapshot.undecodable.values()}))
 

@@ -16,6 +16,14 @@ from typing import TypeAlias
 import msgspec
 
 from fairlead.plan.egress import EgressAddress, EgressHolder, EgressRange, EgressRoute, EgressSource
+from fairlead.plan.endpoint import Endpoint as Endpoint
+from fairlead.plan.gateway import (
+    GatewayCertificate,
+    GatewayCluster,
+    GatewayEndpoints,
+    GatewayHost,
+    GatewayListener,
+)
 from fairlead.plan.policy import PolicyChain, PolicyGroup, PolicyPod
 
 Origin: TypeAlias = str
@@ -96,13 +104,6 @@ class PodSource(msgspec.Struct, frozen=True, kw_only=True):
 
     host_ifname: str
     address: str
-
-
-class Endpoint(msgspec.Struct, frozen=True, order=True):
-    """One backend of a service port."""
-
-    address: str
-    port: int
 
 
 class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
@@ -258,6 +259,11 @@ Row: TypeAlias = (
     | PolicyPod
     | PolicyChain
     | PolicyGroup
+    | GatewayCertificate
+    | GatewayCluster
+    | GatewayEndpoints
+    | GatewayHost
+    | GatewayListener
 )
 
 Key: TypeAlias = tuple[str | int, ...]
@@ -291,6 +297,11 @@ TABLES: Mapping[str, tuple[type[Row], tuple[str, ...]]] = {
     "policy_groups": (PolicyGroup, ("name",)),
     "policy_chains": (PolicyChain, ("name",)),
     "policy_pods": (PolicyPod, ("host_ifname",)),
+    "gateway_certificates": (GatewayCertificate, ("name",)),
+    "gateway_clusters": (GatewayCluster, ("name",)),
+    "gateway_endpoints": (GatewayEndpoints, ("cluster",)),
+    "gateway_hosts": (GatewayHost, ("table", "domain")),
+    "gateway_listeners": (GatewayListener, ("name",)),
 }
 """Table name → row type and the fields that make its key, in the order in which rows are added; removed in reverse."""
 

@@ -18,10 +18,17 @@ from fairlead.api.resources import (
     CLUSTERNETWORKPOLICIES,
     EGRESSGATEWAYS,
     ENDPOINTSLICES,
+    GATEWAYCLASSES,
+    GATEWAYS,
+    GRPCROUTES,
+    HTTPROUTES,
+    INGRESSCLASSES,
+    INGRESSES,
     NAMESPACES,
     NETWORKPOLICIES,
     NODES,
     PODS,
+    REFERENCEGRANTS,
     SERVICES,
     Resource,
 )
@@ -42,6 +49,8 @@ WATCHED: Mapping[str, Resource] = {
     "Pod": PODS,
     "Namespace": NAMESPACES,
     "NetworkPolicy": NETWORKPOLICIES,
+    "Ingress": INGRESSES,
+    "IngressClass": INGRESSCLASSES,
 }
 """Kind → resource of everything that a node's plan is compiled from and that every API server has."""
 
@@ -50,6 +59,11 @@ OPTIONAL: Mapping[str, Resource] = {
     "AdminNetworkPolicy": ADMINNETWORKPOLICIES,
     "BaselineAdminNetworkPolicy": BASELINEADMINNETWORKPOLICIES,
     "EgressGateway": EGRESSGATEWAYS,
+    "GatewayClass": GATEWAYCLASSES,
+    "Gateway": GATEWAYS,
+    "HTTPRoute": HTTPROUTES,
+    "GRPCRoute": GRPCROUTES,
+    "ReferenceGrant": REFERENCEGRANTS,
 }
 """The same of kinds that someone has to install: without their definition there are none of them."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from fairlead.api.certificate import reduced
 from fairlead.api.decode import CLUSTER_SCOPED, KINDS, ApiObject, decode, reference
 from fairlead.api.node import Node
 from fairlead.base.diagnostics import Diagnostic
@@ -54,7 +55,7 @@ def scenario(manifests: Iterable[Manifest], *, nodes: Sequence[Node], service_ci
         if kind == "Service":
             services.append((key, obj))
         else:
-            objects[kind][key] = decode(kind, obj)
+            objects[kind][key] = decode(kind, reduced(obj) if kind == "Secret" else obj)
     taken = {str(address) for _, obj in services for address in _addresses(obj)}
     pools = [_free(cidr, taken) for cidr in service_cidrs]
     for key, obj in sorted(services, key=lambda item: item[0]):

@@ -35,6 +35,14 @@ _TABLE = {
     "AdminNetworkPolicy": "admin_policies",
     "BaselineAdminNetworkPolicy": "baseline_policies",
     "EgressGateway": "egress_gateways",
+    "GatewayClass": "gateway_classes",
+    "Gateway": "gateways",
+    "HTTPRoute": "http_routes",
+    "GRPCRoute": "grpc_routes",
+    "ReferenceGrant": "reference_grants",
+    "Ingress": "ingresses",
+    "IngressClass": "ingress_classes",
+    "Secret": "certificates",
 }
 
 

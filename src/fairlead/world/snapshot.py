@@ -9,9 +9,13 @@ from collections.abc import Mapping
 
 import msgspec
 
+from fairlead.api.certificate import Certificate
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from fairlead.api.egressgateway import EgressGateway
 from fairlead.api.endpointslice import EndpointSlice
+from fairlead.api.gateway import Gateway, GatewayClass, ReferenceGrant
+from fairlead.api.httproute import GRPCRoute, HTTPRoute
+from fairlead.api.ingress import Ingress, IngressClass
 from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
 from fairlead.api.pod import Namespace, Pod
@@ -58,6 +62,14 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     egress_gateways: Mapping[ObjectKey, EgressGateway] = {}
     unreachable: frozenset[str] = frozenset()
     """Addresses of nodes that do not answer, as far as this node sees."""
+    gateway_classes: Mapping[ObjectKey, GatewayClass] = {}
+    gateways: Mapping[ObjectKey, Gateway] = {}
+    http_routes: Mapping[ObjectKey, HTTPRoute] = {}
+    grpc_routes: Mapping[ObjectKey, GRPCRoute] = {}
+    reference_grants: Mapping[ObjectKey, ReferenceGrant] = {}
+    ingresses: Mapping[ObjectKey, Ingress] = {}
+    ingress_classes: Mapping[ObjectKey, IngressClass] = {}
+    certificates: Mapping[ObjectKey, Certificate] = {}
     attachments: Mapping[tuple[str, str], Attachment] = {}
     undecodable: Mapping[tuple[str, ObjectKey], Diagnostic] = {}
     """(kind, key) of objects that cannot be understood."""

@@ -1,0 +1,1 @@
+"""Gateways: the Services through which they are reached, and the statuses of Gateways and their routes."""

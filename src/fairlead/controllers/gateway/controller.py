@@ -1,0 +1,203 @@
+"""The shell around the gateway's model: follows its objects, keeps the Gateways' Services, and writes statuses.
+
+One snapshot of everything, changed by events, so that what the statuses say is what the nodes compile. Costs time proportional to what
+changed, and to the number of Gateways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fairlead.api.certificate import reduced
+from fairlead.api.decode import decode
+from fairlead.api.resources import (
+    ENDPOINTSLICES,
+    GATEWAYCLASSES,
+    GATEWAYS,
+    GRPCROUTES,
+    HTTPROUTES,
+    NAMESPACES,
+    NODES,
+    REFERENCEGRANTS,
+    SECRETS,
+    SERVICES,
+    Resource,
+)
+from fairlead.controllers import conditions, moments
+from fairlead.controllers.actions import Action, Create, Patch, Status
+from fairlead.controllers.context import Context
+from fairlead.controllers.controller import Controller
+from fairlead.controllers.expectations import Key
+from fairlead.controllers.gateway import services
+from fairlead.controllers.ownership import reference_to
+from fairlead.model.gateway import status
+from fairlead.model.gateway.doors import NODE_LABEL, read_state
+from fairlead.model.gateway.listeners import BoundGateway
+from fairlead.model.gateway.names import CONTROLLER, GATEWAY_LABEL, service_name
+from fairlead.model.gateway.stage import GatewayStage
+from fairlead.sources.informer import Informer, key_of
+from fairlead.world.events import Event, ObjectChanged
+from fairlead.world.fold import fold
+from fairlead.world.settings import Settings
+from fairlead.world.snapshot import Snapshot
+
+Json = dict[str, Any]
+
+_FOLLOWED: Mapping[str, Resource] = {
+    "GatewayClass": GATEWAYCLASSES,
+    "Gateway": GATEWAYS,
+    "HTTPRoute": HTTPROUTES,
+    "GRPCRoute": GRPCROUTES,
+    "ReferenceGrant": REFERENCEGRANTS,
+    "Namespace": NAMESPACES,
+    "Service": SERVICES,
+    "Secret": SECRETS,
+}
+_EVERYTHING: Key = ("", "")
+_TOGETHER_S = 0.02
+"""How long a change waits for company."""
+
+
+class GatewayController(Controller):
+    """Makes Gateways reachable and says what became of them and of their routes."""
+
+    name = "gateway-controller"
+    workers = 1
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._snapshot = Snapshot(settings=Settings(node=""))
+        self._stage = GatewayStage()
+        self._pending: list[Event] = []
+        self._unwritten: set[tuple[str, Key]] = set()
+        """Routes whose status may be another one than the API server holds."""
+        self._informers = {kind: self.follow(resource) for kind, resource in _FOLLOWED.items()}
+        for kind, informer in self._informers.items():
+            self._listen(kind, informer)
+        self._nodes = self.follow(NODES, enqueue=self._wake)
+        self._slices = self.follow(ENDPOINTSLICES, enqueue=self._wake_for_slice)
+
+    async def reconcile(self, key: Key) -> None:
+        """Bring everything nearer to what it should be."""
+        events, self._pending = self._pending, []
+        before = self._snapshot
+        self._snapshot = fold(before, events)
+        touched = self._snapshot.services_changed_since(before.token)
+        self._stage.update(self._snapshot, touched)
+        self._unwritten |= self._stage.take_rebound()
+        for gateway_class in list(self._informers["GatewayClass"].store.values()):
+            await self.perform(key, self._class_actions(gateway_class))
+        for gateway in self._stage.gateways.values():
+            await self.perform(key, self._gateway_actions(gateway))
+        for route in sorted(self._unwritten):
+            await self.perform(key, self._route_actions(*route))
+            self._unwritten.discard(route)
+
+    def _class_actions(self, obj: Json) -> Iterable[Action]:
+        if obj["spec"].get("controllerName") != CONTROLLER:
+            return
+        wanted = {
+            "conditions": self._timed([status.Condition("Accepted", True, "Accepted")], obj),
+            "supportedFeatures": [{"name": each} for each in status.FEATURES],
+        }
+        yield from _status(GATEWAYCLASSES, obj, wanted)
+
+    def _gateway_actions(self, gateway: BoundGateway) -> Iterable[Action]:
+        obj = self._informers["Gateway"].store.get(gateway.key)
+        if obj is None or "deletionTimestamp" in obj["metadata"]:
+            return
+        problem = ""
+        at = (gateway.key[0], service_name(gateway.key[1]))
+        present = self._informers["Service"].store.get(at)
+        if present is not None and (present["metadata"].get("labels") or {}).get(GATEWAY_LABEL) != gateway.key[1]:
+            problem = f"Service {'/'.join(at)} exists and is not this Gateway's"
+        elif any(each.usable for each in gateway.listeners):
+            owner = reference_to(obj, GATEWAYS)
+            taken = services.node_ports(self._informers["Service"].store.values())
+            try:
+                wanted = services.desired(gateway, present, taken, owner)
+            except ValueError as error:
+                problem = str(error)
+            else:
+                if present is None:
+                    yield Create(SERVICES, wanted, owner=obj)
+                elif services.differs(present, wanted):
+                    yield Patch(SERVICES, present, wanted)
+        yield from _status(GATEWAYS, obj, self._gateway_status(gateway, obj, present, problem))
+
+    def _gateway_status(self, gateway: BoundGateway, obj: Json, present: Json | None, problem: str) -> Json:
+        serving = self._serving(gateway, present, problem)
+        generation = obj["metadata"].get("generation", 0)
+        former = {each["name"]: each for each in (obj.get("status") or {}).get("listeners") or ()}
+        now = moments.text(self.context.now())
+        listeners = []
+        for listener in gateway.listeners:
+            attached = self._stage.attached(gateway.key, listener.api.name)
+            found = status.listener_conditions(listener, gateway, serving)
+            known = former.get(listener.api.name, {}).get("conditions")
+            listeners.append(
+                status.listener_status(listener, attached)
+                | {"conditions": status.with_times(found, known, generation, now)}
+            )
+        return {
+            "addresses": [{"type": "IPAddress", "value": each} for each in serving.addresses],
+            "conditions": self._timed(status.gateway_conditions(gateway, serving), obj),
+            "listeners": listeners,
+        }
+
+    def _serving(self, gateway: BoundGateway, present: Json | None, problem: str) -> status.Serving:
+        if problem or present is None:
+            return status.Serving(problem=problem)
+        ingress = (present.get("status") or {}).get("loadBalancer", {}).get("ingress") or ()
+        reports = {
+            each["metadata"]["labels"][NODE_LABEL]: read_state(each)
+            for each in self._slices.store.values()
+            if each["metadata"].get("namespace") == gateway.key[0]
+            and NODE_LABEL in (labels := each["metadata"].get("labels") or {})
+            and labels.get(GATEWAY_LABEL) == gateway.key[1]
+        }
+        ready = [name for (_, name), node in self._nodes.store.items() if conditions.is_true(node, "Ready")]
+        return status.Serving(
+            addresses=tuple(each["ip"] for each in ingress if each.get("ip")),
+            nodes={name: reports.get(name) for name in ready},
+        )
+
+    def _route_actions(self, kind: str, key: Key) -> Iterable[Action]:
+        obj = self._informers[kind].store.get(key)
+        if obj is None:
+            return
+        bound = self._stage.bound.get((kind, key))
+        wanted = status.route_parents(bound) if bound is not None else []
+        present = (obj.get("status") or {}).get("parents")
+        now = moments.text(self.context.now())
+        generation = obj["metadata"].get("generation", 0)
+        parents = status.merged_parents(present, wanted, generation, now)
+        if parents or present:
+            yield from _status(_FOLLOWED[kind], obj, {"parents": parents})
+
+    def _timed(self, wanted: Iterable[status.Condition], obj: Json) -> list[Json]:
+        former = (obj.get("status") or {}).get("conditions")
+        return status.with_times(wanted, former, obj["metadata"].get("generation", 0), moments.text(self.context.now()))
+
+    def _listen(self, kind: str, informer: Informer) -> None:
+        def changed(old: Json | None, new: Json | None) -> None:
+            subject = new or old
+            assert subject is not None
+            found = decode(kind, reduced(new) if kind == "Secret" else new) if new is not None else None
+            self._pending.append(ObjectChanged(kind, key_of(subject), found))
+            self._wake(subject)
+
+        informer.on_change(changed)
+
+    def _wake(self, _obj: Json) -> None:
+        self.queue.add_after(_EVERYTHING, _TOGETHER_S)
+
+    def _wake_for_slice(self, obj: Json) -> None:
+        if NODE_LABEL in (obj["metadata"].get("labels") or {}):
+            self._wake(obj)
+
+
+def _status(resource: Resource, obj: Json, wanted: Json) -> Iterable[Action]:
+    if (obj.get("status") or {}) != {**(obj.get("status") or {}), **wanted}:
+        yield Status(resource, {**obj, "status": {**(obj.get("status") or {}), **wanted}})

@@ -1,0 +1,88 @@
+"""The Service of a Gateway: which ports it has, and on which ports of the nodes the proxies listen for them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from fairlead.model.gateway.doors import port_name
+from fairlead.model.gateway.listeners import BoundGateway
+from fairlead.model.gateway.names import FIRST_PORT, GATEWAY_LABEL, LAST_PORT, service_name
+
+Json = dict[str, Any]
+
+
+def is_of_gateway(service: Mapping[str, Any]) -> bool:
+    """Tell whether a Service is the door of some Gateway."""
+    return GATEWAY_LABEL in (service["metadata"].get("labels") or {})
+
+
+def node_ports(services: Iterable[Mapping[str, Any]]) -> set[int]:
+    """Return the ports of nodes that are taken by the doors among some Services."""
+    return {
+        each["targetPort"]
+        for service in services
+        if is_of_gateway(service)
+        for each in service["spec"].get("ports") or ()
+        if isinstance(each.get("targetPort"), int)
+    }
+
+
+def desired(gateway: BoundGateway, present: Mapping[str, Any] | None, taken: Collection[int], owner: Json) -> Json:
+    """Return the Service that a Gateway should have: a port keeps what `present` gave it, a new one gets what is free.
+
+    Raises ValueError when every port of the nodes is taken.
+    """
+    spec = gateway.api.spec
+    known = {each["port"]: each.get("targetPort") for each in (present or {}).get("spec", {}).get("ports") or ()}
+    used = set(taken)
+    ports = []
+    for number in sorted({each.api.port for each in gateway.listeners if each.usable}):
+        target = known.get(number)
+        if not isinstance(target, int) or not FIRST_PORT <= target <= LAST_PORT:
+            target = next((each for each in range(FIRST_PORT, LAST_PORT + 1) if each not in used), None)
+            if target is None:
+                raise ValueError(f"all ports of nodes from {FIRST_PORT} to {LAST_PORT} are taken by other Gateways")
+            used.add(target)
+        ports.append({"name": port_name(number), "port": number, "targetPort": target, "protocol": "TCP"})
+    infrastructure = spec.infrastructure
+    labels = dict(infrastructure.labels or {}) if infrastructure else {}
+    annotations = dict(infrastructure.annotations or {}) if infrastructure else {}
+    wish = next((each.value for each in spec.addresses or () if each.type == "IPAddress" and each.value), "")
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": service_name(gateway.key[1]),
+            "namespace": gateway.key[0],
+            "labels": {**labels, GATEWAY_LABEL: gateway.key[1]},
+            "annotations": annotations,
+            "ownerReferences": [owner],
+        },
+        "spec": {
+            "type": "LoadBalancer",
+            "ipFamilyPolicy": "PreferDualStack",
+            # The client's address is worth keeping, and only nodes whose proxy serves are to be asked.
+            "externalTrafficPolicy": "Local",
+            "ports": ports,
+            **({"loadBalancerIP": wish} if wish else {}),
+        },
+    }
+
+
+def differs(present: Mapping[str, Any], wanted: Json) -> bool:
+    """Tell whether a Service lacks something of what is wanted, whatever the API server filled in beside that."""
+    metadata, spec = present["metadata"], present["spec"]
+    ports = [
+        {name: each.get(name) for name in ("name", "port", "targetPort", "protocol")}
+        for each in spec.get("ports") or ()
+    ]
+    return (
+        ports != wanted["spec"]["ports"]
+        or any(spec.get(name) != value for name, value in wanted["spec"].items() if name != "ports")
+        or any(
+            (metadata.get(part) or {}).get(name) != value
+            for part in ("labels", "annotations")
+            for name, value in wanted["metadata"][part].items()
+        )
+    )

@@ -1,0 +1,83 @@
+"""Rows of clusters, endpoints and certificates as Envoy's resources. Pure. Source: envoy.config.cluster.v3, endpoint.v3, tls.v3."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2, config_source_pb2, protocol_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+
+from fairlead.drivers.xds.pack import milliseconds, number, packed, resource
+from fairlead.drivers.xds.protocol import Resource
+from fairlead.plan.gateway import GatewayCluster, GatewayEndpoints
+
+_CONNECT_MS = 5000
+_MOST = 1 << 20
+"""Of connections, waiting and running requests of one cluster: limits are the user's business, not a default of 1024."""
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def by_ads() -> Any:
+    """Return the source of resources that come over the same stream."""
+    return config_source_pb2.ConfigSource(
+        ads=config_source_pb2.AggregatedConfigSource(), resource_api_version=config_source_pb2.ApiVersion.V3
+    )
+
+
+def cluster(row: GatewayCluster) -> Resource:
+    """Return a cluster whose endpoints come apart from it."""
+    explicit = http_protocol_options_pb2.HttpProtocolOptions.ExplicitHttpConfig()
+    if row.protocol == "h2c":
+        explicit.http2_protocol_options.CopyFrom(protocol_pb2.Http2ProtocolOptions())
+    else:
+        explicit.http_protocol_options.CopyFrom(protocol_pb2.Http1ProtocolOptions())
+    limits = circuit_breaker_pb2.CircuitBreakers.Thresholds(
+        max_connections=number(_MOST), max_pending_requests=number(_MOST), max_requests=number(_MOST)
+    )
+    message = cluster_pb2.Cluster(
+        name=row.name,
+        type=cluster_pb2.Cluster.DiscoveryType.EDS,
+        eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=by_ads()),
+        connect_timeout=milliseconds(_CONNECT_MS),
+        lb_policy=cluster_pb2.Cluster.LbPolicy.LEAST_REQUEST,
+        circuit_breakers=circuit_breaker_pb2.CircuitBreakers(thresholds=[limits]),
+        # Endpoints are what the cluster says they are: the proxy has no better knowledge of their health.
+        common_lb_config=cluster_pb2.Cluster.CommonLbConfig(ignore_new_hosts_until_first_hc=False),
+        typed_extension_protocol_options={
+            _HTTP_OPTIONS: packed(
+                http_protocol_options_pb2.HttpProtocolOptions(explicit_http_config=explicit),
+            )
+        },
+    )
+    message.common_lb_config.healthy_panic_threshold.value = 0
+    return resource(row.name, message)
+
+
+def endpoints(row: GatewayEndpoints) -> Resource:
+    """Return who serves a cluster."""
+    found = [
+        endpoint_components_pb2.LbEndpoint(
+            endpoint=endpoint_components_pb2.Endpoint(address=address(each.address, each.port))
+        )
+        for each in row.endpoints
+    ]
+    message = endpoint_pb2.ClusterLoadAssignment(
+        cluster_name=row.cluster, endpoints=[endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=found)]
+    )
+    return resource(row.cluster, message)
+
+
+def certificate(name: str, chain: bytes, key: bytes) -> Resource:
+    """Return a certificate and its key."""
+    tls = common_pb2.TlsCertificate(
+        certificate_chain=base_pb2.DataSource(inline_bytes=chain), private_key=base_pb2.DataSource(inline_bytes=key)
+    )
+    return resource(name, secret_pb2.Secret(name=name, tls_certificate=tls))
+
+
+def address(text: str, port: int) -> Any:
+    """Return a TCP address."""
+    return address_pb2.Address(socket_address=address_pb2.SocketAddress(address=text, port_value=port))

@@ -1,0 +1,443 @@
+"""The driver of the gateway rows: they become Envoy's resources, and are in force when every connected Envoy has said so.
+
+Without listeners there is no proxy and no server, and nothing of either is even imported. New clusters and certificates go first, then what
+uses them; what nothing uses any more goes last. A table of hosts that Envoy rejects stays as it was but for the hosts at fault.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fairlead.api.certificate import KeyPair
+from fairlead.drivers.protocol import Failure, Outcome
+from fairlead.drivers.xds.process import Process
+from fairlead.drivers.xds.protocol import Cache, Resource, Stream
+from fairlead.plan.gateway import (
+    GatewayCertificate,
+    GatewayCluster,
+    GatewayEndpoints,
+    GatewayHost,
+    GatewayListener,
+)
+from fairlead.plan.plan import Plan, changes
+from fairlead.plan.tables import Key, Row
+
+if TYPE_CHECKING:
+    from fairlead.drivers.xds.server import Server
+
+log = logging.getLogger(__name__)
+
+_TYPES = "type.googleapis.com/"
+CLUSTER = f"{_TYPES}envoy.config.cluster.v3.Cluster"
+ENDPOINTS = f"{_TYPES}envoy.config.endpoint.v3.ClusterLoadAssignment"
+SECRET = f"{_TYPES}envoy.extensions.transport_sockets.tls.v3.Secret"
+LISTENER = f"{_TYPES}envoy.config.listener.v3.Listener"
+ROUTES = f"{_TYPES}envoy.config.route.v3.RouteConfiguration"
+TYPES = (CLUSTER, ENDPOINTS, SECRET, LISTENER, ROUTES)
+_TABLES = {
+    "gateway_clusters": CLUSTER,
+    "gateway_endpoints": ENDPOINTS,
+    "gateway_certificates": SECRET,
+    "gateway_listeners": LISTENER,
+}
+"""Tables whose rows are one resource each; the key is its name."""
+_ANSWER_S = 10.0
+"""How long Envoy may take to answer."""
+
+
+_LISTEN_POLL_S = 0.01
+_LOOK_AGAIN_S = 0.25
+
+
+class ListenerState(msgspec.Struct, frozen=True):
+    """What a listener's rows have come to."""
+
+    row: GatewayListener
+    error: str = ""
+    """Why it does not serve what the plan says, in Envoy's words where it has some."""
+
+
+class XdsDriver:
+    """Keeps the node's Envoy at the plan's gateway rows. Implements `fairlead.drivers.protocol.Driver`."""
+
+    name = "xds"
+    tables = frozenset((*_TABLES, "gateway_hosts"))
+
+    def __init__(
+        self, folder: Path, node: str, keys: Callable[[str], KeyPair | None], *, answer_s: float = _ANSWER_S
+    ) -> None:
+        """`folder` is the proxy's; `keys` gives the bytes behind a certificate's digest."""
+        self._process = Process(folder, node)
+        self._keys = keys
+        self._answer_s = answer_s
+        self._cache = Cache(TYPES)
+        self._server: Server | None = None
+        self._plan = Plan.empty(node)
+        self._hosts: dict[str, dict[str, bytes]] = {}
+        """Table → domain → its part of the table."""
+        self._good: dict[str, dict[str, bytes]] = {}
+        """The same as Envoy has accepted it last."""
+        self._unused: dict[str, set[str]] = {CLUSTER: set(), ENDPOINTS: set(), SECRET: set()}
+        """Resources that no row wants and that were not removed yet."""
+        self._digests: dict[str, str] = {}
+        """Certificate → digest of the bytes that are in the cache."""
+        self._bad: dict[tuple[str, str], str] = {}
+        """(table, domain) → Envoy's words about a part that it rejects."""
+        self._states: dict[str, ListenerState] | None = None
+        """None before the first plan."""
+        self._lost: Callable[[], None] = lambda: None
+        self._observers: list[Callable[[Mapping[str, ListenerState]], None]] = []
+
+    def __repr__(self) -> str:
+        return f"<XdsDriver pid={self._process.pid} streams={list(self._server.streams) if self._server else []}>"
+
+    def on_states(self, callback: Callable[[Mapping[str, ListenerState]], None]) -> None:
+        """Call `callback` with the state of every listener whenever one of them changed."""
+        self._observers.append(callback)
+
+    def on_lost(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when a proxy is not connected any more: it may have ended."""
+        self._lost = callback
+
+    async def start(self) -> None:
+        """Adopt nothing yet: what a running proxy has is seen when it connects."""
+
+    async def apply(self, plan: Plan) -> Outcome:
+        """See `Driver.apply`."""
+        return await self._apply(plan)
+
+    async def _apply(self, plan: Plan, *, everything: bool = False) -> Outcome:
+        """Apply a plan; with `everything`, wait until the proxies have all of it, not only what changed."""
+        if not plan.table("gateway_listeners"):
+            return await self._end(plan)
+        touched = self._take(plan)
+        count = sum(len(names) for names in touched.values())
+        if everything:
+            for type_url, names in touched.items():
+                names.update(self._cache.of(type_url))
+        # Never before the cache is full: a proxy that runs already would be told that everything is gone.
+        await self._begin()
+        failed = [*self._missing(), *await self._tell(touched)]
+        self._report(plan, failed)
+        return Outcome(count, tuple(failed))
+
+    async def resync(self, plan: Plan) -> Outcome:
+        """See `Driver.resync`: a proxy that ended is started again, and hears everything when it connects."""
+        return await self._apply(plan, everything=True)
+
+    async def close(self) -> None:
+        """See `Driver.close`: the proxy goes on."""
+        if self._server is not None:
+            await self._server.close()
+            self._server = None
+
+    async def _begin(self) -> None:
+        if self._server is None:
+            # Nodes without a Gateway need not carry gRPC and Envoy's messages in memory.
+            from fairlead.drivers.xds.server import Server
+
+            self._process.prepare()
+            server = Server(self._cache, self._process.socket, self._process.user, self._lost)
+            await server.start()
+            self._server = server
+        await self._process.ensure()
+
+    async def _end(self, plan: Plan) -> Outcome:
+        """Nothing is to be served: take everything down."""
+        was_there = self._process.pid is not None
+        await self._process.end()
+        await self.close()
+        self._cache = Cache(TYPES)
+        self._hosts, self._good, self._bad, self._digests = {}, {}, {}, {}
+        self._unused = {CLUSTER: set(), ENDPOINTS: set(), SECRET: set()}
+        # Whatever rows the plan holds beside listeners, none of them is in force.
+        self._plan = Plan.empty(plan.node)
+        self._report(plan, ())
+        return Outcome(int(was_there))
+
+    def _take(self, plan: Plan) -> dict[str, set[str]]:
+        """Bring the cache to the plan but for removals; return what changed (type → names)."""
+        touched: dict[str, set[str]] = {each: set() for each in TYPES}
+        for table, type_url in _TABLES.items():
+            for key, _, row in changes(self._plan, plan, table):
+                name = str(key[0])
+                if row is None or (
+                    not isinstance(row, GatewayCertificate) and self._cache.put(type_url, _resource(row))
+                ):
+                    touched[type_url].add(name)
+        for row in plan.table("gateway_certificates").values():
+            # Their bytes come another way than the rows, and may be later.
+            if isinstance(row, GatewayCertificate) and self._take_certificate(row):
+                touched[SECRET].add(row.name)
+        self._take_hosts(plan, touched)
+        self._plan = plan
+        return touched
+
+    def _take_certificate(self, row: GatewayCertificate) -> bool:
+        from fairlead.drivers.xds import clusters
+
+        if self._digests.get(row.name) == row.digest:
+            return False
+        pair = self._keys(row.digest)
+        if pair is None:
+            return False
+        self._digests[row.name] = row.digest
+        return self._cache.put(SECRET, clusters.certificate(row.name, pair.chain, pair.key))
+
+    def _missing(self) -> Iterator[Failure]:
+        for key, row in self._plan.table("gateway_certificates").items():
+            if isinstance(row, GatewayCertificate) and self._digests.get(row.name) != row.digest:
+                yield Failure("gateway_certificates", key, f"the bytes of Secret {row.name} are not known yet")
+
+    def _take_hosts(self, plan: Plan, touched: dict[str, set[str]]) -> None:
+        from fairlead.drivers.xds import routes
+
+        chains = {chain.name for row in _listeners(plan) for chain in row.chains}
+        changed: set[str] = set()
+        for key, _, new in changes(self._plan, plan, "gateway_hosts"):
+            table, domain = str(key[0]), str(key[1])
+            hosts = self._hosts.setdefault(table, {})
+            self._bad.pop((table, domain), None)
+            if isinstance(new, GatewayHost):
+                hosts[domain] = routes.host(new)
+            else:
+                hosts.pop(domain, None)
+            changed.add(table)
+        for table in chains | (self._cache.of(ROUTES).keys()) | changed:
+            if table not in chains:
+                self._good.pop(table, None)
+                self._bad = {at: words for at, words in self._bad.items() if at[0] != table}
+                if table in self._cache.of(ROUTES):
+                    touched[ROUTES].add(table)
+            elif (table in changed or table not in self._cache.of(ROUTES)) and self._put_table(table):
+                touched[ROUTES].add(table)
+
+    def _put_table(self, table: str, hosts: Mapping[str, bytes] | None = None) -> bool:
+        from fairlead.drivers.xds import routes
+
+        wanted = self._wanted(table) if hosts is None else hosts
+        return self._cache.put(ROUTES, routes.table(table, (wanted[domain] for domain in sorted(wanted))))
+
+    def _wanted(self, table: str) -> dict[str, bytes]:
+        """Return a table's hosts, those that Envoy is known to reject as they were before."""
+        found = dict(self._hosts.get(table, {}))
+        for domain in list(found):
+            if (table, domain) not in self._bad:
+                continue
+            if (good := self._good.get(table, {}).get(domain)) is not None:
+                found[domain] = good
+            else:
+                del found[domain]
+        return found
+
+    async def _tell(self, touched: Mapping[str, Collection[str]]) -> list[Failure]:
+        """Tell the proxies what changed, dependencies first and removals last; return the rows that they do not follow."""
+        server = self._server
+        assert server is not None
+        connected = await self._wait_connected(server)
+        gone = {type_url: self._gone(type_url, names) for type_url, names in touched.items()}
+        stay = {type_url: set(names) - gone[type_url] for type_url, names in touched.items()}
+        server.push({type_url: stay[type_url] for type_url in (CLUSTER, ENDPOINTS, SECRET)})
+        settled = await self._wait({CLUSTER: stay[CLUSTER]})
+        bad_clusters = {name for url, name in self._rejected() if url == CLUSTER}
+        settled &= await self._wait({ENDPOINTS: (stay[ENDPOINTS] | stay[CLUSTER]) - bad_clusters})
+        server.push({type_url: stay[type_url] for type_url in (LISTENER, ROUTES)})
+        settled &= await self._wait({LISTENER: stay[LISTENER]})
+        # What only rejected listeners need is not asked for.
+        bad_listeners = {name for url, name in self._rejected() if url == LISTENER}
+        chains = [chain for row in _listeners(self._plan) if row.name not in bad_listeners for chain in row.chains]
+        secrets = {each for chain in chains for each in chain.certificates if each in self._digests}
+        settled &= await self._wait(
+            {ROUTES: stay[ROUTES] & {chain.name for chain in chains}, SECRET: stay[SECRET] & secrets}
+        )
+        if settled and connected:
+            rows = [row for row in _listeners(self._plan) if row.name in stay[LISTENER] - bad_listeners]
+            settled = await self._wait_listening(rows)
+        failed = list(self._at_fault(await self._find_bad_hosts()))
+        for type_url in (CLUSTER, ENDPOINTS, SECRET):
+            self._unused[type_url] |= gone[type_url]
+            if not self._bad:
+                gone[type_url] = self._gone(type_url, self._unused[type_url])
+                self._unused[type_url] = set()
+            else:
+                # Hosts that stayed as they were may still send requests there.
+                gone[type_url] = set()
+        for stage in ((LISTENER, ROUTES), (CLUSTER, ENDPOINTS, SECRET)):
+            part = {type_url: gone[type_url] for type_url in stage}
+            for type_url, names in part.items():
+                for name in names:
+                    self._cache.remove(type_url, name)
+                    if type_url == SECRET:
+                        self._digests.pop(name, None)
+            server.push(part)
+        if not connected:
+            failed += [Failure("gateway_listeners", key, "Envoy is not connected") for key in self._listener_keys()]
+        elif not settled:
+            unanswered = [key for key in self._listener_keys() if not self._is_settled(key)] or self._listener_keys()
+            failed += [
+                Failure("gateway_listeners", key, f"Envoy has not answered within {self._answer_s:g} s")
+                for key in unanswered
+            ]
+        return failed
+
+    def _gone(self, type_url: str, names: Iterable[str]) -> set[str]:
+        if type_url == ROUTES:
+            chains = {chain.name for row in _listeners(self._plan) for chain in row.chains}
+            return {name for name in names if name not in chains}
+        table = next(table for table, url in _TABLES.items() if url == type_url)
+        rows = self._plan.table(table)
+        return {name for name in names if (name,) not in rows}
+
+    async def _wait(self, wanted: Mapping[str, Collection[str]]) -> bool:
+        def settled(streams: Collection[Stream]) -> bool:
+            return bool(streams) and all(
+                stream.is_settled(type_url, name)
+                for stream in streams
+                for type_url, names in wanted.items()
+                for name in names
+            )
+
+        assert self._server is not None
+        if not any(wanted.values()):
+            return True
+        # Without a proxy there is nobody to wait for: who connects later is told everything.
+        return bool(self._server.streams) and await self._server.wait_until(settled, self._answer_s)
+
+    async def _wait_connected(self, server: Server) -> bool:
+        """Wait for a proxy; one that was about to end when it was found is started anew."""
+        for _ in range(max(1, int(self._answer_s / _LOOK_AGAIN_S))):
+            if await server.wait_until(bool, _LOOK_AGAIN_S):
+                return True
+            await self._process.ensure()
+        return False
+
+    async def _wait_listening(self, rows: Iterable[GatewayListener]) -> bool:
+        """Wait until listeners take connections: Envoy acknowledges them a moment before that."""
+        try:
+            async with asyncio.timeout(self._answer_s):
+                for row in rows:
+                    for address in row.addresses:
+                        await _wait_listens(address, row.port)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _find_bad_hosts(self) -> dict[tuple[str, str], str]:
+        """Bring every table that Envoy rejects to what it accepts; return what it says of (type, name) it still rejects.
+
+        Costs an exchange for each halving of the hosts that changed.
+        """
+        rejected = self._rejected()
+        for type_url, table in [each for each in rejected if each[0] == ROUTES]:
+            words = rejected.pop((type_url, table))
+            good = self._good.get(table, {})
+            wanted = self._wanted(table)
+            suspects = sorted(domain for domain, part in wanted.items() if good.get(domain) != part)
+            base = {domain: good[domain] for domain in good if domain in wanted}
+            await self._halve(table, base, wanted, suspects, words)
+        for table in self._cache.of(ROUTES):
+            if (ROUTES, table) not in rejected:
+                self._good[table] = self._wanted(table)
+        return rejected
+
+    async def _halve(
+        self, table: str, base: dict[str, bytes], wanted: Mapping[str, bytes], suspects: list[str], words: str
+    ) -> None:
+        """Add `suspects` to `base`, as many as Envoy accepts; note the others as bad."""
+        if len(suspects) == 1:
+            self._bad[table, suspects[0]] = words
+            await self._try(table, base)
+            return
+        middle = len(suspects) // 2
+        for half in (suspects[:middle], suspects[middle:]):
+            if not half:
+                continue
+            trial = base | {domain: wanted[domain] for domain in half}
+            words_now = await self._try(table, trial)
+            if words_now:
+                await self._halve(table, base, wanted, half, words_now)
+            else:
+                base |= trial
+
+    async def _try(self, table: str, hosts: Mapping[str, bytes]) -> str:
+        """Have Envoy take a table as given; return its words if it does not want it."""
+        assert self._server is not None
+        self._put_table(table, hosts)
+        self._server.push({ROUTES: (table,)})
+        await self._wait({ROUTES: (table,)})
+        return self._rejected().get((ROUTES, table), "")
+
+    def _rejected(self) -> dict[tuple[str, str], str]:
+        assert self._server is not None
+        return {(url, name): words for stream in self._server.streams for url, name, words in stream.rejections()}
+
+    def _at_fault(self, rejected: Mapping[tuple[str, str], str]) -> Iterator[Failure]:
+        of_type = {url: table for table, url in _TABLES.items()}
+        for (type_url, name), words in rejected.items():
+            yield Failure(of_type.get(type_url, "gateway_hosts"), (name,), f"Envoy: {words}")
+        for (table, domain), words in self._bad.items():
+            yield Failure("gateway_hosts", (table, domain), f"Envoy: {words}")
+
+    def _listener_keys(self) -> list[Key]:
+        return list(self._plan.table("gateway_listeners"))
+
+    def _is_settled(self, key: Key) -> bool:
+        assert self._server is not None
+        return all(stream.is_settled(LISTENER, str(key[0])) for stream in self._server.streams)
+
+    def _report(self, plan: Plan, failed: Iterable[Failure]) -> None:
+        by_table: dict[str, str] = {}
+        by_listener: dict[str, str] = {}
+        by_certificate: dict[str, str] = {}
+        for each in failed:
+            if each.table == "gateway_hosts":
+                by_table.setdefault(str(each.key[0]), each.error)
+            elif each.table == "gateway_listeners":
+                by_listener.setdefault(str(each.key[0]), each.error)
+            elif each.table == "gateway_certificates":
+                by_certificate.setdefault(str(each.key[0]), each.error)
+        states = {}
+        for row in _listeners(plan):
+            words = [by_listener.get(row.name, ""), *(by_table.get(chain.name, "") for chain in row.chains)]
+            words += [by_certificate.get(each, "") for chain in row.chains for each in chain.certificates]
+            states[row.name] = ListenerState(row, next((each for each in words if each), ""))
+        if states != self._states:
+            self._states = states
+            for callback in self._observers:
+                callback(states)
+
+
+def _listeners(plan: Plan) -> Iterator[GatewayListener]:
+    for row in plan.table("gateway_listeners").values():
+        if isinstance(row, GatewayListener):
+            yield row
+
+
+async def _wait_listens(address: str, port: int) -> None:
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(address, port)
+        except OSError:
+            await asyncio.sleep(_LISTEN_POLL_S)
+        else:
+            writer.transport.abort()
+            return
+
+
+def _resource(row: Row) -> Resource:
+    from fairlead.drivers.xds import clusters, listeners
+
+    match row:
+        case GatewayCluster():
+            return clusters.cluster(row)
+        case GatewayEndpoints():
+            return clusters.endpoints(row)
+        case GatewayListener():
+            return listeners.listener(row)
+    raise TypeError(f"no resource of the proxy: {row}")

@@ -1,0 +1,141 @@
+"""Rows of listeners as Envoy's. Pure. Source: envoy.config.listener.v3, HttpConnectionManager, and Envoy's advice for proxies at the edge.
+
+What outsiders say about themselves is not believed: forwarding headers that they send are removed before anything reads them, paths are
+normalized before they are matched, and names with underscores, which backends may take for those with hyphens, are dropped.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
+from envoy.config.core.v3 import base_pb2, extension_pb2, protocol_pb2
+from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
+from envoy.extensions.filters.http.cors.v3 import cors_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
+from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
+
+from fairlead.drivers.xds.clusters import address, by_ads
+from fairlead.drivers.xds.pack import boolean, milliseconds, number, packed, resource
+from fairlead.drivers.xds.protocol import Resource
+from fairlead.plan.gateway import GatewayChain, GatewayListener
+
+FORGEABLE = (
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-forwarded-server",
+    "x-forwarded-client-cert",
+    "x-original-url",
+    "x-original-host",
+    "x-real-ip",
+    "x-rewrite-url",
+)
+"""Headers by which proxies tell backends about a client; from clients themselves they are lies or mistakes."""
+_HEADERS_MS = 10_000
+_IDLE_MS = 300_000
+_BUFFER_BYTES = 1 << 20
+_STREAMS = 128
+_WINDOW_BYTES = 1 << 16
+_CONNECTION_WINDOW_BYTES = 1 << 20
+
+
+def listener(row: GatewayListener) -> Resource:
+    """Return a listener on all of the node's addresses; each chain looks requests up in its own table of hosts."""
+    first, *others = [address(each, row.port) for each in row.addresses]
+    has_tls = any(chain.certificates for chain in row.chains)
+    message = listener_pb2.Listener(
+        name=row.name,
+        address=first,
+        additional_addresses=[listener_pb2.AdditionalAddress(address=each) for each in others],
+        filter_chains=[_chain(chain) for chain in row.chains],
+        listener_filters=[_inspector()] if has_tls else [],
+        per_connection_buffer_limit_bytes=number(_BUFFER_BYTES),
+        stat_prefix=row.name.replace("/", "_"),
+    )
+    return resource(row.name, message)
+
+
+def _inspector() -> Any:
+    return listener_components_pb2.ListenerFilter(
+        name="envoy.filters.listener.tls_inspector", typed_config=packed(tls_inspector_pb2.TlsInspector())
+    )
+
+
+def _chain(chain: GatewayChain) -> Any:
+    message = listener_components_pb2.FilterChain(
+        name=chain.name,
+        filters=[
+            listener_components_pb2.Filter(
+                name="envoy.filters.network.http_connection_manager",
+                typed_config=packed(_http(chain.name, tls=bool(chain.certificates))),
+            )
+        ],
+    )
+    if chain.certificates:
+        names = [each for each in chain.server_names if each]
+        message.filter_chain_match.CopyFrom(
+            listener_components_pb2.FilterChainMatch(server_names=names, transport_protocol="tls")
+        )
+        message.transport_socket.CopyFrom(
+            base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(_tls(chain)))
+        )
+    return message
+
+
+def _tls(chain: GatewayChain) -> Any:
+    common = common_pb2.TlsParameters(tls_minimum_protocol_version=common_pb2.TlsParameters.TlsProtocol.TLSv1_2)
+    secrets = [secret_pb2.SdsSecretConfig(name=each, sds_config=by_ads()) for each in chain.certificates]
+    return tls_pb2.DownstreamTlsContext(
+        common_tls_context=tls_pb2.CommonTlsContext(
+            tls_params=common, alpn_protocols=["h2", "http/1.1"], tls_certificate_sds_secret_configs=secrets
+        )
+    )
+
+
+def _http(table: str, *, tls: bool) -> Any:
+    manager = hcm_pb2.HttpConnectionManager
+    return manager(
+        stat_prefix="gateway",
+        codec_type=manager.CodecType.AUTO,
+        rds=hcm_pb2.Rds(config_source=by_ads(), route_config_name=table),
+        http_filters=[
+            hcm_pb2.HttpFilter(name="envoy.filters.http.cors", typed_config=packed(cors_pb2.Cors())),
+            hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=packed(router_pb2.Router())),
+        ],
+        upgrade_configs=[manager.UpgradeConfig(upgrade_type="websocket")],
+        use_remote_address=boolean(True),
+        early_header_mutation_extensions=[_without_forgeries()],
+        normalize_path=boolean(True),
+        merge_slashes=True,
+        path_with_escaped_slashes_action=manager.PathWithEscapedSlashesAction.UNESCAPE_AND_REDIRECT,
+        common_http_protocol_options=protocol_pb2.HttpProtocolOptions(
+            idle_timeout=milliseconds(_IDLE_MS),
+            headers_with_underscores_action=protocol_pb2.HttpProtocolOptions.HeadersWithUnderscoresAction.DROP_HEADER,
+        ),
+        http2_protocol_options=protocol_pb2.Http2ProtocolOptions(
+            max_concurrent_streams=number(_STREAMS),
+            initial_stream_window_size=number(_WINDOW_BYTES),
+            initial_connection_window_size=number(_CONNECTION_WINDOW_BYTES),
+        ),
+        stream_idle_timeout=milliseconds(_IDLE_MS),
+        request_headers_timeout=milliseconds(_HEADERS_MS),
+        server_header_transformation=manager.ServerHeaderTransformation.PASS_THROUGH,
+        scheme_header_transformation=protocol_pb2.SchemeHeaderTransformation(
+            scheme_to_overwrite="https" if tls else "http"
+        ),
+    )
+
+
+def _without_forgeries() -> Any:
+    removals = [mutation_rules_pb2.HeaderMutation(remove=each) for each in FORGEABLE]
+    return extension_pb2.TypedExtensionConfig(
+        name="envoy.http.early_header_mutation.header_mutation",
+        typed_config=packed(header_mutation_pb2.HeaderMutation(mutations=removals)),
+    )

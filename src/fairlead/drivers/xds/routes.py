@@ -1,0 +1,276 @@
+"""Rows of hosts as Envoy's routes. Pure. Source: envoy.config.route.v3.
+
+A table of hosts is one resource, put together from hosts that were serialized each on its own: one changed host costs itself and the joining of
+bytes, not the building of all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from envoy.config.core.v3 import base_pb2
+from envoy.config.route.v3 import route_components_pb2 as route_pb2
+from envoy.config.route.v3 import route_pb2 as table_pb2
+from envoy.extensions.filters.http.cors.v3 import cors_pb2
+from envoy.type.matcher.v3 import regex_pb2, string_pb2
+from envoy.type.v3 import percent_pb2
+
+from fairlead.drivers.xds.pack import boolean, milliseconds, number, packed, resource_of, serialized
+from fairlead.drivers.xds.protocol import Resource
+from fairlead.plan.gateway import (
+    MILLION,
+    Cors,
+    GatewayHost,
+    GatewayRoute,
+    HeaderChange,
+    Mirror,
+    NamedValue,
+    PathChange,
+    Redirect,
+    Retries,
+)
+
+_CORS = "envoy.filters.http.cors"
+_NO_TIMEOUT = 0
+_HIGHEST_WEIGHT = (1 << 32) - 1
+
+
+def table(name: str, hosts: Iterable[bytes]) -> Resource:
+    """Return a table of hosts that `host` serialized."""
+    head = table_pb2.RouteConfiguration(name=name, ignore_port_in_host_matching=True)
+    # What a repeated field of messages is on the wire: one after the other, wherever they come from.
+    return resource_of(name, serialized(head) + b"".join(hosts))
+
+
+def host(row: GatewayHost) -> bytes:
+    """Return a host as the part of its table that it is."""
+    routes = [each for route in row.routes for each in _routes(route)]
+    message = route_pb2.VirtualHost(name=row.domain, domains=[row.domain], routes=routes)
+    return serialized(table_pb2.RouteConfiguration(virtual_hosts=[message]))
+
+
+def _routes(row: GatewayRoute) -> Iterator[Any]:
+    """Yield the routes of a row: usually one; with invalid backends beside valid ones first one that takes their part."""
+    total = sum(each.weight for each in row.clusters)
+    if row.redirect is not None:
+        yield _route(row, redirect=_redirect(row, row.redirect))
+        return
+    if row.invalid_weight and total:
+        part = row.invalid_weight * MILLION // (row.invalid_weight + total)
+        yield _route(row, direct_response=route_pb2.DirectResponseAction(status=500), millionths=part)
+    if not total:
+        yield _route(row, direct_response=route_pb2.DirectResponseAction(status=500))
+        return
+    yield _route(row, route=_forward(row))
+
+
+def _route(row: GatewayRoute, *, millionths: int | None = None, **action: Any) -> Any:
+    match = _match(row)
+    if millionths is not None:
+        match.runtime_fraction.default_value.CopyFrom(_fraction(millionths))
+    message = route_pb2.Route(
+        name=row.origin,
+        match=match,
+        request_headers_to_add=_added(row.request),
+        request_headers_to_remove=row.request.remove,
+        response_headers_to_add=_added(row.response),
+        response_headers_to_remove=row.response.remove,
+        **action,
+    )
+    if row.cors is not None:
+        message.typed_per_filter_config[_CORS].CopyFrom(packed(_cors(row.cors)))
+    return message
+
+
+def _match(row: GatewayRoute) -> Any:
+    headers = [_header(each) for each in row.headers]
+    if row.method:
+        headers.append(_header(NamedValue(":method", row.method)))
+    match = route_pb2.RouteMatch(headers=headers, query_parameters=[_query(each) for each in row.query])
+    if row.path_kind == "exact":
+        match.path = row.path
+    elif row.path_kind == "regex":
+        match.safe_regex.CopyFrom(_regex(row.path))
+    elif row.path == "/":
+        match.prefix = "/"
+    else:
+        match.path_separated_prefix = row.path
+    return match
+
+
+def _header(each: NamedValue) -> Any:
+    return route_pb2.HeaderMatcher(name=each.name, string_match=_string(each))
+
+
+def _query(each: NamedValue) -> Any:
+    return route_pb2.QueryParameterMatcher(name=each.name, string_match=_string(each))
+
+
+def _string(each: NamedValue) -> Any:
+    if each.regex:
+        return string_pb2.StringMatcher(safe_regex=_regex(each.value))
+    return string_pb2.StringMatcher(exact=each.value)
+
+
+def _regex(pattern: str) -> Any:
+    return regex_pb2.RegexMatcher(regex=pattern)
+
+
+def _forward(row: GatewayRoute) -> Any:
+    action = route_pb2.RouteAction(
+        # The proxy's own default of 15 s is nobody's wish.
+        timeout=milliseconds(row.timeout_ms or _NO_TIMEOUT),
+        request_mirror_policies=[_mirror(each) for each in row.mirrors],
+        cluster_not_found_response_code=route_pb2.RouteAction.ClusterNotFoundResponseCode.INTERNAL_SERVER_ERROR,
+    )
+    plain = row.clusters[0].request == row.clusters[0].response == HeaderChange()
+    if len(row.clusters) == 1 and plain:
+        action.cluster = row.clusters[0].cluster
+    else:
+        action.weighted_clusters.CopyFrom(
+            route_pb2.WeightedCluster(
+                clusters=[
+                    route_pb2.WeightedCluster.ClusterWeight(
+                        name=each.cluster,
+                        weight=number(min(each.weight, _HIGHEST_WEIGHT)),
+                        request_headers_to_add=_added(each.request),
+                        request_headers_to_remove=each.request.remove,
+                        response_headers_to_add=_added(each.response),
+                        response_headers_to_remove=each.response.remove,
+                    )
+                    for each in row.clusters
+                ]
+            )
+        )
+    if row.rewrite_host:
+        action.host_rewrite_literal = row.rewrite_host
+    _rewrite(action, row)
+    retries = _retries(row)
+    if retries is not None:
+        action.retry_policy.CopyFrom(retries)
+    return action
+
+
+def _rewrite(action: Any, row: GatewayRoute) -> None:
+    change = row.rewrite_path
+    if change.full is not None:
+        action.regex_rewrite.CopyFrom(_whole(change.full))
+    elif change.prefix is not None:
+        regex = _prefix_regex(row, change)
+        if regex is not None:
+            action.regex_rewrite.CopyFrom(regex)
+        else:
+            action.prefix_rewrite = change.prefix.rstrip("/") or "/"
+
+
+def _whole(path: str) -> Any:
+    return regex_pb2.RegexMatchAndSubstitute(pattern=_regex(r"^[^?#]*"), substitution=path.replace("\\", r"\\"))
+
+
+def _prefix_regex(row: GatewayRoute, change: PathChange) -> Any | None:
+    """Return a substitution where replacing the prefix by text alone would leave two slashes or none."""
+    if (change.prefix or "").rstrip("/") and row.path != "/":
+        return None
+    if row.path == "/" and change.prefix == "/":
+        return None
+    prefix = "" if row.path == "/" else re.escape(row.path)
+    new = (change.prefix or "").rstrip("/").replace("\\", r"\\")
+    return regex_pb2.RegexMatchAndSubstitute(pattern=_regex(f"^{prefix}/*"), substitution=f"{new}/")
+
+
+def _redirect(row: GatewayRoute, redirect: Redirect) -> Any:
+    codes = route_pb2.RedirectAction.RedirectResponseCode
+    by_status = {
+        301: codes.MOVED_PERMANENTLY,
+        302: codes.FOUND,
+        303: codes.SEE_OTHER,
+        307: codes.TEMPORARY_REDIRECT,
+        308: codes.PERMANENT_REDIRECT,
+    }
+    action = route_pb2.RedirectAction(
+        response_code=by_status[redirect.status], host_redirect=redirect.host, port_redirect=redirect.port
+    )
+    if redirect.scheme:
+        action.scheme_redirect = redirect.scheme
+    if redirect.path.full is not None:
+        action.path_redirect = redirect.path.full
+    elif redirect.path.prefix is not None:
+        regex = _prefix_regex(row, redirect.path)
+        if regex is not None:
+            action.regex_rewrite.CopyFrom(regex)
+        else:
+            action.prefix_rewrite = redirect.path.prefix.rstrip("/") or "/"
+    return action
+
+
+def _mirror(mirror: Mirror) -> Any:
+    return route_pb2.RouteAction.RequestMirrorPolicy(
+        cluster=mirror.cluster,
+        runtime_fraction=base_pb2.RuntimeFractionalPercent(default_value=_fraction(mirror.millionths)),
+    )
+
+
+def _fraction(millionths: int) -> Any:
+    return percent_pb2.FractionalPercent(
+        numerator=millionths, denominator=percent_pb2.FractionalPercent.DenominatorType.MILLION
+    )
+
+
+def _retries(row: GatewayRoute) -> Any | None:
+    tries = row.retries
+    if tries is None:
+        if not row.try_timeout_ms:
+            return None
+        # A timeout of one try without a second one.
+        tries = Retries(attempts=0)
+    policy = route_pb2.RetryPolicy(
+        num_retries=number(tries.attempts),
+        retriable_status_codes=tries.codes,
+        retry_on="retriable-status-codes,connect-failure,refused-stream",
+    )
+    if row.try_timeout_ms:
+        policy.per_try_timeout.CopyFrom(milliseconds(row.try_timeout_ms))
+    if tries.backoff_ms:
+        policy.retry_back_off.base_interval.CopyFrom(milliseconds(tries.backoff_ms))
+    return policy
+
+
+def _added(change: HeaderChange) -> list[Any]:
+    action = base_pb2.HeaderValueOption.HeaderAppendAction
+    kinds = (
+        (change.set, action.OVERWRITE_IF_EXISTS_OR_ADD),
+        (change.add, action.APPEND_IF_EXISTS_OR_ADD),
+    )
+    return [
+        base_pb2.HeaderValueOption(
+            # A percent sign begins a command of the proxy: values are meant literally.
+            header=base_pb2.HeaderValue(key=each.name, value=each.value.replace("%", "%%")),
+            append_action=kind,
+            keep_empty_value=True,
+        )
+        for values, kind in kinds
+        for each in values
+    ]
+
+
+def _cors(cors: Cors) -> Any:
+    return cors_pb2.CorsPolicy(
+        allow_origin_string_match=[_origin(each) for each in cors.origins],
+        allow_methods=", ".join(cors.methods),
+        allow_headers=", ".join(cors.headers),
+        expose_headers=", ".join(cors.expose),
+        max_age=str(cors.max_age_s),
+        allow_credentials=boolean(cors.credentials),
+        # Preflights of origins that are not allowed get an answer without consent, and never reach a backend.
+        forward_not_matching_preflights=boolean(False),
+    )
+
+
+def _origin(text: str) -> Any:
+    if text == "*":
+        return string_pb2.StringMatcher(safe_regex=_regex(".*"))
+    if "*" not in text:
+        return string_pb2.StringMatcher(exact=text)
+    return string_pb2.StringMatcher(safe_regex=_regex(re.escape(text).replace(r"\*", ".+")))

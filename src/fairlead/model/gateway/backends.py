@@ -1,0 +1,113 @@
+"""What a reference to a backend leads to: a port of a Service as a cluster of the proxy, or why it leads nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from fairlead.api.endpointslice import EndpointSlice
+from fairlead.api.gateway import GROUP, BackendRef
+from fairlead.api.service import Service, ServicePort
+from fairlead.base.addresses import is_ipv6
+from fairlead.model.endpoints import choose
+from fairlead.model.gateway.grants import Grants
+from fairlead.model.gateway.listeners import Verdict
+from fairlead.plan.endpoint import Endpoint
+from fairlead.plan.gateway import GatewayCluster
+from fairlead.world.events import ObjectKey
+
+_PROTOCOLS: Mapping[str | None, str] = {
+    None: "http1",
+    "http": "http1",
+    "kubernetes.io/ws": "http1",
+    "kubernetes.io/h2c": "h2c",
+}
+"""`appProtocol` (KEP-3726) → protocol of the cluster; what is unknown is tried as HTTP/1.1."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A port of a Service and how it is spoken to."""
+
+    service: ObjectKey
+    port: int
+    protocol: str
+
+    @property
+    def name(self) -> str:
+        """Return the name of its cluster."""
+        suffix = "/h2c" if self.protocol == "h2c" else ""
+        return f"{self.service[0]}/{self.service[1]}/{self.port}{suffix}"
+
+    @property
+    def row(self) -> GatewayCluster:
+        """Return its cluster."""
+        return GatewayCluster(name=self.name, protocol=self.protocol)
+
+
+class Backends:
+    """Resolves the references of one route's rules."""
+
+    def __init__(self, kind: str, namespace: str, services: Mapping[ObjectKey, Service], grants: Grants) -> None:
+        self._kind = kind
+        self._namespace = namespace
+        self._services = services
+        self._grants = grants
+        self.targets: dict[str, Target] = {}
+        """Name → all clusters that were needed."""
+        self.asked: set[ObjectKey] = set()
+        """All Services that were looked up, whether or not they exist."""
+        self.verdict = Verdict()
+        """The first thing that was wrong."""
+
+    def resolve(self, ref: BackendRef, field: str) -> Target | None:
+        """Return where a reference leads, None when nowhere: then `verdict` says why."""
+        where = (ref.namespace or self._namespace, ref.name)
+        if (ref.group, ref.kind) not in (("", "Service"), ("core", "Service")):
+            self._refuse("InvalidKind", f"{field}: {ref.group}/{ref.kind} is no kind of backend; use a Service")
+            return None
+        if not self._grants.permit((GROUP, self._kind, self._namespace), "", "Service", *where):
+            self._refuse("RefNotPermitted", f"{field}: no ReferenceGrant in namespace {where[0]} permits it")
+            return None
+        self.asked.add(where)
+        service = self._services.get(where)
+        if service is None or service.spec.type == "ExternalName":
+            self._refuse("BackendNotFound", f"{field}: there is no Service {where[0]}/{where[1]} with endpoints")
+            return None
+        port = next((each for each in service.spec.ports or () if each.port == ref.port), None)
+        if port is None:
+            self._refuse("BackendNotFound", f"{field}: Service {where[0]}/{where[1]} has no port {ref.port}")
+            return None
+        protocol = "h2c" if self._kind == "GRPCRoute" else _PROTOCOLS.get(port.app_protocol, "http1")
+        target = Target(where, port.port, protocol)
+        self.targets[target.name] = target
+        return target
+
+    def _refuse(self, reason: str, problem: str) -> None:
+        if not self.verdict.problem:
+            self.verdict = Verdict(reason, problem)
+
+
+def endpoints_of(
+    target: Target, service: Service | None, slices: tuple[EndpointSlice, ...], *, node: str, zone: str
+) -> tuple[Endpoint, ...]:
+    """Return who serves a target, seen from a node. Costs time proportional to the Service's endpoints.
+
+    Of a Service of both families the first counts, so that no pod stands there twice.
+    """
+    port = _port(target, service)
+    if service is None or port is None:
+        return ()
+    families: list[bool] = list(dict.fromkeys(is_ipv6(each) for each in service.cluster_ips)) or [False, True]
+    for ipv6 in families:
+        own = [each for each in slices if each.address_type == ("IPv6" if ipv6 else "IPv4")]
+        found = choose(port, own, node=node, zone=zone).everywhere
+        if found:
+            return found
+    return ()
+
+
+def _port(target: Target, service: Service | None) -> ServicePort | None:
+    if service is None:
+        return None
+    return next((each for each in service.spec.ports or () if each.port == target.port), None)

@@ -1,0 +1,122 @@
+"""How a Gateway is reached: a Service of type LoadBalancer whose endpoints are the nodes' proxies. Pure.
+
+Each node makes its own EndpointSlices and says there what its proxy has acknowledged; so a node that does not serve is nobody's endpoint, and
+what holds for Services (addresses, health checks, traffic policies) holds for Gateways too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from fairlead.api.endpointslice import SERVICE_NAME
+from fairlead.base.addresses import is_ipv6
+from fairlead.model.gateway.names import GATEWAY_LABEL, service_name
+from fairlead.plan.gateway import GatewayListener
+from fairlead.world.events import ObjectKey
+
+Json = dict[str, Any]
+
+NODE_LABEL = "fairlead.dev/gateway-node"
+"""Label of slices: the node whose proxy they are."""
+STATE = "fairlead.dev/gateway-state"
+"""Annotation of slices: a `NodeState` as JSON."""
+MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
+MANAGER = "gateway.fairlead.dev"
+_LONGEST = 253
+_MOST_WORDS = 512
+
+
+class NodeState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node's proxy has come to with one Gateway."""
+
+    generation: int
+    """Of the Gateway that the proxy was told about."""
+    ports: tuple[int, ...] = ()
+    """Clients' ports that it serves."""
+    errors: Mapping[str, str] = {}
+    """Port → why it is not served as it should be."""
+
+
+def port_name(port: int) -> str:
+    """Return the name of a Service's port."""
+    return f"port-{port}"
+
+
+def node_state(states: Iterable[tuple[GatewayListener, str]]) -> NodeState:
+    """Return the state of one Gateway of which these are the listeners, each with what is wrong."""
+    found = list(states)
+    return NodeState(
+        generation=min(row.generation for row, _ in found),
+        ports=tuple(sorted(row.public_port for row, error in found if not error)),
+        errors={str(row.public_port): error[:_MOST_WORDS] for row, error in found if error},
+    )
+
+
+def slices(
+    gateway: ObjectKey, node: str, zone: str, states: Iterable[tuple[GatewayListener, str]], owner: Json
+) -> list[Json]:
+    """Return a node's EndpointSlices of a Gateway, one for each family; `owner` is the reference to its Service.
+
+    A listener with an error serves what it served before, if that: its port stays as long as another one of the Gateway is good.
+    """
+    found = sorted(states, key=lambda each: each[0].public_port)
+    state = node_state(found)
+    service = service_name(gateway[1])
+    addresses = found[0][0].addresses
+    result = []
+    for family in ("IPv4", "IPv6"):
+        own = [each for each in addresses if is_ipv6(each) == (family == "IPv6")]
+        if not own:
+            continue
+        result.append(
+            {
+                "apiVersion": "discovery.k8s.io/v1",
+                "kind": "EndpointSlice",
+                "metadata": {
+                    "name": _name(service, node, family),
+                    "namespace": gateway[0],
+                    "labels": {
+                        SERVICE_NAME: service,
+                        GATEWAY_LABEL: gateway[1],
+                        NODE_LABEL: node,
+                        MANAGED_BY: MANAGER,
+                    },
+                    "annotations": {STATE: json.dumps(msgspec.to_builtins(state), sort_keys=True)},
+                    "ownerReferences": [owner],
+                },
+                "addressType": family,
+                "endpoints": [
+                    {
+                        "addresses": own[:1],
+                        "nodeName": node,
+                        **({"zone": zone} if zone else {}),
+                        "conditions": {"ready": bool(state.ports), "serving": bool(state.ports), "terminating": False},
+                    }
+                ],
+                "ports": [
+                    {"name": port_name(row.public_port), "port": row.port, "protocol": "TCP"} for row, _ in found
+                ],
+            }
+        )
+    return result
+
+
+def read_state(endpoint_slice: Mapping[str, Any]) -> NodeState | None:
+    """Return what a slice on the wire says of its node, None for a slice that says nothing."""
+    text = (endpoint_slice["metadata"].get("annotations") or {}).get(STATE)
+    try:
+        return msgspec.json.decode(text, type=NodeState) if text else None
+    except msgspec.DecodeError:
+        return None
+
+
+def _name(service: str, node: str, family: str) -> str:
+    name = f"{service}-{node}-{family.lower()}"
+    if len(name) <= _LONGEST:
+        return name
+    return f"{service}-{hashlib.sha256(node.encode()).hexdigest()[:16]}-{family.lower()}"

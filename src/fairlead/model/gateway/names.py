@@ -1,0 +1,30 @@
+"""Names and numbers on which the controller, the model and the agent agree. It must never depend on any of them."""
+
+from __future__ import annotations
+
+import hashlib
+
+from fairlead.world.events import ObjectKey
+
+CONTROLLER = "fairlead.dev/gateway-controller"
+"""`spec.controllerName` of GatewayClasses that are ours."""
+GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
+"""Label of what a Gateway causes (GEP-1762)."""
+FIRST_PORT, LAST_PORT = 20000, 24999
+"""Ports of nodes on which proxies listen; outside of the kernel's ephemeral ports and of the node ports."""
+_LONGEST = 63
+_PREFIX = "fairlead-gateway-"
+
+
+def service_name(gateway: str) -> str:
+    """Return the name of the Service through which a Gateway is reached: readable, and unique in its namespace."""
+    name = _PREFIX + gateway
+    if len(name) <= _LONGEST and "." not in name:
+        return name
+    digest = hashlib.sha256(gateway.encode()).hexdigest()[:8]
+    return f"{_PREFIX}{gateway.replace('.', '-')[: _LONGEST - len(_PREFIX) - 9].rstrip('-')}-{digest}"
+
+
+def listener_name(gateway: ObjectKey, port: int) -> str:
+    """Return how the proxy calls what a Gateway has on a port."""
+    return f"{gateway[0]}/{gateway[1]}/{port}"

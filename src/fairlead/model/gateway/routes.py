@@ -1,0 +1,159 @@
+"""One route and its parents: where it attaches, why not, and what it does there. Pure.
+
+Source: ParentReference, RouteParentStatus and RouteConditionReason of the Gateway API v1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from fairlead.api.gateway import GROUP, ParentRef
+from fairlead.api.httproute import GRPCRoute, HTTPRoute
+from fairlead.api.pod import Namespace
+from fairlead.api.service import Service
+from fairlead.base.selectors import SelectorError
+from fairlead.model.gateway.backends import Backends, Target
+from fairlead.model.gateway.grants import Grants
+from fairlead.model.gateway.hosts import intersection
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener, Verdict
+from fairlead.model.gateway.rules import RuleError, grpc_routes, http_routes
+from fairlead.plan.gateway import GatewayRoute
+from fairlead.world.events import ObjectKey
+
+Route: TypeAlias = HTTPRoute | GRPCRoute
+RouteKey: TypeAlias = tuple[str, ObjectKey]
+"""Kind and key."""
+
+
+class Attached(msgspec.Struct, frozen=True):
+    """A listener that took a route, and the hosts that it serves there."""
+
+    listener: BoundListener
+    hosts: tuple[str, ...]
+
+
+class ParentVerdict(msgspec.Struct, frozen=True):
+    """What became of one parentRef that names a Gateway of ours."""
+
+    parent: ParentRef
+    accepted: Verdict
+    resolved: Verdict
+
+
+class BoundRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """A route and all that follows from it."""
+
+    key: RouteKey
+    api: Route
+    parents: tuple[ParentVerdict, ...] = ()
+    attached: tuple[Attached, ...] = ()
+    rules: tuple[GatewayRoute, ...] = ()
+    """In the order of the specification's rules and matches."""
+    targets: Mapping[str, Target] = {}
+    asked: frozenset[ObjectKey] = frozenset()
+    """Services on which it depends."""
+
+    @property
+    def age(self) -> tuple[str, str]:
+        """Return what orders routes that want the same: the oldest goes first, then the first by name."""
+        metadata = self.api.metadata
+        return metadata.creation_timestamp or "9999", f"{metadata.namespace}/{metadata.name}"
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What routes are bound to, beside Services."""
+
+    gateways: Mapping[ObjectKey, BoundGateway]
+    namespaces: Mapping[ObjectKey, Namespace]
+    grants: Grants
+
+
+def bind(key: RouteKey, route: Route, around: Surroundings, services: Mapping[ObjectKey, Service]) -> BoundRoute:
+    """Return what becomes of a route; nothing of it serves where no parent is ours. Costs time proportional to the route."""
+    kind, (namespace, name) = key
+    ours = [
+        (ref, gateway)
+        for ref in route.spec.parent_refs or ()
+        if (ref.group, ref.kind) == (GROUP, "Gateway")
+        and (gateway := around.gateways.get((ref.namespace or namespace, ref.name))) is not None
+    ]
+    if not ours:
+        return BoundRoute(key=key, api=route)
+    backends = Backends(kind, namespace, services, around.grants)
+    rules, invalid = _rules(route, f"{kind}/{namespace}/{name}", backends)
+    parents: list[ParentVerdict] = []
+    attached: list[Attached] = []
+    for ref, gateway in ours:
+        found, accepted = _attach(kind, namespace, route, ref, gateway, around)
+        if not accepted.problem and invalid:
+            accepted = Verdict("UnsupportedValue", invalid)
+        parents.append(ParentVerdict(ref, accepted, backends.verdict))
+        if not accepted.problem:
+            attached += found
+    return BoundRoute(
+        key=key,
+        api=route,
+        parents=tuple(parents),
+        attached=tuple(attached),
+        rules=rules,
+        targets=backends.targets,
+        asked=frozenset(backends.asked),
+    )
+
+
+def _rules(route: Route, origin: str, backends: Backends) -> tuple[tuple[GatewayRoute, ...], str]:
+    found: list[GatewayRoute] = []
+    try:
+        if isinstance(route, HTTPRoute):
+            for at, http in enumerate(route.spec.rules or ()):
+                found += http_routes(http, at, origin, backends)
+        else:
+            for at, grpc in enumerate(route.spec.rules or ()):
+                found += grpc_routes(grpc, at, origin, backends)
+    except RuleError as error:
+        return (), str(error)
+    return tuple(found), ""
+
+
+def _attach(
+    kind: str, namespace: str, route: Route, ref: ParentRef, gateway: BoundGateway, around: Surroundings
+) -> tuple[list[Attached], Verdict]:
+    named = [
+        each
+        for each in gateway.listeners
+        if ref.section_name in (None, each.api.name) and ref.port in (None, each.api.port)
+    ]
+    if not named:
+        return [], Verdict("NoMatchingParent", f"Gateway {'/'.join(gateway.key)} has no such listener")
+    allowed = [
+        each
+        for each in named
+        if kind in each.kinds and not each.accepted.problem and _admits(each, namespace, around.namespaces)
+    ]
+    if not allowed:
+        problem = f"no listener of Gateway {'/'.join(gateway.key)} allows a {kind} of namespace {namespace}"
+        return [], Verdict("NotAllowedByListeners", problem)
+    found = [Attached(each, hosts) for each in allowed if (hosts := intersection(each.hostname, route.spec.hostnames))]
+    if not found:
+        problem = "spec.hostnames has no host in common with the listeners that allow this route"
+        return [], Verdict("NoMatchingListenerHostname", problem)
+    return found, Verdict()
+
+
+def _admits(listener: BoundListener, namespace: str, namespaces: Mapping[ObjectKey, Namespace]) -> bool:
+    wanted = listener.api.allowed_routes.namespaces
+    if wanted.source == "All":
+        return True
+    if wanted.source == "Same":
+        return namespace == listener.gateway[0]
+    if wanted.source != "Selector" or wanted.selector is None:
+        return False
+    found = namespaces.get(("", namespace))
+    try:
+        selector = wanted.selector.parsed()
+    except SelectorError:
+        return False
+    return found is not None and selector.matches(found.metadata.labels or {})

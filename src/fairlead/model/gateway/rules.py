@@ -1,0 +1,280 @@
+"""Rules of HTTPRoutes and GRPCRoutes as routes of the proxy, and which of them goes first. Pure.
+
+Source: HTTPRouteRule and GRPCRouteRule of the Gateway API v1. What a rule asks for and cannot have makes its requests fail (500), as
+the specification wants: a filter is never left out silently.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import re2
+
+from fairlead.api.httproute import (
+    CorsFilter,
+    GRPCMatch,
+    GRPCRule,
+    HeaderFilter,
+    HTTPBackendRef,
+    HTTPMatch,
+    HTTPRule,
+    MirrorFilter,
+    NamedMatch,
+    PathMatch,
+    PathModifier,
+    RedirectFilter,
+    RouteFilter,
+)
+from fairlead.model.gateway.backends import Backends
+from fairlead.model.gateway.durations import milliseconds
+from fairlead.plan.gateway import (
+    MILLION,
+    Cors,
+    GatewayRoute,
+    HeaderChange,
+    Mirror,
+    NamedValue,
+    PathChange,
+    Redirect,
+    Retries,
+    WeightedCluster,
+)
+
+_LONGEST_REGEX = 1024
+_BACKOFF_MS = 25
+_RETRIED = (500, 502, 503, 504)
+_RANK = {"exact": 0, "regex": 1, "prefix": 2}
+
+
+_QUIET = re2.Options()
+_QUIET.log_errors = False
+
+
+class RuleError(Exception):
+    """A rule asks for what it cannot have; the message names the field."""
+
+
+def precedence(route: GatewayRoute) -> tuple[int, int, bool, int, int]:
+    """Return what orders routes of one host: exact path, longest path, method, most headers, most query parameters."""
+    return _RANK[route.path_kind], -len(route.path), not route.method, -len(route.headers), -len(route.query)
+
+
+def http_routes(rule: HTTPRule, at: int, origin: str, backends: Backends) -> tuple[GatewayRoute, ...]:
+    """Return the routes of a rule, one for each match; raises RuleError."""
+    field = f"spec.rules[{at}]"
+    action = _action(rule.filters, rule.backend_refs, field, f"{origin}/{at}", backends)
+    action = _timed(action, rule, field)
+    return tuple(
+        _matched(action, match, f"{field}.matches[{n}]") for n, match in enumerate(rule.matches or (HTTPMatch(),))
+    )
+
+
+def grpc_routes(rule: GRPCRule, at: int, origin: str, backends: Backends) -> tuple[GatewayRoute, ...]:
+    """Return the routes of a rule of gRPC: a call is a POST to `/SERVICE/METHOD`."""
+    field = f"spec.rules[{at}]"
+    action = _action(rule.filters, rule.backend_refs, field, f"{origin}/{at}", backends)
+    return tuple(
+        _matched(action, _call(match), f"{field}.matches[{n}]")
+        for n, match in enumerate(rule.matches or (GRPCMatch(),))
+    )
+
+
+def _call(match: GRPCMatch) -> HTTPMatch:
+    wanted = match.method
+    if wanted is None or (wanted.service is None and wanted.method is None):
+        return HTTPMatch(headers=match.headers)
+    if wanted.type == "RegularExpression":
+        path = PathMatch(type="RegularExpression", value=f"/{wanted.service or '[^/]+'}/{wanted.method or '[^/]+'}")
+    elif wanted.service and wanted.method:
+        path = PathMatch(type="Exact", value=f"/{wanted.service}/{wanted.method}")
+    elif wanted.service:
+        path = PathMatch(value=f"/{wanted.service}")
+    else:
+        path = PathMatch(type="RegularExpression", value=f"/[^/]+/{re.escape(wanted.method or '')}")
+    return HTTPMatch(path=path, headers=match.headers)
+
+
+def _matched(action: GatewayRoute, match: HTTPMatch, field: str) -> GatewayRoute:
+    changes: dict[str, object] = {
+        "method": match.method or "",
+        # Of several conditions on one header the first counts (HTTPRouteMatch.headers).
+        "headers": _named(match.headers, f"{field}.headers", fold=True),
+        "query": _named(match.query_params, f"{field}.queryParams", fold=False),
+    }
+    path = match.path
+    if path.type == "Exact":
+        changes |= {"path_kind": "exact", "path": path.value}
+    elif path.type == "RegularExpression":
+        changes |= {"path_kind": "regex", "path": _regex(path.value, f"{field}.path.value")}
+    elif path.type == "PathPrefix":
+        changes |= {"path_kind": "prefix", "path": path.value.rstrip("/") or "/"}
+    else:
+        raise RuleError(f"{field}.path.type: {path.type} is not supported")
+    return msgspec.structs.replace(action, **changes)
+
+
+def _named(matches: Iterable[NamedMatch] | None, field: str, *, fold: bool) -> tuple[NamedValue, ...]:
+    found: dict[str, NamedValue] = {}
+    for at, each in enumerate(matches or ()):
+        name = each.name.lower() if fold else each.name
+        if each.type not in ("Exact", "RegularExpression"):
+            raise RuleError(f"{field}[{at}].type: {each.type} is not supported")
+        is_regex = each.type == "RegularExpression"
+        value = _regex(each.value, f"{field}[{at}].value") if is_regex else each.value
+        found.setdefault(name, NamedValue(name, value, is_regex))
+    return tuple(found.values())
+
+
+def _regex(text: str, field: str) -> str:
+    """Return a pattern that the proxy takes: RE2's, which never backtracks, and bounded."""
+    if not text or len(text) > _LONGEST_REGEX:
+        raise RuleError(f"{field}: a pattern has 1 to {_LONGEST_REGEX} characters")
+    try:
+        re2.compile(text, _QUIET)
+    except re2.error as error:
+        raise RuleError(f"{field}: no pattern of RE2: {_words(error)}") from error
+    return text
+
+
+def _words(error: Exception) -> str:
+    said = error.args[0] if error.args else error
+    return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
+
+
+def _action(
+    filters: Sequence[RouteFilter] | None,
+    refs: Sequence[HTTPBackendRef] | None,
+    field: str,
+    origin: str,
+    backends: Backends,
+) -> GatewayRoute:
+    """Return what a rule does, as a route that matches everything."""
+    changes: dict[str, object] = {}
+    mirrors: list[Mirror] = []
+    for at, each in enumerate(filters or ()):
+        where = f"{field}.filters[{at}]"
+        match each:
+            case RouteFilter(type="RequestHeaderModifier", request_header_modifier=HeaderFilter() as headers):
+                changes["request"] = _headers(headers)
+            case RouteFilter(type="ResponseHeaderModifier", response_header_modifier=HeaderFilter() as headers):
+                changes["response"] = _headers(headers)
+            case RouteFilter(type="RequestRedirect", request_redirect=RedirectFilter() as redirect):
+                changes["redirect"] = _redirect(redirect, where)
+            case RouteFilter(type="URLRewrite") if each.url_rewrite is not None:
+                changes["rewrite_host"] = each.url_rewrite.hostname or ""
+                changes["rewrite_path"] = _path(each.url_rewrite.path, f"{where}.urlRewrite.path")
+            case RouteFilter(type="RequestMirror", request_mirror=MirrorFilter() as mirror):
+                target = backends.resolve(mirror.backend_ref, f"{where}.requestMirror.backendRef")
+                if target is not None:
+                    mirrors.append(Mirror(cluster=target.name, millionths=_millionths(mirror, where)))
+            case RouteFilter(type="CORS", cors=CorsFilter() as cors):
+                changes["cors"] = _cors(cors)
+            case _:
+                raise RuleError(f"{where}.type: a filter of type {each.type} is not supported")
+    clusters: list[WeightedCluster] = []
+    invalid = 0
+    for at, ref in enumerate(refs or ()):
+        target = backends.resolve(ref, f"{field}.backendRefs[{at}]")
+        if target is None:
+            invalid += ref.weight
+        elif ref.weight:
+            clusters.append(_weighted(target.name, ref, f"{field}.backendRefs[{at}]"))
+    return GatewayRoute(
+        path_kind="prefix",
+        path="/",
+        clusters=_together(clusters),
+        invalid_weight=invalid,
+        mirrors=tuple(mirrors),
+        origin=origin,
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+def _weighted(cluster: str, ref: HTTPBackendRef, field: str) -> WeightedCluster:
+    request = response = HeaderChange()
+    for at, each in enumerate(ref.filters or ()):
+        match each:
+            case RouteFilter(type="RequestHeaderModifier", request_header_modifier=HeaderFilter() as headers):
+                request = _headers(headers)
+            case RouteFilter(type="ResponseHeaderModifier", response_header_modifier=HeaderFilter() as headers):
+                response = _headers(headers)
+            case _:
+                raise RuleError(f"{field}.filters[{at}].type: {each.type} is not supported for a single backend")
+    return WeightedCluster(cluster=cluster, weight=ref.weight, request=request, response=response)
+
+
+def _together(clusters: Iterable[WeightedCluster]) -> tuple[WeightedCluster, ...]:
+    """Return the backends, those that differ in their weight alone as one."""
+    found: dict[tuple[object, ...], WeightedCluster] = {}
+    for each in clusters:
+        key = (each.cluster, each.request, each.response)
+        weight = each.weight + (found[key].weight if key in found else 0)
+        found[key] = WeightedCluster(cluster=each.cluster, weight=weight, request=each.request, response=each.response)
+    return tuple(found.values())
+
+
+def _headers(change: HeaderFilter) -> HeaderChange:
+    return HeaderChange(
+        set=tuple(NamedValue(each.name.lower(), each.value) for each in change.set or ()),
+        add=tuple(NamedValue(each.name.lower(), each.value) for each in change.add or ()),
+        remove=tuple(each.lower() for each in change.remove or ()),
+    )
+
+
+def _redirect(redirect: RedirectFilter, field: str) -> Redirect:
+    if redirect.status_code not in (301, 302, 303, 307, 308):
+        raise RuleError(f"{field}.requestRedirect.statusCode: {redirect.status_code} is no redirect that is supported")
+    return Redirect(
+        status=redirect.status_code,
+        scheme=redirect.scheme or "",
+        host=redirect.hostname or "",
+        port=redirect.port or 0,
+        path=_path(redirect.path, f"{field}.requestRedirect.path"),
+    )
+
+
+def _path(change: PathModifier | None, field: str) -> PathChange:
+    if change is None:
+        return PathChange()
+    if change.type == "ReplaceFullPath":
+        return PathChange(full=change.replace_full_path or "/")
+    if change.type == "ReplacePrefixMatch":
+        return PathChange(prefix=change.replace_prefix_match or "/")
+    raise RuleError(f"{field}.type: {change.type} is not supported")
+
+
+def _millionths(mirror: MirrorFilter, field: str) -> int:
+    if mirror.fraction is not None:
+        if mirror.fraction.denominator < 1:
+            raise RuleError(f"{field}.requestMirror.fraction.denominator: must be at least 1")
+        return min(MILLION, mirror.fraction.numerator * MILLION // mirror.fraction.denominator)
+    return MILLION if mirror.percent is None else mirror.percent * MILLION // 100
+
+
+def _cors(cors: CorsFilter) -> Cors:
+    return Cors(
+        origins=cors.allow_origins or (),
+        methods=cors.allow_methods or (),
+        headers=cors.allow_headers or (),
+        expose=cors.expose_headers or (),
+        credentials=cors.allow_credentials,
+        max_age_s=cors.max_age,
+    )
+
+
+def _timed(action: GatewayRoute, rule: HTTPRule, field: str) -> GatewayRoute:
+    changes: dict[str, object] = {}
+    try:
+        if rule.timeouts is not None and rule.timeouts.request is not None:
+            changes["timeout_ms"] = milliseconds(rule.timeouts.request)
+        if rule.timeouts is not None and rule.timeouts.backend_request is not None:
+            changes["try_timeout_ms"] = milliseconds(rule.timeouts.backend_request)
+        if rule.retry is not None:
+            backoff = milliseconds(rule.retry.backoff) if rule.retry.backoff else _BACKOFF_MS
+            attempts = 1 if rule.retry.attempts is None else rule.retry.attempts
+            changes["retries"] = Retries(attempts=attempts, codes=rule.retry.codes or _RETRIED, backoff_ms=backoff)
+    except ValueError as error:
+        raise RuleError(f"{field}.timeouts or retry: {error}") from error
+    return msgspec.structs.replace(action, **changes)

@@ -1,0 +1,325 @@
+"""The gateway rows of one node: what remembers, between one snapshot and the next.
+
+A changed route costs itself and the hosts that it serves; a changed endpoint its Service's cluster; a changed Gateway, certificate or
+grant everything, as these are few and change seldom. Equal worlds give equal rows whatever came before.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import cast
+
+from fairlead.api.decode import reference
+from fairlead.api.node import Node
+from fairlead.api.service import Service
+from fairlead.base.diagnostics import Diagnostic
+from fairlead.model.gateway.backends import Target, endpoints_of
+from fairlead.model.gateway.grants import Grants
+from fairlead.model.gateway.hosts import ANY, most_exact
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener, our_gateways
+from fairlead.model.gateway.names import GATEWAY_LABEL, listener_name, service_name
+from fairlead.model.gateway.routes import BoundRoute, Route, RouteKey, Surroundings, bind
+from fairlead.model.gateway.rules import precedence
+from fairlead.model.merge import MergedRows
+from fairlead.model.rows import Rows
+from fairlead.plan.gateway import (
+    GatewayCertificate,
+    GatewayChain,
+    GatewayEndpoints,
+    GatewayHost,
+    GatewayListener,
+    GatewayRoute,
+)
+from fairlead.plan.tables import Key, Origin, Row, key_of
+from fairlead.world.events import ObjectKey
+from fairlead.world.snapshot import Snapshot
+
+_SURROUNDINGS = ("settings", "gateway_classes", "gateways", "certificates", "reference_grants", "namespaces")
+_ZONE = "topology.kubernetes.io/zone"
+
+
+class GatewayStage:
+    """Compiles what one node's proxy does, one snapshot after the other."""
+
+    def __init__(self) -> None:
+        self._read: tuple[object, ...] = ()
+        self._tables_read: dict[str, Mapping[ObjectKey, Route]] = {}
+        self._around = Surroundings({}, {}, Grants({}))
+        self.bound: dict[RouteKey, BoundRoute] = {}
+        """Every route and what became of it."""
+        self._troubled: set[RouteKey] = set()
+        self._rebound: set[RouteKey] = set()
+        self._attached: Counter[tuple[ObjectKey, str]] = Counter()
+        self._in_host: dict[tuple[str, str], dict[RouteKey, BoundRoute]] = {}
+        """(table, domain) → the routes that serve there."""
+        self._ports: dict[str, tuple[BoundListener, ...]] = {}
+        """Table → the listeners that share it."""
+        self._needed: dict[str, tuple[Target, set[RouteKey]]] = {}
+        """Cluster → what it is and the routes that need it."""
+        self._asked: dict[ObjectKey, set[RouteKey]] = {}
+        self._services: dict[ObjectKey, Service | None] = {}
+        """What the routes' Services were when the routes were bound."""
+        self._doors: frozenset[ObjectKey] = frozenset()
+        """The Gateways' own Services: they say where the proxy listens."""
+        self._merged = MergedRows()
+
+    def __repr__(self) -> str:
+        return f"<GatewayStage gateways={len(self._around.gateways)} routes={len(self.bound)}>"
+
+    @property
+    def gateways(self) -> Mapping[ObjectKey, BoundGateway]:
+        """Return the Gateways of ours."""
+        return self._around.gateways
+
+    def take_rebound(self) -> frozenset[RouteKey]:
+        """Return the routes that were bound anew, or forgotten, since the last call."""
+        taken, self._rebound = frozenset(self._rebound), set()
+        return taken
+
+    def attached(self, gateway: ObjectKey, listener: str) -> int:
+        """Return how many routes a listener has taken."""
+        return self._attached[gateway, listener]
+
+    def tables(self) -> Mapping[str, Mapping[Key, Row]]:
+        """Return the rows; they stay as they are."""
+        return self._merged.tables()
+
+    def origins(self) -> dict[tuple[str, Key], tuple[Origin, ...]]:
+        """Return what caused each row. Costs time proportional to all rows."""
+        return self._merged.origins()
+
+    def diagnostics(self) -> list[Diagnostic]:
+        """Return what is wrong with Gateways and routes. Costs time proportional to what is wrong."""
+        found = []
+        for key, gateway in self._around.gateways.items():
+            for at, listener in enumerate(gateway.listeners):
+                for verdict in (listener.accepted, listener.conflicted, listener.resolved):
+                    if verdict.problem:
+                        field = f"spec.listeners[{at}]"
+                        found.append(
+                            Diagnostic(object=reference("Gateway", *key), field=field, message=verdict.problem)
+                        )
+        for kind, key in self._troubled:
+            parents = self.bound[kind, key].parents
+            problems = {verdict.problem for parent in parents for verdict in (parent.accepted, parent.resolved)}
+            found += [Diagnostic(object=reference(kind, *key), message=each) for each in sorted(problems) if each]
+        return found
+
+    def update(self, snapshot: Snapshot, touched: frozenset[ObjectKey] | None) -> Mapping[str, frozenset[Key]] | None:
+        """Take in a snapshot and return the keys of the rows that changed; None when everything was redone.
+
+        `touched` are the Services whose object or slices changed since the last one, None when that is not known.
+        """
+        node = snapshot.nodes.get(snapshot.settings.node)
+        read = (node, *(getattr(snapshot, name) for name in _SURROUNDINGS))
+        same = len(read) == len(self._read) and all(a is b for a, b in zip(read, self._read, strict=True))
+        if not same or touched is None or touched & self._doors:
+            self._read = read
+            self._start_anew(snapshot, node)
+            return None
+        hosts: set[tuple[str, str]] = set()
+        clusters: set[str] = set()
+        for key in self._changed_routes(snapshot, touched):
+            self._replace(key, _route(snapshot, key), snapshot, hosts, clusters)
+        self._tables_read = _route_tables(snapshot)
+        for service in touched & self._asked.keys():
+            for route in self._asked[service]:
+                targets = self.bound[route].targets
+                clusters |= {name for name, target in targets.items() if target.service == service}
+        parts: dict[ObjectKey, Rows | None] = {
+            ("host", f"{table} {domain}"): self._host(table, domain) for table, domain in hosts
+        }
+        parts |= {("cluster", name): self._cluster(name, snapshot, node) for name in clusters}
+        return self._merged.update(parts)
+
+    def _start_anew(self, snapshot: Snapshot, node: Node | None) -> None:
+        grants = Grants(snapshot.reference_grants)
+        gateways = our_gateways(snapshot.gateway_classes, snapshot.gateways, snapshot.certificates, grants)
+        self._around = Surroundings(gateways, snapshot.namespaces, grants)
+        known = self.bound.keys()
+        self.bound, self._in_host, self._needed, self._asked, self._services = {}, {}, {}, {}, {}
+        parts: dict[ObjectKey, Rows | None] = dict.fromkeys(self._merged.owners())
+        hosts: set[tuple[str, str]] = set()
+        self._ports = {}
+        self._troubled = set()
+        self._attached = Counter()
+        # Those that are bound no more have a status to lose.
+        self._rebound |= known
+        self._doors = frozenset((namespace, service_name(name)) for namespace, name in gateways)
+        for gateway in gateways.values():
+            rows = _gateway_rows(gateway, snapshot, node)
+            parts["gateway", "/".join(gateway.key)] = rows
+            for listener in gateway.listeners:
+                if listener.usable:
+                    self._ports[listener.table] = (*self._ports.get(listener.table, ()), listener)
+                    hosts.add((listener.table, listener.hostname or ANY))
+        self._tables_read = _route_tables(snapshot)
+        for kind, table in self._tables_read.items():
+            for key, route in table.items():
+                self._replace((kind, key), route, snapshot, hosts, set())
+        for table_name, domain in hosts:
+            parts["host", f"{table_name} {domain}"] = self._host(table_name, domain)
+        for name in self._needed:
+            parts["cluster", name] = self._cluster(name, snapshot, node)
+        self._merged.update(parts)
+
+    def _changed_routes(self, snapshot: Snapshot, touched: frozenset[ObjectKey]) -> set[RouteKey]:
+        found: set[RouteKey] = set()
+        for kind, new in _route_tables(snapshot).items():
+            old = self._tables_read[kind]
+            if new is not old:
+                found |= {(kind, key) for key in old.keys() | new.keys() if old.get(key) is not new.get(key)}
+        for service in touched & self._asked.keys():
+            if self._services[service] != snapshot.services.get(service):
+                found |= self._asked[service]
+        return found
+
+    def _replace(
+        self,
+        key: RouteKey,
+        route: Route | None,
+        snapshot: Snapshot,
+        hosts: set[tuple[str, str]],
+        clusters: set[str],
+    ) -> None:
+        """Bind a route anew, or forget it; note the hosts and clusters that it changes."""
+        old = self.bound.pop(key, None)
+        self._troubled.discard(key)
+        self._rebound.add(key)
+        if old is not None:
+            self._attached.subtract(_listeners(old))
+            for place in _places(old):
+                del self._in_host[place][key]
+                hosts.add(place)
+            for name in old.targets:
+                self._needed[name][1].discard(key)
+                if not self._needed[name][1]:
+                    del self._needed[name]
+                clusters.add(name)
+            for service in old.asked:
+                self._asked[service].discard(key)
+                if not self._asked[service]:
+                    del self._asked[service], self._services[service]
+        if route is None:
+            return
+        new = bind(key, route, self._around, snapshot.services)
+        if not new.parents:
+            return
+        self.bound[key] = new
+        if any(each.accepted.problem or each.resolved.problem for each in new.parents):
+            self._troubled.add(key)
+        self._attached.update(_listeners(new))
+        for place in _places(new):
+            self._in_host.setdefault(place, {})[key] = new
+            hosts.add(place)
+        for name, target in new.targets.items():
+            self._needed.setdefault(name, (target, set()))[1].add(key)
+            clusters.add(name)
+        for service in new.asked:
+            self._asked.setdefault(service, set()).add(key)
+            self._services[service] = snapshot.services.get(service)
+
+    def _host(self, table: str, domain: str) -> Rows | None:
+        listeners = self._ports.get(table, ())
+        own = {each.hostname: each for each in listeners}
+        decider = own.get(most_exact(own, domain))
+        routes = self._in_host.get((table, domain), {})
+        found: list[tuple[tuple[object, ...], GatewayRoute]] = []
+        origins: set[Origin] = set()
+        for (kind, key), route in routes.items():
+            # A host that a more exact listener holds is that listener's alone, whoever else names it.
+            if not any(domain in each.hosts and each.listener is decider for each in route.attached):
+                continue
+            origins.add(reference(kind, *key))
+            # sorted() keeps the order of a route's own rules.
+            found += [((*precedence(rule), *route.age), rule) for rule in route.rules]
+        if not found and (decider is None or (decider.hostname or ANY) != domain):
+            return None
+        found.sort(key=lambda each: each[0])
+        if decider is not None:
+            origins.add(reference("Gateway", *decider.gateway))
+        row = GatewayHost(table=table, domain=domain, routes=tuple(rule for _, rule in found))
+        return _rows([("gateway_hosts", row)], sorted(origins))
+
+    def _cluster(self, name: str, snapshot: Snapshot, node: Node | None) -> Rows | None:
+        if name not in self._needed:
+            return None
+        target = self._needed[name][0]
+        service = snapshot.services.get(target.service)
+        slices = snapshot.slices_of.get(target.service, ())
+        zone = (node.metadata.label(_ZONE) or "") if node is not None else ""
+        endpoints = endpoints_of(target, service, slices, node=snapshot.settings.node, zone=zone)
+        rows: list[tuple[str, Row]] = [
+            ("gateway_clusters", target.row),
+            ("gateway_endpoints", GatewayEndpoints(cluster=name, endpoints=endpoints)),
+        ]
+        return _rows(rows, [reference("Service", *target.service)])
+
+
+def _gateway_rows(gateway: BoundGateway, snapshot: Snapshot, node: Node | None) -> Rows:
+    """Return a Gateway's listeners on this node, one for each port that its Service leads to, and the certificates."""
+    namespace, name = gateway.key
+    service = snapshot.services.get((namespace, service_name(name)))
+    addresses = node.internal_ips if node is not None else ()
+    rows: list[tuple[str, Row]] = []
+    # A Service that somebody else made under this name leads nowhere.
+    ports = (service.spec.ports or ()) if service is not None and service.metadata.label(GATEWAY_LABEL) == name else ()
+    for port in ports:
+        listeners = gateway.on_port(port.port)
+        if not listeners or not addresses or not isinstance(port.target_port, int):
+            continue
+        rows.append(
+            (
+                "gateway_listeners",
+                GatewayListener(
+                    name=listener_name(gateway.key, port.port),
+                    port=port.target_port,
+                    public_port=port.port,
+                    addresses=addresses,
+                    chains=_chains(listeners),
+                    generation=gateway.api.metadata.generation,
+                ),
+            )
+        )
+        for key in {key for each in listeners for key in each.certificates}:
+            row = GatewayCertificate(name="/".join(key), digest=snapshot.certificates[key].digest)
+            rows.append(("gateway_certificates", row))
+    return _rows(rows, [reference("Gateway", *gateway.key)])
+
+
+def _chains(listeners: Iterable[BoundListener]) -> tuple[GatewayChain, ...]:
+    found = {
+        each.table: GatewayChain(
+            name=each.table,
+            server_names=(each.hostname,) if each.certificates and each.hostname else (),
+            certificates=tuple("/".join(key) for key in each.certificates),
+        )
+        for each in listeners
+    }
+    return tuple(found[name] for name in sorted(found))
+
+
+def _rows(rows: Iterable[tuple[str, Row]], origins: Iterable[Origin]) -> Rows:
+    tables: dict[str, dict[Key, Row]] = {}
+    causes: dict[tuple[str, Key], tuple[Origin, ...]] = {}
+    for table, row in rows:
+        tables.setdefault(table, {})[key_of(row)] = row
+        causes[table, key_of(row)] = tuple(origins)
+    return Rows(cast("Mapping[str, Mapping[Key, Row]]", tables), causes)
+
+
+def _listeners(route: BoundRoute) -> set[tuple[ObjectKey, str]]:
+    return {(each.listener.gateway, each.listener.api.name) for each in route.attached}
+
+
+def _places(route: BoundRoute) -> Iterator[tuple[str, str]]:
+    yield from dict.fromkeys((each.listener.table, host) for each in route.attached for host in each.hosts)
+
+
+def _route_tables(snapshot: Snapshot) -> dict[str, Mapping[ObjectKey, Route]]:
+    return {"HTTPRoute": snapshot.http_routes, "GRPCRoute": snapshot.grpc_routes}
+
+
+def _route(snapshot: Snapshot, key: RouteKey) -> Route | None:
+    return _route_tables(snapshot)[key[0]].get(key[1])

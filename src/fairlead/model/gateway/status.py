@@ -1,0 +1,204 @@
+"""The statuses of Gateways and routes as the API wants them, without times: conditions, reasons and counts. Pure.
+
+Source: GatewayConditionType, ListenerConditionType and RouteConditionType of the Gateway API v1. Programmed is true only when every node
+concerned says that its proxy has acknowledged this generation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from fairlead.api.gateway import GROUP
+from fairlead.model.gateway.doors import NodeState
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener, Verdict
+from fairlead.model.gateway.names import CONTROLLER
+from fairlead.model.gateway.routes import BoundRoute
+
+Json = dict[str, Any]
+
+FEATURES = (
+    "GRPCRoute",
+    "Gateway",
+    "HTTPRoute",
+    "HTTPRoute303RedirectStatusCode",
+    "HTTPRoute307RedirectStatusCode",
+    "HTTPRoute308RedirectStatusCode",
+    "HTTPRouteBackendProtocolH2C",
+    "HTTPRouteBackendProtocolWebSocket",
+    "HTTPRouteBackendRequestHeaderModification",
+    "HTTPRouteBackendTimeout",
+    "HTTPRouteCORS",
+    "HTTPRouteDestinationPortMatching",
+    "HTTPRouteHostRewrite",
+    "HTTPRouteMethodMatching",
+    "HTTPRouteParentRefPort",
+    "HTTPRoutePathRedirect",
+    "HTTPRoutePathRewrite",
+    "HTTPRoutePortRedirect",
+    "HTTPRouteQueryParamMatching",
+    "HTTPRouteRequestMirror",
+    "HTTPRouteRequestMultipleMirrors",
+    "HTTPRouteRequestPercentageMirror",
+    "HTTPRouteRequestTimeout",
+    "HTTPRouteResponseHeaderModification",
+    "HTTPRouteSchemeRedirect",
+    "ReferenceGrant",
+)
+"""`status.supportedFeatures` of our GatewayClasses, by name."""
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """One condition without its times."""
+
+    type: str
+    status: bool
+    reason: str
+    message: str = ""
+
+
+class Serving(msgspec.Struct, frozen=True, kw_only=True):
+    """What the cluster says of a Gateway's Service."""
+
+    addresses: tuple[str, ...] = ()
+    nodes: Mapping[str, NodeState | None] = {}
+    """Every node concerned, and what it reports."""
+    problem: str = ""
+    """Why there is no such Service."""
+
+
+def route_parents(route: BoundRoute) -> list[tuple[Json, list[Condition]]]:
+    """Return (parentRef, conditions) of each parent of ours, in the order of the spec."""
+    return [
+        (
+            _parent(each.parent),
+            [
+                _condition("Accepted", each.accepted, "Accepted"),
+                _condition("ResolvedRefs", each.resolved, "ResolvedRefs"),
+            ],
+        )
+        for each in route.parents
+    ]
+
+
+def gateway_conditions(gateway: BoundGateway, serving: Serving) -> list[Condition]:
+    """Return the conditions of a Gateway as a whole."""
+    bad = [each for each in gateway.listeners if not each.usable]
+    words = "; ".join(f"listener {each.api.name}: {_problem(each)}" for each in bad)
+    accepted = Condition("Accepted", True, "ListenersNotValid" if bad else "Accepted", words)
+    if len(bad) == len(gateway.listeners):
+        accepted = Condition("Accepted", False, "ListenersNotValid", words or "there are no listeners")
+        return [accepted, Condition("Programmed", False, "Invalid", accepted.message)]
+    if serving.problem:
+        return [accepted, Condition("Programmed", False, "Invalid", serving.problem)]
+    if not serving.addresses:
+        problem = "no address has been assigned to the Gateway's Service yet"
+        return [accepted, Condition("Programmed", False, "AddressNotAssigned", problem)]
+    waiting = _waiting(gateway, serving, None)
+    if waiting:
+        return [accepted, Condition("Programmed", False, "Pending", waiting)]
+    return [accepted, Condition("Programmed", True, "Programmed")]
+
+
+def listener_status(listener: BoundListener, attached: int) -> Json:
+    """Return a listener's status but for its conditions."""
+    return {
+        "name": listener.api.name,
+        "supportedKinds": [{"group": GROUP, "kind": each} for each in listener.kinds],
+        "attachedRoutes": attached,
+    }
+
+
+def listener_conditions(listener: BoundListener, gateway: BoundGateway, serving: Serving) -> list[Condition]:
+    """Return a listener's conditions."""
+    conflict = listener.conflicted
+    found = [
+        _condition("Accepted", listener.accepted, "Accepted"),
+        Condition("Conflicted", bool(conflict.problem), conflict.reason or "NoConflicts", conflict.problem),
+        _condition("ResolvedRefs", listener.resolved, "ResolvedRefs"),
+    ]
+    if not listener.usable:
+        programmed = Condition("Programmed", False, "Invalid", _problem(listener))
+    elif waiting := (serving.problem or _waiting(gateway, serving, listener.api.port)):
+        programmed = Condition("Programmed", False, "Pending", waiting)
+    else:
+        programmed = Condition("Programmed", True, "Programmed")
+    return [*found, programmed]
+
+
+def with_times(conditions: Iterable[Condition], former: Iterable[Json] | None, generation: int, now: str) -> list[Json]:
+    """Return conditions for the wire; a time moves only when the status of its condition does."""
+    known = {each["type"]: each for each in former or ()}
+    found = []
+    for each in conditions:
+        status = "True" if each.status else "False"
+        before = known.get(each.type, {})
+        same = before.get("status") == status
+        found.append(
+            {
+                "type": each.type,
+                "status": status,
+                "reason": each.reason,
+                "message": each.message,
+                "observedGeneration": generation,
+                "lastTransitionTime": before["lastTransitionTime"] if same else now,
+            }
+        )
+    return found
+
+
+def merged_parents(
+    present: Iterable[Json] | None, wanted: list[tuple[Json, list[Condition]]], generation: int, now: str
+) -> list[Json]:
+    """Return `status.parents` with ours replaced; what other controllers wrote stays."""
+    others = [each for each in present or () if each.get("controllerName") != CONTROLLER]
+    former = {
+        json.dumps(each["parentRef"], sort_keys=True): each.get("conditions")
+        for each in present or ()
+        if each.get("controllerName") == CONTROLLER
+    }
+    ours = [
+        {
+            "parentRef": ref,
+            "controllerName": CONTROLLER,
+            "conditions": with_times(conditions, former.get(json.dumps(ref, sort_keys=True)), generation, now),
+        }
+        for ref, conditions in wanted
+    ]
+    return [*others, *ours]
+
+
+def _parent(ref: Any) -> Json:
+    found = {"group": ref.group, "kind": ref.kind, "name": ref.name}
+    optional = {"namespace": ref.namespace, "sectionName": ref.section_name, "port": ref.port}
+    return found | {name: value for name, value in optional.items() if value is not None}
+
+
+def _condition(kind: str, verdict: Verdict, good: str) -> Condition:
+    return Condition(kind, not verdict.problem, verdict.reason if verdict.problem else good, verdict.problem)
+
+
+def _problem(listener: BoundListener) -> str:
+    verdicts = (listener.accepted, listener.conflicted, listener.resolved)
+    return next((each.problem for each in verdicts if each.problem), "")
+
+
+def _waiting(gateway: BoundGateway, serving: Serving, port: int | None) -> str:
+    """Return why not every node serves a port (None: all ports); empty when all do."""
+    ports = {each.api.port for each in gateway.listeners if each.usable} if port is None else {port}
+    late = []
+    for node, state in sorted(serving.nodes.items()):
+        if state is None or state.generation < gateway.api.metadata.generation:
+            late.append(node)
+            continue
+        for each in sorted(ports):
+            if words := state.errors.get(str(each)):
+                return f"node {node}, port {each}: {words}"
+        if not ports <= set(state.ports):
+            late.append(node)
+    if not serving.nodes:
+        return "no node serves yet"
+    return f"waiting for {len(late)} of {len(serving.nodes)} nodes: {', '.join(late[:4])}" if late else ""

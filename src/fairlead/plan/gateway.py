@@ -1,0 +1,189 @@
+"""Rows of the gateway: what the node's proxy listens on, what it does with requests, and where it sends them.
+
+In the proxy's terms, and still readable: a row is one resource of the proxy, so that a changed route or endpoint is one row. Hosts are kept
+apart from their listener because they change apart. Certificates are named by digest; their bytes never stand in a plan.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from fairlead.plan.endpoint import Endpoint
+
+MILLION = 1_000_000
+
+
+class GatewayChain(msgspec.Struct, frozen=True, kw_only=True):
+    """What one listener does with connections for some server names."""
+
+    name: str
+    """Table of hosts that requests are looked up in (`GatewayHost.table`); unique among all chains."""
+    server_names: tuple[str, ...] = ()
+    """SNI of the connections, exact or `*.suffix`; empty: all others, and all without TLS."""
+    certificates: tuple[str, ...] = ()
+    """Names of `GatewayCertificate` rows; none: no TLS."""
+
+    def __str__(self) -> str:
+        """Return the chain as text without blanks, for plans."""
+        names = "|".join(self.server_names) or "*"
+        tls = f"[{'|'.join(self.certificates)}]" if self.certificates else ""
+        return f"{names}{tls}->{self.name}"
+
+
+class GatewayListener(msgspec.Struct, frozen=True, kw_only=True):
+    """A port of this node's proxy. Key: `name`."""
+
+    name: str
+    """`NAMESPACE/GATEWAY/PORT`, the port being that which clients use."""
+    port: int
+    """The port on this node."""
+    public_port: int
+    addresses: tuple[str, ...]
+    """The node's addresses to listen on."""
+    chains: tuple[GatewayChain, ...]
+    generation: int = 0
+    """Of the Gateway, for receipts."""
+
+
+class GatewayCertificate(msgspec.Struct, frozen=True, kw_only=True):
+    """A certificate and its key. Key: `name`."""
+
+    name: str
+    """`NAMESPACE/SECRET`."""
+    digest: str
+
+
+class NamedValue(msgspec.Struct, frozen=True):
+    """A header or a query parameter, and what its value must be or becomes."""
+
+    name: str
+    value: str
+    regex: bool = False
+
+    def __str__(self) -> str:
+        """Return it as text, for plans."""
+        return f"{self.name}{'~' if self.regex else '='}{self.value}"
+
+
+class HeaderChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What happens to the headers of one direction; names are in lower case."""
+
+    set: tuple[NamedValue, ...] = ()
+    add: tuple[NamedValue, ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+class WeightedCluster(msgspec.Struct, frozen=True, kw_only=True):
+    """One backend of a route."""
+
+    cluster: str
+    weight: int = 1
+    request: HeaderChange = HeaderChange()
+    response: HeaderChange = HeaderChange()
+
+
+class PathChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A new path: whole, or in place of the matched prefix."""
+
+    full: str | None = None
+    prefix: str | None = None
+
+
+class Redirect(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer that sends the client elsewhere."""
+
+    status: int
+    scheme: str = ""
+    host: str = ""
+    port: int = 0
+    path: PathChange = PathChange()
+
+
+class Mirror(msgspec.Struct, frozen=True, kw_only=True):
+    """A copy of some requests, whose answers nobody sees."""
+
+    cluster: str
+    millionths: int = MILLION
+
+
+class Cors(msgspec.Struct, frozen=True, kw_only=True):
+    """What scripts of other origins may do (CORS protocol of the Fetch standard)."""
+
+    origins: tuple[str, ...]
+    """`*`, `SCHEME://HOST[:PORT]`, or with a host of `*.SUFFIX`."""
+    methods: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    expose: tuple[str, ...] = ()
+    credentials: bool = False
+    max_age_s: int = 5
+
+
+class Retries(msgspec.Struct, frozen=True, kw_only=True):
+    """When and how often a request is sent again."""
+
+    attempts: int
+    codes: tuple[int, ...] = ()
+    backoff_ms: int = 0
+
+
+class GatewayRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """One match and its action; of a host's routes the first that matches decides."""
+
+    path_kind: str
+    """`exact`, `prefix` (whole segments) or `regex`."""
+    path: str
+    method: str = ""
+    headers: tuple[NamedValue, ...] = ()
+    query: tuple[NamedValue, ...] = ()
+    clusters: tuple[WeightedCluster, ...] = ()
+    invalid_weight: int = 0
+    """Weight of backends that do not exist: that part of the requests is answered with 500."""
+    redirect: Redirect | None = None
+    rewrite_host: str = ""
+    rewrite_path: PathChange = PathChange()
+    request: HeaderChange = HeaderChange()
+    response: HeaderChange = HeaderChange()
+    mirrors: tuple[Mirror, ...] = ()
+    cors: Cors | None = None
+    timeout_ms: int | None = None
+    """For the whole request; 0: none."""
+    try_timeout_ms: int | None = None
+    retries: Retries | None = None
+    origin: str = ""
+    """`KIND/NAMESPACE/NAME/RULE` that causes it, also the route's name in the proxy."""
+
+    def __str__(self) -> str:
+        """Return match and action as text without blanks, for plans."""
+        match = f"{self.method or '*'}:{self.path_kind}:{self.path}"
+        match += "".join(f"[{each}]" for each in (*self.headers, *self.query))
+        if self.redirect is not None:
+            return f"{match}->{self.redirect.status}"
+        to = "|".join(f"{each.cluster}*{each.weight}" for each in self.clusters)
+        refused = f"|500*{self.invalid_weight}" if self.invalid_weight else ""
+        return f"{match}->{to}{refused}" if to else f"{match}->500"
+
+
+class GatewayHost(msgspec.Struct, frozen=True, kw_only=True):
+    """What requests for one host get. Key: `table`, `domain`."""
+
+    table: str
+    domain: str
+    """Exact, `*.suffix`, or `*`: the most exact host of a table decides, whether or not one of its routes matches."""
+    routes: tuple[GatewayRoute, ...]
+
+
+class GatewayCluster(msgspec.Struct, frozen=True, kw_only=True):
+    """A port of a Service as a backend. Key: `name`."""
+
+    name: str
+    """`NAMESPACE/SERVICE/PORT`."""
+    protocol: str = "http1"
+    """`http1` or `h2c`."""
+
+
+class GatewayEndpoints(msgspec.Struct, frozen=True, kw_only=True):
+    """Who serves a cluster. Key: `cluster`."""
+
+    cluster: str
+    endpoints: tuple[Endpoint, ...]
+    """Sorted, without duplicates."""

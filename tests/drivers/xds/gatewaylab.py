@@ -1,0 +1,243 @@
+"""Gateways for tests by real requests: objects as users write them, compiled, given to a real Envoy on loopback, and asked over HTTP.
+
+Nothing of it needs privileges or a namespace: the node's addresses are those of loopback, and its Gateways' ports are free ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import yaml
+from aiohttp import abc, web
+
+from fairlead.api.certificate import KeyPair, key_pair, reduced
+from fairlead.api.decode import CLUSTER_SCOPED, decode
+from fairlead.base.diagnostics import Diagnostic
+from fairlead.drivers.protocol import Outcome
+from fairlead.drivers.xds.driver import XdsDriver
+from fairlead.model.compile import Compiler
+from fairlead.model.gateway.names import CONTROLLER, GATEWAY_LABEL, service_name
+from fairlead.world.events import ObjectChanged
+from fairlead.world.fold import fold
+from fairlead.world.settings import Settings
+from fairlead.world.snapshot import Snapshot
+
+Json = dict[str, Any]
+NODE = "n1"
+CLASS = f"""
+kind: GatewayClass
+metadata: {{name: fairlead}}
+spec: {{controllerName: {CONTROLLER}}}
+---
+kind: Node
+metadata: {{name: {NODE}}}
+status: {{addresses: [{{type: InternalIP, address: 127.0.0.1}}, {{type: InternalIP, address: '::1'}}]}}
+"""
+
+
+class Answer(msgspec.Struct):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Json:
+        found: Json = msgspec.json.decode(self.body)
+        return found
+
+    @property
+    def backend(self) -> str:
+        return str(self.json["pod"]) if self.status == 200 else f"{self.status}"
+
+
+class Backend:
+    """Answers with what it was asked, and remembers it; `respond` may say something else."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.seen: list[Json] = []
+        self.respond: Callable[[Json], web.Response | None] = lambda _: None
+        self.delay_s = 0.0
+        self.port = 0
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        sock = socket.create_server(("127.0.0.1", 0))
+        self.port = sock.getsockname()[1]
+        await web.SockSite(self._runner, sock).start()
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        what = {"pod": self.name, "path": request.raw_path, "method": request.method, "headers": headers}
+        self.seen.append(what)
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+        return self.respond(what) or web.json_response(what, headers={"x-from": self.name})
+
+
+class _Loopback(abc.AbstractResolver):
+    async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_INET) -> list[Any]:
+        where = {"hostname": host, "host": "127.0.0.1", "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}
+        return [where]
+
+    async def close(self) -> None:
+        pass
+
+
+class GatewayLab:
+    """One node's proxy, and a world that grows by what tests apply."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.pairs: dict[str, KeyPair] = {}
+        self.driver = XdsDriver(folder / "envoy", NODE, self.pairs.get)
+        self.snapshot = Snapshot(settings=Settings(node=NODE))
+        self.compiler = Compiler()
+        self.ports: dict[tuple[str, int], int] = {}
+        """(Gateway, client's port) → port on loopback."""
+        self.backends: dict[str, Backend] = {}
+        self._client: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        connector = aiohttp.TCPConnector(resolver=_Loopback(), force_close=True)
+        self._client = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        await self.driver.start()
+        await self.apply(CLASS)
+
+    async def stop(self) -> None:
+        from fairlead.plan.plan import Plan
+
+        await self.driver.apply(Plan.empty(NODE))
+        if self._client is not None:
+            await self._client.close()
+        for backend in self.backends.values():
+            await backend.stop()
+
+    async def backend(self, name: str, *, namespace: str = "default", app_protocol: str = "http") -> Backend:
+        """Start a backend behind a Service of its name, port 80."""
+        found = self.backends[name] = Backend(name)
+        await found.start()
+        await self.serve(name, found.port, namespace=namespace, app_protocol=app_protocol)
+        return found
+
+    async def serve(self, name: str, *ports: int, namespace: str = "default", app_protocol: str = "http") -> None:
+        """Make a Service, port 80, whose endpoints are these ports of loopback, one slice for each."""
+        await self.apply(
+            f"""
+kind: Service
+metadata: {{name: {name}, namespace: {namespace}}}
+spec: {{clusterIP: 10.96.0.99, ports: [{{name: http, port: 80, appProtocol: {app_protocol}}}]}}
+"""
+            + "".join(
+                f"""
+---
+kind: EndpointSlice
+metadata: {{name: {name}-{at}, namespace: {namespace}, labels: {{kubernetes.io/service-name: {name}}}}}
+addressType: IPv4
+endpoints: [{{addresses: [127.0.0.1]}}]
+ports: [{{name: http, port: {port}, protocol: TCP}}]
+"""
+                for at, port in enumerate(ports)
+            )
+        )
+
+    async def apply(self, text: str, *, fails: bool = False) -> Outcome:
+        """Apply manifests and wait until the proxy follows them."""
+        events = [self.event(each) for each in yaml.safe_load_all(text) if each]
+        self.snapshot = fold(self.snapshot, events)
+        outcome = await self.settle()
+        assert bool(outcome.failed) == fails, outcome.failed
+        return outcome
+
+    async def delete(self, kind: str, name: str, namespace: str = "default") -> Outcome:
+        self.snapshot = fold(self.snapshot, [ObjectChanged(kind, (namespace, name), None)])
+        return await self.settle()
+
+    async def settle(self) -> Outcome:
+        return await self.driver.apply(self.compiler.compile(self.snapshot).plan)
+
+    def complaints(self, text: str) -> list[str]:
+        """What is wrong with the objects whose reference holds `text`."""
+        found = self.compiler.compile(self.snapshot).diagnostics
+        return [each.message for each in found if text in each.object]
+
+    async def ask(
+        self,
+        url: str,
+        method: str = "GET",
+        *,
+        gateway: str = "web",
+        headers: Mapping[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+        body: bytes | None = None,
+    ) -> Answer:
+        """Send a request to a Gateway; the port in `url` is the one that its listener names."""
+        assert self._client is not None
+        scheme, _, rest = url.partition("://")
+        host, slash, path = rest.partition("/")
+        name, _, port = host.partition(":")
+        number = self.ports[gateway, int(port or {"http": 80, "https": 443}[scheme])]
+        async with self._client.request(
+            method,
+            f"{scheme}://{name}:{number}{slash}{path}",
+            headers={"Host": host, **(headers or {})},
+            ssl=tls if tls is not None else True,
+            allow_redirects=False,
+            data=body,
+        ) as response:
+            return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, await response.read())
+
+    def event(self, obj: Json) -> ObjectChanged:
+        kind, metadata = obj["kind"], obj["metadata"]
+        metadata.setdefault("namespace", "" if kind in CLUSTER_SCOPED else "default")
+        key = (metadata["namespace"], metadata["name"])
+        if kind == "Secret":
+            try:
+                pair = key_pair(obj)
+                self.pairs[pair.digest] = pair
+            except ValueError:
+                pass
+            obj = reduced(obj)
+        found = decode(kind, obj)
+        assert not isinstance(found, Diagnostic), found
+        if kind == "Gateway":
+            self.snapshot = fold(self.snapshot, [self._door(obj)])
+        return ObjectChanged(kind, key, found)
+
+    def _door(self, gateway: Json) -> ObjectChanged:
+        """The Service that the controller would make for a Gateway."""
+        metadata = gateway["metadata"]
+        numbers = sorted({each["port"] for each in gateway["spec"]["listeners"]})
+        for number in numbers:
+            if (metadata["name"], number) not in self.ports:
+                with socket.create_server(("127.0.0.1", 0)) as free:
+                    self.ports[metadata["name"], number] = free.getsockname()[1]
+        ports = [{"port": each, "targetPort": self.ports[metadata["name"], each]} for each in numbers]
+        name = service_name(metadata["name"])
+        found = decode(
+            "Service",
+            {
+                "metadata": {
+                    "name": name,
+                    "namespace": metadata["namespace"],
+                    "labels": {GATEWAY_LABEL: metadata["name"]},
+                },
+                "spec": {"ports": ports},
+            },
+        )
+        return ObjectChanged("Service", (metadata["namespace"], name), found)

@@ -1,0 +1,309 @@
+"""HTTPRoutes by real requests through the real Envoy: matching, filters, weights, timeouts. One Envoy; each test has hosts of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from aiohttp import web
+from tests.drivers.xds.gatewaylab import GatewayLab
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def route(name: str, rules: str, host: str = "", extra: str = "") -> str:
+    hosts = f"hostnames: ['{host or name + '.example.com'}']"
+    return f"""
+kind: HTTPRoute
+metadata: {{name: {name}{extra}}}
+spec: {{parentRefs: [{{name: web}}], {hosts}, rules: {rules}}}
+"""
+
+
+ONE, TWO = "backendRefs: [{name: one, port: 80}]", "backendRefs: [{name: two, port: 80}]"
+
+
+async def test_the_more_exact_match_decides(lab: GatewayLab) -> None:
+    for name in ("exact", "long", "method", "header", "query", "short"):
+        await lab.backend(f"m-{name}")
+
+    def to(match: str, name: str) -> str:
+        return f"{{matches: [{match}], backendRefs: [{{name: m-{name}, port: 80}}]}}"
+
+    rules = ", ".join(
+        (
+            to("{path: {type: PathPrefix, value: /a}}", "short"),
+            to("{path: {type: PathPrefix, value: /a}, queryParams: [{name: q, value: x}]}", "query"),
+            to("{path: {type: PathPrefix, value: /a}, headers: [{name: X-H, value: x}]}", "header"),
+            to("{path: {type: PathPrefix, value: /a}, method: PUT}", "method"),
+            to("{path: {type: PathPrefix, value: /a/b/}}", "long"),
+            to("{path: {type: Exact, value: /a/b/c}}", "exact"),
+        )
+    )
+    await lab.apply(route("match", f"[{rules}]"))
+    cases = {
+        ("/a", "GET", ""): "m-short",
+        ("/a/", "GET", ""): "m-short",
+        ("/ab", "GET", ""): "404",
+        ("/a/x?q=x", "GET", ""): "m-query",
+        ("/a/x?q=xy", "GET", ""): "m-short",
+        ("/a/x?q=x", "GET", "x"): "m-header",
+        ("/a/x?q=x", "PUT", "x"): "m-method",
+        ("/a/b", "PUT", "x"): "m-long",
+        ("/a/b/d", "GET", ""): "m-long",
+        ("/a/bc", "GET", ""): "m-short",
+        ("/a/b/c", "GET", ""): "m-exact",
+        ("/a/b/c/", "GET", ""): "m-long",
+        ("/other", "GET", ""): "404",
+    }
+    found = {}
+    for path, method, header in cases:
+        headers = {"x-h": header} if header else {}
+        answer = await lab.ask(f"http://match.example.com{path}", method, headers=headers)
+        found[path, method, header] = answer.backend
+    assert found == cases
+
+
+async def test_patterns_of_paths_headers_and_queries(lab: GatewayLab) -> None:
+    match = (
+        "{path: {type: RegularExpression, value: '/v[0-9]+/.*'}, "
+        "headers: [{type: RegularExpression, name: x-h, value: 'a|b'}], "
+        "queryParams: [{type: RegularExpression, name: q, value: '[0-9]+'}]}"
+    )
+    await lab.apply(route("regex", f"[{{matches: [{match}], {ONE}}}]"))
+    cases = {("/v1/x?q=1", "a"): "one", ("/v1/x?q=1", "c"): "404", ("/v/x?q=1", "a"): "404", ("/v1/x?q=z", "b"): "404"}
+    found = {}
+    for path, header in cases:
+        found[path, header] = (await lab.ask(f"http://regex.example.com{path}", headers={"x-h": header})).backend
+    assert found == cases
+
+
+async def test_hosts_exact_before_wildcard_before_all(lab: GatewayLab) -> None:
+    await lab.apply(route("host-all", f"[{{{ONE}}}]", host="*.hosts.example"))
+    await lab.apply(route("host-exact", f"[{{matches: [{{path: {{value: /x}}}}], {TWO}}}]", host="A.hosts.example"))
+    cases = {
+        "http://b.hosts.example/x": "one",
+        "http://c.b.hosts.example/x": "one",
+        "http://a.hosts.example/x": "two",
+        "http://A.HOSTS.example/x": "two",
+        # The exact host decides even where none of its routes matches.
+        "http://a.hosts.example/y": "404",
+        "http://hosts.example/x": "404",
+    }
+    assert {url: (await lab.ask(url)).backend for url in cases} == cases
+
+
+async def test_of_equal_routes_the_oldest_decides(lab: GatewayLab) -> None:
+    old, new = (f", creationTimestamp: '202{year}-01-01T00:00:00Z'" for year in (4, 5))
+    await lab.apply(route("b-old", f"[{{{ONE}}}]", host="age.example.com", extra=old))
+    await lab.apply(route("a-new", f"[{{{TWO}}}]", host="age.example.com", extra=new))
+    assert (await lab.ask("http://age.example.com/")).backend == "one"
+    await lab.delete("HTTPRoute", "b-old")
+    assert (await lab.ask("http://age.example.com/")).backend == "two"
+
+
+async def test_weights(lab: GatewayLab) -> None:
+    refs = "[{name: one, port: 80, weight: 3}, {name: two, port: 80, weight: 1}, {name: two, port: 80, weight: 0}]"
+    await lab.apply(route("weights", f"[{{backendRefs: {refs}}}]"))
+    count = Counter([(await lab.ask("http://weights.example.com/")).backend for _ in range(400)])
+    assert count["one"] + count["two"] == 400
+    # Five standard deviations of a binomial distribution around the mean.
+    assert 256 < count["one"] < 344
+
+
+async def test_what_leads_nowhere_is_500_and_what_is_empty_503(lab: GatewayLab) -> None:
+    await lab.serve("empty")
+    refs = "[{name: one, port: 80}, {name: nobody, port: 80}]"
+    await lab.apply(
+        route(
+            "nowhere",
+            f"""[
+    {{matches: [{{path: {{value: /missing}}}}], backendRefs: [{{name: nobody, port: 80}}]}},
+    {{matches: [{{path: {{value: /port}}}}], backendRefs: [{{name: one, port: 81}}]}},
+    {{matches: [{{path: {{value: /kind}}}}], backendRefs: [{{group: x.io, kind: Bucket, name: one, port: 80}}]}},
+    {{matches: [{{path: {{value: /foreign}}}}], backendRefs: [{{name: one, namespace: other, port: 80}}]}},
+    {{matches: [{{path: {{value: /none}}}}]}},
+    {{matches: [{{path: {{value: /empty}}}}], backendRefs: [{{name: empty, port: 80}}]}},
+    {{matches: [{{path: {{value: /half}}}}], backendRefs: {refs}}}]""",
+        )
+    )
+    paths = {"/missing": 500, "/port": 500, "/kind": 500, "/foreign": 500, "/none": 500, "/empty": 503}
+    assert {path: (await lab.ask(f"http://nowhere.example.com{path}")).status for path in paths} == paths
+    count = Counter([(await lab.ask("http://nowhere.example.com/half")).backend for _ in range(400)])
+    assert count["one"] + count["500"] == 400
+    assert 150 < count["500"] < 250
+    assert any("no Service default/nobody" in each for each in lab.complaints("nowhere"))
+
+
+async def test_headers_of_requests_and_answers(lab: GatewayLab) -> None:
+    change = "{set: [{name: X-Set, value: '100%'}], add: [{name: x-add, value: b}], remove: [x-gone]}"
+    answer = "{set: [{name: x-from, value: gateway}], add: [{name: x-more, value: m}], remove: [Server]}"
+    filters = (
+        f"[{{type: RequestHeaderModifier, requestHeaderModifier: {change}}}, "
+        f"{{type: ResponseHeaderModifier, responseHeaderModifier: {answer}}}]"
+    )
+    await lab.apply(route("headers", f"[{{filters: {filters}, {ONE}}}]"))
+    sent = {"x-set": "old", "x-add": "a", "X-Gone": "secret"}
+    found = await lab.ask("http://headers.example.com/", headers=sent)
+    seen = found.json["headers"]
+    assert seen["x-set"] == "100%"
+    assert seen["x-add"] in ("a,b", "a, b", "b")
+    assert "x-gone" not in seen
+    assert (found.headers["x-from"], found.headers["x-more"]) == ("gateway", "m")
+    assert "server" not in found.headers
+
+
+async def test_headers_of_one_backend(lab: GatewayLab) -> None:
+    change = "[{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-b, value: y}]}}]"
+    refs = f"[{{name: one, port: 80, filters: {change}}}, {{name: two, port: 80}}]"
+    await lab.apply(route("backend-headers", f"[{{backendRefs: {refs}}}]"))
+    found = [(await lab.ask("http://backend-headers.example.com/")).json for _ in range(60)]
+    assert {(each["pod"], each["headers"].get("x-b")) for each in found} == {("one", "y"), ("two", None)}
+
+
+REDIRECTS = {
+    "scheme": ("{scheme: https}", "/a?b=c", 302, "https://redirect.example.com/a?b=c"),
+    "host and status": ("{hostname: other.example, statusCode: 301}", "/a", 301, "http://other.example/a"),
+    "see other": ("{hostname: other.example, statusCode: 303}", "/a", 303, "http://other.example/a"),
+    "temporary": ("{hostname: other.example, statusCode: 307}", "/a", 307, "http://other.example/a"),
+    "permanent": ("{hostname: other.example, statusCode: 308}", "/a", 308, "http://other.example/a"),
+    "port": ("{port: 8443, scheme: https}", "/a", 302, "https://redirect.example.com:8443/a"),
+    "whole path": (
+        "{path: {type: ReplaceFullPath, replaceFullPath: /new}}",
+        "/a/b",
+        302,
+        "http://redirect.example.com/new",
+    ),
+    "prefix": (
+        "{path: {type: ReplacePrefixMatch, replacePrefixMatch: /new/}}",
+        "/p/b",
+        302,
+        "http://redirect.example.com/new/b",
+    ),
+    "prefix away": (
+        "{path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}",
+        "/p/b",
+        302,
+        "http://redirect.example.com/b",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REDIRECTS, ids=str)
+async def test_redirects(lab: GatewayLab, case: str) -> None:
+    redirect, path, status, location = REDIRECTS[case]
+    prefix = "/p" if path.startswith("/p") else "/"
+    rule = f"[{{matches: [{{path: {{value: {prefix}}}}}], filters: [{{type: RequestRedirect, requestRedirect: {redirect}}}]}}]"
+    await lab.apply(route("redirect", rule))
+    answer = await lab.ask(f"http://redirect.example.com{path}")
+    assert (answer.status, answer.headers["location"]) == (status, location)
+
+
+REWRITES = {
+    "whole": ("/", "{type: ReplaceFullPath, replaceFullPath: /new}", "/a/b?c=d", "/new?c=d"),
+    "prefix": ("/p", "{type: ReplacePrefixMatch, replacePrefixMatch: /new}", "/p/b", "/new/b"),
+    "prefix alone": ("/p", "{type: ReplacePrefixMatch, replacePrefixMatch: /new}", "/p", "/new"),
+    "prefix with a slash": ("/p/", "{type: ReplacePrefixMatch, replacePrefixMatch: /new/}", "/p/b", "/new/b"),
+    "prefix away": ("/p", "{type: ReplacePrefixMatch, replacePrefixMatch: /}", "/p/b?c=d", "/b?c=d"),
+    "prefix away, nothing left": ("/p", "{type: ReplacePrefixMatch, replacePrefixMatch: /}", "/p", "/"),
+    "in front of all": ("/", "{type: ReplacePrefixMatch, replacePrefixMatch: /new}", "/a", "/new/a"),
+}
+
+
+@pytest.mark.parametrize("case", REWRITES, ids=str)
+async def test_rewrites(lab: GatewayLab, case: str) -> None:
+    prefix, change, path, wanted = REWRITES[case]
+    rule = (
+        f"[{{matches: [{{path: {{value: {prefix}}}}}], {ONE}, "
+        f"filters: [{{type: URLRewrite, urlRewrite: {{hostname: inner.example, path: {change}}}}}]}}]"
+    )
+    await lab.apply(route("rewrite", rule))
+    seen = (await lab.ask(f"http://rewrite.example.com{path}")).json
+    assert (seen["path"], seen["headers"]["host"]) == (wanted, "inner.example")
+
+
+async def test_mirrors(lab: GatewayLab) -> None:
+    first, second = await lab.backend("mirror-all"), await lab.backend("mirror-some")
+    filters = (
+        "[{type: RequestMirror, requestMirror: {backendRef: {name: mirror-all, port: 80}}}, "
+        "{type: RequestMirror, requestMirror: {backendRef: {name: mirror-some, port: 80}, percent: 50}}]"
+    )
+    await lab.apply(route("mirror", f"[{{filters: {filters}, {ONE}}}]"))
+    for _ in range(100):
+        assert (await lab.ask("http://mirror.example.com/x")).backend == "one"
+    assert len(first.seen) == 100
+    assert 20 < len(second.seen) < 80
+
+
+async def test_timeouts(lab: GatewayLab) -> None:
+    slow = await lab.backend("slow")
+    refs = "backendRefs: [{name: slow, port: 80}]"
+    await lab.apply(
+        route(
+            "timeout",
+            f"[{{matches: [{{path: {{value: /request}}}}], {refs}, timeouts: {{request: 50ms}}}}, "
+            f"{{matches: [{{path: {{value: /try}}}}], {refs}, timeouts: {{request: 10s, backendRequest: 50ms}}}}, "
+            f"{{matches: [{{path: {{value: /zero}}}}], {refs}, timeouts: {{request: 0s}}}}]",
+        )
+    )
+    slow.delay_s = 0.5
+    found = {
+        path: (await lab.ask(f"http://timeout.example.com{path}")).status for path in ("/request", "/try", "/zero")
+    }
+    assert found == {"/request": 504, "/try": 504, "/zero": 200}
+
+
+async def test_retries(lab: GatewayLab) -> None:
+    flaky = await lab.backend("flaky")
+    flaky.respond = lambda _: web.Response(status=503) if len(flaky.seen) % 3 else None
+    refs = "backendRefs: [{name: flaky, port: 80}]"
+    await lab.apply(
+        route(
+            "retry",
+            f"[{{{refs}, retry: {{attempts: 2, codes: [503], backoff: 1ms}}}}, "
+            f"{{matches: [{{path: {{value: /once}}}}], {refs}}}]",
+        )
+    )
+    assert (await lab.ask("http://retry.example.com/")).backend == "flaky"
+    assert len(flaky.seen) == 3
+    assert (await lab.ask("http://retry.example.com/once")).status == 503
+
+
+async def test_cors(lab: GatewayLab) -> None:
+    cors = (
+        "{allowOrigins: ['https://app.example', 'https://*.apps.example'], allowMethods: [GET, PUT], "
+        "allowHeaders: [x-token], exposeHeaders: [x-from], allowCredentials: true, maxAge: 60}"
+    )
+    await lab.apply(route("cors", f"[{{filters: [{{type: CORS, cors: {cors}}}], {ONE}}}]"))
+    asked = {"access-control-request-method": "PUT", "access-control-request-headers": "x-token"}
+
+    async def preflight(origin: str) -> dict[str, str]:
+        answer = await lab.ask("http://cors.example.com/", "OPTIONS", headers={"origin": origin, **asked})
+        return {name: value for name, value in answer.headers.items() if name.startswith("access-control")}
+
+    granted = await preflight("https://app.example")
+    assert granted["access-control-allow-origin"] == "https://app.example"
+    assert granted["access-control-allow-methods"] == "GET, PUT"
+    assert granted["access-control-allow-headers"] == "x-token"
+    assert granted["access-control-allow-credentials"] == "true"
+    assert granted["access-control-max-age"] == "60"
+    assert (await preflight("https://x.apps.example"))["access-control-allow-origin"] == "https://x.apps.example"
+    assert "access-control-allow-origin" not in await preflight("https://evil.example")
+    answer = await lab.ask("http://cors.example.com/", headers={"origin": "https://app.example"})
+    assert answer.headers["access-control-expose-headers"] == "x-from"
+
+
+async def test_a_filter_that_is_not_known_is_refused_and_never_left_out(lab: GatewayLab) -> None:
+    rule = f"[{{filters: [{{type: ExtensionRef}}], {ONE}}}]"
+    await lab.apply(route("extension", rule))
+    assert (await lab.ask("http://extension.example.com/")).status == 404
+    assert lab.complaints("extension") == [
+        "spec.rules[0].filters[0].type: a filter of type ExtensionRef is not supported"
+    ]
+
+
+async def test_a_changed_endpoint_is_followed(lab: GatewayLab) -> None:
+    await lab.apply(route("moving", "[{backendRefs: [{name: moving, port: 80}]}]"))
+    for name in ("one", "two", "one"):
+        await lab.serve("moving", lab.backends[name].port)
+        assert (await lab.ask("http://moving.example.com/")).backend == name
