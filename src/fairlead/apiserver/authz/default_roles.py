@@ -21,6 +21,10 @@ _EVENTS = "create patch update: events events.events.k8s.io"
 _RBAC = "rbac.authorization.k8s.io"
 _SIGNERS = "signers.certificates.k8s.io"
 _REQUESTS = "certificatesigningrequests.certificates.k8s.io"
+_GATEWAY = (
+    "gatewayclasses.gateway.networking.k8s.io gateways.gateway.networking.k8s.io httproutes.gateway.networking.k8s.io "
+    "grpcroutes.gateway.networking.k8s.io referencegrants.gateway.networking.k8s.io"
+)
 
 _PEOPLE: Mapping[str, tuple[str, ...]] = {
     "cluster-admin": ("*: *.*", "*: *"),
@@ -146,8 +150,11 @@ _COMPONENTS: Mapping[str, tuple[str, ...]] = {
     ),
     "fairlead:agent": (
         f"{_READ}: nodes namespaces pods services",
-        f"{_READ}: endpointslices.discovery.k8s.io",
-        f"{_READ}: networkpolicies.networking.k8s.io",
+        f"{_READ} create patch delete: endpointslices.discovery.k8s.io",
+        f"{_READ}: networkpolicies.networking.k8s.io ingresses.networking.k8s.io ingressclasses.networking.k8s.io",
+        f"{_READ}: {_GATEWAY}",
+        # The certificates that Gateways refer to: no rule of RBAC can say which they are.
+        f"{_READ}: secrets",
         f"{_READ}: adminnetworkpolicies.policy.networking.k8s.io baselineadminnetworkpolicies.policy.networking.k8s.io "
         "clusternetworkpolicies.policy.networking.k8s.io",
         f"{_READ}: egressgateways.fairlead.dev",
@@ -158,6 +165,11 @@ _COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "fairlead:controller": (
         "create update: networkpolicystatuses.fairlead.dev",
         "patch update: egressgateways/status.fairlead.dev",
+        f"{_READ} create patch: services",
+        f"{_READ}: nodes namespaces secrets endpointslices.discovery.k8s.io {_GATEWAY}",
+        "patch update: gatewayclasses/status.gateway.networking.k8s.io gateways/status.gateway.networking.k8s.io "
+        "httproutes/status.gateway.networking.k8s.io grpcroutes/status.gateway.networking.k8s.io",
+        "update: gateways/finalizers.gateway.networking.k8s.io",
         "patch update: adminnetworkpolicies/status.policy.networking.k8s.io "
         "baselineadminnetworkpolicies/status.policy.networking.k8s.io clusternetworkpolicies/status.policy.networking.k8s.io",
     ),

@@ -1,0 +1,124 @@
+"""Gateways against the real API server: the Service that is made, and statuses that follow what nodes report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.controllers.lab import Lab, lab
+
+from fairlead.api import crds
+from fairlead.api.resources import (
+    ENDPOINTSLICES,
+    GATEWAYCLASSES,
+    GATEWAYS,
+    HTTPROUTES,
+    SERVICES,
+    Resource,
+)
+from fairlead.controllers.context import Settings
+from fairlead.model.gateway.doors import slices
+from fairlead.model.gateway.names import CONTROLLER
+from fairlead.plan.gateway import GatewayListener
+
+Json = dict[str, Any]
+RUN = ("gateway", "service-lb")
+POOLS = Settings(load_balancer_cidrs=("203.0.113.0/24",))
+
+
+def made(resource: Resource, name: str, **spec: Any) -> Json:
+    metadata = {"name": name, **({"namespace": "default"} if resource.namespaced else {})}
+    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, "spec": spec}
+
+
+def conditions(obj: Json | None) -> dict[str, tuple[str, str]]:
+    found = ((obj or {}).get("status") or {}).get("conditions") or ()
+    return {each["type"]: (each["status"], each["reason"]) for each in found}
+
+
+async def report(it: Lab, node: str, generation: int, error: str = "") -> None:
+    """What the agent of a node would say."""
+    service = it.get(SERVICES, "fairlead-gateway-web")
+    assert service is not None
+    row = GatewayListener(
+        name="default/web/80",
+        port=service["spec"]["ports"][0]["targetPort"],
+        public_port=80,
+        addresses=("10.10.0.11",),
+        chains=(),
+        generation=generation,
+    )
+    owner = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "name": service["metadata"]["name"],
+        "uid": service["metadata"]["uid"],
+    }
+    for each in slices(("default", "web"), node, "zone-a", [(row, error)], owner):
+        if it.get(ENDPOINTSLICES, each["metadata"]["name"]) is None:
+            await it.client.create(ENDPOINTSLICES, each, namespace="default")
+        else:
+            await it.client.patch(ENDPOINTSLICES, each["metadata"]["name"], each, namespace="default")
+
+
+async def test_a_gateway_gets_a_service_and_is_programmed_when_every_node_says_so(
+    tmp_path: Path, certificates: Path
+) -> None:
+    async with lab(tmp_path, certificates, RUN, nodes=2, settings=POOLS, definitions=crds.FOLDER) as it:
+        await it.client.create(GATEWAYCLASSES, made(GATEWAYCLASSES, "fairlead", controllerName=CONTROLLER))
+        listener = {"name": "http", "port": 80, "protocol": "HTTP"}
+        await it.client.create(GATEWAYS, made(GATEWAYS, "web", gatewayClassName="fairlead", listeners=[listener]))
+        rule = {"backendRefs": [{"name": "nobody", "port": 80}]}
+        await it.client.create(HTTPROUTES, made(HTTPROUTES, "r", parentRefs=[{"name": "web"}], rules=[rule]))
+        for resource in (GATEWAYCLASSES, GATEWAYS, HTTPROUTES, SERVICES, ENDPOINTSLICES):
+            it.follow(resource)
+
+        def gateway() -> Json | None:
+            return it.get(GATEWAYS, "web")
+
+        service = await it.until(lambda: it.get(SERVICES, "fairlead-gateway-web"), "the Service")
+        assert service["spec"]["type"] == "LoadBalancer"
+        assert service["spec"]["externalTrafficPolicy"] == "Local"
+        assert [(each["port"], each["targetPort"]) for each in service["spec"]["ports"]] == [(80, 20000)]
+        await it.until(lambda: conditions(gateway()).get("Programmed") == ("False", "Pending"), "waits for nodes")
+        await report(it, "node-1", 1)
+        await it.until(lambda: "node-2" in str((gateway() or {}).get("status")), "waits for the other node")
+        await report(it, "node-2", 1, "Envoy: no")
+        await it.until(lambda: "Envoy: no" in str((gateway() or {}).get("status")), "Envoy's words")
+        await report(it, "node-2", 1)
+        done = await it.until(
+            lambda: (found := gateway()) and conditions(found).get("Programmed") == ("True", "Programmed") and found,
+            "is programmed",
+        )
+        assert [each["value"] for each in done["status"]["addresses"]] == ["203.0.113.10"]
+        assert done["status"]["listeners"][0]["attachedRoutes"] == 1
+        (parent,) = (it.get(HTTPROUTES, "r") or {})["status"]["parents"]
+        assert parent["controllerName"] == CONTROLLER
+        assert conditions({"status": parent})["Accepted"] == ("True", "Accepted")
+        assert conditions({"status": parent})["ResolvedRefs"] == ("False", "BackendNotFound")
+        assert conditions(it.get(GATEWAYCLASSES, "fairlead")) == {"Accepted": ("True", "Accepted")}
+        more = [listener, {"name": "more", "port": 8080, "protocol": "HTTP"}]
+        await it.client.patch(GATEWAYS, "web", {"spec": {"listeners": more}}, namespace="default")
+        await it.until(lambda: conditions(gateway()).get("Programmed") == ("False", "Pending"), "waits again")
+        await it.until(
+            lambda: (
+                [each["targetPort"] for each in (it.get(SERVICES, "fairlead-gateway-web") or {})["spec"]["ports"]]
+                == [20000, 20001]
+            ),
+            "a port more; the first stays",
+        )
+        await it.client.patch(HTTPROUTES, "r", {"spec": {"parentRefs": [{"name": "other"}]}}, namespace="default")
+        await it.until(lambda: not (it.get(HTTPROUTES, "r") or {})["status"]["parents"], "loses its parent")
+
+
+async def test_a_service_of_somebody_else_is_left_alone(tmp_path: Path, certificates: Path) -> None:
+    async with lab(tmp_path, certificates, RUN, nodes=1, settings=POOLS, definitions=crds.FOLDER) as it:
+        foreign = made(SERVICES, "fairlead-gateway-web", ports=[{"port": 5432}])
+        await it.client.create(SERVICES, foreign)
+        await it.client.create(GATEWAYCLASSES, made(GATEWAYCLASSES, "fairlead", controllerName=CONTROLLER))
+        listener = {"name": "http", "port": 80, "protocol": "HTTP"}
+        await it.client.create(GATEWAYS, made(GATEWAYS, "web", gatewayClassName="fairlead", listeners=[listener]))
+        it.follow(GATEWAYS)
+        await it.until(lambda: conditions(it.get(GATEWAYS, "web")).get("Programmed") == ("False", "Invalid"))
+        kept = await it.client.get(SERVICES, "fairlead-gateway-web", namespace="default")
+        assert [each["port"] for each in kept["spec"]["ports"]] == [5432]

@@ -1,0 +1,122 @@
+"""Gateways in a running lab: reached from outside, their conditions, and what happens when a proxy dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.conftest import Lab, wait_for
+
+pytestmark = pytest.mark.e2e
+
+BACKEND = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: web}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: hello, namespace: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: hello}}
+  template:
+    metadata: {labels: {app: hello}}
+    spec: {containers: [{name: hello, image: hello, ports: [{containerPort: 8080}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: hello, namespace: web}
+spec: {selector: {app: hello}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: fairlead}
+spec: {controllerName: fairlead.dev/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web, namespace: web}
+spec:
+  gatewayClassName: fairlead
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: hello, namespace: web}
+spec:
+  parentRefs: [{name: web}]
+  hostnames: [hello.example.com]
+  rules: [{backendRefs: [{name: hello, port: 80}]}]
+"""
+
+
+@pytest.fixture(scope="module")
+def web(lab: Lab) -> Iterator[Lab]:
+    lab.apply(BACKEND)
+    lab.kubectl("-n", "web", "rollout", "status", "deployment/hello", "--timeout=60s", timeout_s=90)
+    lab.kubectl("-n", "web", "wait", "gateway/web", "--for=condition=Programmed", "--timeout=60s", timeout_s=90)
+    yield lab
+    lab.kubectl("delete", "namespace/web", "gatewayclass/fairlead", "--wait=false")
+
+
+def ask(lab: Lab, address: str) -> dict[str, Any] | None:
+    host = f"[{address}]" if ":" in address else address
+    command = ["curl", "-s", "-g", "-m", "5", "-H", "Host: hello.example.com", f"http://{host}/"]
+    argv = ["nsenter", f"--net=/run/netns/fl-{lab.name}-internet", *command]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    return dict(json.loads(done.stdout)) if done.returncode == 0 and done.stdout.startswith("{") else None
+
+
+def addresses(lab: Lab) -> list[str]:
+    return [each["value"] for each in lab.get("gateway/web", "-n", "web")["status"]["addresses"]]
+
+
+def test_the_internet_reaches_the_pods_behind_a_gateway(web: Lab) -> None:
+    found = addresses(web)
+    assert [":" in each for each in found] == [False, True]
+    for address in found:
+        answer = wait_for(lambda address=address: ask(web, address), f"an answer of {address}")
+        assert answer["pod"].startswith("hello-")
+        # The client is known to the backend, though the connection comes from a node.
+        assert answer["headers"]["x-forwarded-for"] in ("198.51.100.10", "fd10:198::10")
+
+
+def test_conditions_say_what_every_node_has_acknowledged(web: Lab) -> None:
+    status = web.get("gateway/web", "-n", "web")["status"]
+    conditions = {each["type"]: each["status"] for each in status["conditions"]}
+    assert conditions == {"Accepted": "True", "Programmed": "True"}
+    assert [(each["name"], each["attachedRoutes"]) for each in status["listeners"]] == [("http", 1)]
+    parents = web.get("httproute/hello", "-n", "web")["status"]["parents"]
+    assert [{each["type"]: each["status"] for each in parent["conditions"]} for parent in parents] == [
+        {"Accepted": "True", "ResolvedRefs": "True"}
+    ]
+    slices = web.get("endpointslices", "-n", "web", "-l", "gateway.networking.k8s.io/gateway-name=web")["items"]
+    assert len(slices) == 2 * len(web.get("nodes")["items"])
+
+
+def proxy(lab: Lab, node: str) -> int:
+    found: int = json.loads((_folder(lab, node) / "process.json").read_text())["pid"]
+    return found
+
+
+def _folder(lab: Lab, node: str) -> Path:
+    return lab.folder / "nodes" / node / "agent/envoy"
+
+
+def test_a_killed_proxy_and_a_killed_agent_are_replaced(web: Lab) -> None:
+    before = proxy(web, "node-1")
+    os.kill(web.record("agent-node-1")["pid"], signal.SIGKILL)
+    wait_for(lambda: (web.folder / "run/agent-node-1.json").exists(), "the agent's record")
+    assert proxy(web, "node-1") == before
+    os.kill(before, signal.SIGKILL)
+    wait_for(lambda: proxy(web, "node-1") != before, "another proxy")
+    for address in addresses(web):
+        for _ in range(8):
+            wait_for(lambda address=address: ask(web, address), f"an answer of {address}")

@@ -1,0 +1,291 @@
+"""What Gateways and routes mean: attachment, conflicts, references, precedence; and that increments equal a compilation from scratch."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import yaml
+
+from fairlead.api.decode import CLUSTER_SCOPED, decode
+from fairlead.model.compile import Compiler
+from fairlead.model.gateway import status
+from fairlead.model.gateway.durations import milliseconds
+from fairlead.model.gateway.hosts import intersection, most_exact
+from fairlead.model.gateway.names import CONTROLLER, GATEWAY_LABEL, service_name
+from fairlead.model.gateway.stage import GatewayStage
+from fairlead.world.events import Event, ObjectChanged
+from fairlead.world.fold import fold
+from fairlead.world.settings import Settings
+from fairlead.world.snapshot import Snapshot
+
+BASE = f"""
+kind: GatewayClass
+metadata: {{name: ours}}
+spec: {{controllerName: {CONTROLLER}}}
+---
+kind: GatewayClass
+metadata: {{name: theirs}}
+spec: {{controllerName: example.com/other}}
+---
+kind: Node
+metadata: {{name: n1}}
+status: {{addresses: [{{type: InternalIP, address: 10.10.0.11}}]}}
+---
+kind: Service
+metadata: {{name: app}}
+spec: {{ports: [{{port: 80}}], clusterIP: 10.96.0.5}}
+"""
+
+
+def events(text: str) -> list[Event]:
+    found: list[Event] = []
+    for obj in yaml.safe_load_all(text):
+        kind, metadata = obj["kind"], obj["metadata"]
+        metadata.setdefault("namespace", "" if kind in CLUSTER_SCOPED else "default")
+        found.append(ObjectChanged(kind, (metadata["namespace"], metadata["name"]), decode(kind, obj)))
+    return found
+
+
+def world(*texts: str) -> Snapshot:
+    return fold(Snapshot(settings=Settings(node="n1")), [each for text in (BASE, *texts) for each in events(text)])
+
+
+def gateway(name: str = "web", listeners: str = "[{name: http, port: 80, protocol: HTTP}]", cls: str = "ours") -> str:
+    door = f"""
+kind: Service
+metadata: {{name: {service_name(name)}, labels: {{{GATEWAY_LABEL}: {name}}}}}
+spec: {{ports: [{{port: 80, targetPort: 20000}}, {{port: 443, targetPort: 20001}}]}}
+"""
+    return f"""
+kind: Gateway
+metadata: {{name: {name}}}
+spec: {{gatewayClassName: {cls}, listeners: {listeners}}}
+---{door}"""
+
+
+def route(
+    name: str = "r", parent: str = "{name: web}", extra: str = "", namespace: str = "default", to: str = "app"
+) -> str:
+    return f"""
+kind: HTTPRoute
+metadata: {{name: {name}, namespace: {namespace}}}
+spec: {{parentRefs: [{parent}], {extra} rules: [{{backendRefs: [{{name: {to}, port: 80}}]}}]}}
+"""
+
+
+def stage(*texts: str) -> GatewayStage:
+    found = GatewayStage()
+    found.update(world(*texts), None)
+    return found
+
+
+REASONS: dict[str, tuple[str, str, str]] = {
+    "attached": (gateway(), route(), "Accepted"),
+    "no such listener": (gateway(), route(parent="{name: web, sectionName: other}"), "NoMatchingParent"),
+    "no such port": (gateway(), route(parent="{name: web, port: 81}"), "NoMatchingParent"),
+    "from another namespace": (
+        gateway(), route(parent="{name: web, namespace: default}", namespace="other"), "NotAllowedByListeners",
+    ),
+    "no host in common": (
+        gateway(listeners="[{name: a, port: 80, protocol: HTTP, hostname: a.example}]"),
+        route(extra="hostnames: [b.example],"), "NoMatchingListenerHostname",
+    ),
+    "a kind that the listener does not take": (
+        gateway(listeners="[{name: a, port: 80, protocol: HTTP, allowedRoutes: {kinds: [{kind: GRPCRoute}]}}]"),
+        route(), "NotAllowedByListeners",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REASONS, ids=str)
+def test_why_a_route_attaches_or_not(case: str) -> None:
+    at, what, reason = REASONS[case]
+    (bound,) = stage(at, what).bound.values()
+    ((_, conditions),) = status.route_parents(bound)
+    accepted = conditions[0]
+    assert (accepted.type, accepted.status, accepted.reason) == ("Accepted", reason == "Accepted", reason)
+
+
+@pytest.mark.parametrize(
+    ("ref", "reason"),
+    [
+        ("{name: app, port: 80}", "ResolvedRefs"),
+        ("{name: app, port: 81}", "BackendNotFound"),
+        ("{name: nobody, port: 80}", "BackendNotFound"),
+        ("{name: app, namespace: other, port: 80}", "RefNotPermitted"),
+        ("{kind: Bucket, group: x.io, name: app}", "InvalidKind"),
+    ],
+)
+def test_why_a_reference_resolves_or_not(ref: str, reason: str) -> None:
+    text = f"""
+kind: HTTPRoute
+metadata: {{name: r}}
+spec: {{parentRefs: [{{name: web}}], rules: [{{backendRefs: [{ref}]}}]}}
+"""
+    (bound,) = stage(gateway(), text).bound.values()
+    ((_, (_, resolved)),) = status.route_parents(bound)
+    assert (resolved.status, resolved.reason) == (reason == "ResolvedRefs", reason)
+
+
+def test_a_grant_lets_references_cross_namespaces() -> None:
+    other = "kind: Service\nmetadata: {name: app, namespace: other}\nspec: {ports: [{port: 80}]}\n"
+    grant = """
+kind: ReferenceGrant
+metadata: {name: g, namespace: other}
+spec:
+  from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: default}]
+  to: [{group: '', kind: Service, name: app}]
+"""
+    text = route().replace("name: app, port", "name: app, namespace: other, port")
+    (bound,) = stage(gateway(), text, other, grant).bound.values()
+    assert list(bound.targets) == ["other/app/80"]
+    (bound,) = stage(gateway(), text, other, grant.replace("name: app", "name: another")).bound.values()
+    assert list(bound.targets) == []
+
+
+def test_gateways_of_others_are_left_alone() -> None:
+    found = stage(gateway(cls="theirs"), route())
+    assert (found.gateways, found.bound, found.tables()) == ({}, {}, {})
+
+
+CONFLICTS: dict[str, tuple[str, list[str]]] = {
+    "none": ("[{name: a, port: 80, protocol: HTTP}, {name: b, port: 443, protocol: HTTP}]", ["", ""]),
+    "hosts": ("[{name: a, port: 80, protocol: HTTP, hostname: a.x}, {name: b, port: 80, protocol: HTTP}]", ["", ""]),
+    "same host": ("[{name: a, port: 80, protocol: HTTP}, {name: b, port: 80, protocol: HTTP}]", ["HostnameConflict"] * 2),
+    "protocols": (
+        "[{name: a, port: 80, protocol: HTTP}, {name: b, port: 80, protocol: HTTPS, hostname: x.y}]",
+        ["ProtocolConflict"] * 2,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CONFLICTS, ids=str)
+def test_listeners_that_are_in_conflict_lose_both(case: str) -> None:
+    listeners, reasons = CONFLICTS[case]
+    (found,) = stage(gateway(listeners=listeners)).gateways.values()
+    assert [each.conflicted.reason for each in found.listeners] == reasons
+
+
+def test_a_host_belongs_to_the_most_exact_listener_alone() -> None:
+    listeners = "[{name: all, port: 80, protocol: HTTP}, {name: own, port: 80, protocol: HTTP, hostname: own.example}]"
+    found = stage(
+        gateway(listeners=listeners), route(parent="{name: web, sectionName: all}", extra="hostnames: [own.example],")
+    )
+    hosts = {key[1]: len(row.routes) for key, row in found.tables()["gateway_hosts"].items()}  # type: ignore[union-attr]
+    assert hosts == {"*": 0, "own.example": 0}
+
+
+def test_programmed_waits_for_every_node() -> None:
+    from fairlead.model.gateway.doors import NodeState
+
+    (found,) = stage(gateway()).gateways.values()
+
+    def programmed(**nodes: NodeState | None) -> tuple[bool, str]:
+        serving = status.Serving(addresses=("203.0.113.10",), nodes=nodes)
+        condition = status.gateway_conditions(found, serving)[-1]
+        return condition.status, condition.message
+
+    good = NodeState(generation=found.api.metadata.generation, ports=(80,))
+    assert programmed(a=good, b=good) == (True, "")
+    assert programmed(a=good, b=None) == (False, "waiting for 1 of 2 nodes: b")
+    assert programmed(a=good, b=NodeState(generation=-1, ports=(80,)))[0] is False
+    assert programmed(a=NodeState(generation=0, errors={"80": "Envoy: no"})) == (False, "node a, port 80: Envoy: no")
+    assert programmed() == (False, "no node serves yet")
+
+
+@pytest.mark.parametrize(
+    ("listener", "names", "wanted"),
+    [
+        ("", None, ("*",)),
+        ("a.x", None, ("a.x",)),
+        ("", ("B.x",), ("b.x",)),
+        ("*.x", ("a.x", "*.x", "*.y", "x", "b.a.x"), ("a.x", "*.x", "b.a.x")),
+        ("a.x", ("*.x", "b.x"), ("a.x",)),
+        ("*.b.x", ("*.x",), ("*.b.x",)),
+        ("a.x", ("b.x",), ()),
+    ],
+)
+def test_hosts_in_common(listener: str, names: tuple[str, ...] | None, wanted: tuple[str, ...]) -> None:
+    assert intersection(listener, names) == wanted
+
+
+def test_the_most_exact_host() -> None:
+    names = ["", "*.x", "*.b.x", "a.b.x"]
+    cases = {"a.b.x": "a.b.x", "c.b.x": "*.b.x", "c.x": "*.x", "z": "", "*": ""}
+    assert {domain: most_exact(names, domain) for domain in cases} == cases
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("1h2m3s4ms", 3_723_004), ("0s", 0), ("500ms", 500), ("10s", 10_000)])
+def test_durations(text: str, wanted: int) -> None:
+    assert milliseconds(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "1", "-1s", "1.5s", "1d", "100000s", "1s1s1s1s1s"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="no duration"):
+        milliseconds(text)
+
+
+def _random_event(rng: random.Random) -> Event:
+    number = rng.randrange(3)
+    match rng.randrange(6):
+        case 0:
+            listeners = rng.choice((CONFLICTS["none"][0], CONFLICTS["hosts"][0], CONFLICTS["same host"][0]))
+            return rng.choice(events(gateway(f"g{number}", listeners, rng.choice(("ours", "ours", "theirs")))))
+        case 1 | 2:
+            hosts = rng.choice(("", "hostnames: [a.x, '*.y'],", "hostnames: [b.x],"))
+            text = route(f"r{rng.randrange(4)}", f"{{name: g{number}}}", hosts, to=rng.choice(("app", "s0", "s1")))
+            return events(text)[0]
+        case 3:
+            return events(
+                f"kind: Service\nmetadata: {{name: s{number}}}\nspec: {{ports: [{{port: {rng.choice((80, 81))}}}]}}"
+            )[0]
+        case 4:
+            text = f"""
+kind: EndpointSlice
+metadata: {{name: s{number}-a, labels: {{kubernetes.io/service-name: s{number}}}}}
+addressType: IPv4
+endpoints: [{{addresses: [10.244.1.{rng.randrange(1, 5)}]}}]
+ports: [{{port: 8080}}]
+"""
+            return events(text)[0]
+        case _:
+            kind, name = rng.choice((("HTTPRoute", f"r{number}"), ("Service", f"s{number}"), ("Gateway", f"g{number}")))
+            return ObjectChanged(kind, ("default", name), None)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_increments_equal_a_compilation_from_scratch(seed: int) -> None:
+    rng = random.Random(seed)
+    compiler = Compiler()
+    snapshot = world()
+    previous = compiler.compile(snapshot).plan
+    for _ in range(60):
+        snapshot = fold(snapshot, [_random_event(rng) for _ in range(rng.randrange(1, 4))])
+        plan = compiler.compile(snapshot).plan
+        scratch = Compiler().compile(snapshot).plan
+        for table in ("gateway_listeners", "gateway_hosts", "gateway_clusters", "gateway_endpoints"):
+            assert plan.table(table) == scratch.table(table)
+            if plan.delta is not None:
+                before, now = previous.table(table), plan.table(table)
+                changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+                assert changed <= plan.delta.keys.get(table, frozenset())
+        previous = plan
+
+
+def test_a_changed_endpoint_touches_its_cluster_alone() -> None:
+    slice_text = """
+kind: EndpointSlice
+metadata: {name: app-a, labels: {kubernetes.io/service-name: app}}
+addressType: IPv4
+endpoints: [{addresses: [10.244.1.5]}]
+ports: [{port: 8080}]
+"""
+    compiler = Compiler()
+    snapshot = world(gateway(), route(), slice_text)
+    compiler.compile(snapshot)
+    plan: Any = compiler.compile(fold(snapshot, events(slice_text.replace("1.5", "1.6")))).plan
+    touched = {table: keys for table, keys in plan.delta.keys.items() if table.startswith("gateway") and keys}
+    assert touched == {"gateway_endpoints": {("default/app/80",)}}
