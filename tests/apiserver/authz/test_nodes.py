@@ -343,10 +343,28 @@ async def test_an_agent_reports_on_its_own_node_alone(tmp_path: Path, certificat
             ("/api/v1/pods", 200),
             ("/api/v1/services", 200),
             ("/api/v1/secrets", 403),
+            ("/api/v1/secrets?fieldSelector=type%3DOpaque", 403),
+            ("/api/v1/secrets?fieldSelector=type%3Dkubernetes.io%2Ftls", 200),
+            (f"{IN_DEFAULT}/secrets/any", 403),
             (f"{IN_DEFAULT}/configmaps", 403),
             ("/api/v1/namespaces/kube-system/configmaps?fieldSelector=metadata.name%3Dfairlead-dns", 200),
         ):
             assert (await http("GET", path, **agent)).code == code, path
+        slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+        for label, code in (("node-1", 201), ("node-2", 403), ("", 403)):
+            labels = {"fairlead.dev/gateway-node": label} if label else {}
+            body = {
+                "apiVersion": "discovery.k8s.io/v1",
+                "kind": "EndpointSlice",
+                "metadata": {"name": f"s-{label or 'none'}", "labels": labels},
+                "addressType": "IPv4",
+                "endpoints": [],
+            }
+            assert (await http("POST", slices, body, **agent)).code == code
+        stolen = {"metadata": {"labels": {"fairlead.dev/gateway-node": "node-2"}}}
+        assert (await http("PATCH", f"{slices}/s-node-1", stolen, type=MERGE, **agent)).code == 403
+        await http.ok("POST", slices, {**body, "metadata": {"name": "foreign"}})
+        assert (await http("DELETE", f"{slices}/foreign", None, **agent)).code == 403
         for method, path in (("PATCH", "/api/v1/nodes/node-1/status"), ("DELETE", f"{IN_DEFAULT}/pods/p")):
             assert (await http(method, path, None, **agent)).code == 403
         await http.close()

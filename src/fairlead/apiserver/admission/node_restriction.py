@@ -13,10 +13,12 @@ from fairlead.apiserver.api import Api
 from fairlead.apiserver.authz.node_graph import MIRROR, references
 from fairlead.apiserver.errors import forbidden, not_found
 from fairlead.apiserver.identity import NODES
+from fairlead.model.gateway.doors import NODE_LABEL
 
 Json = dict[str, Any]
 
 _REPORTS = "fairlead.dev/nodepolicyreports"
+_SLICES = "discovery.k8s.io/endpointslices"
 _ISOLATED = "node-restriction.kubernetes.io"
 _KUBELET_NAMESPACES = ("kubelet.kubernetes.io", "node.kubernetes.io")
 _KUBELET_LABELS = frozenset(
@@ -43,6 +45,8 @@ def restrict(api: Api) -> Plugin:
         if (agent_of := attributes.identity.agent_of) is not None:
             if attributes.served.table == _REPORTS:
                 _own_name(agent_of, attributes, "NodePolicyReport")
+            elif attributes.served.table == _SLICES:
+                _own_slices(agent_of, attributes)
             return
         node = attributes.identity.node
         if node is None:
@@ -58,6 +62,14 @@ def restrict(api: Api) -> Plugin:
 
 def _no(attributes: Attributes, why: str) -> Exception:
     return forbidden(attributes.served.resource, attributes.name, why)
+
+
+def _own_slices(node: str, attributes: Attributes) -> None:
+    """An agent says what its own node's gateway serves, and nothing about any other endpoint."""
+    for obj in (attributes.old, attributes.obj):
+        if obj and _labels(obj).get(NODE_LABEL) != node:
+            why = f"can only write EndpointSlices whose label {NODE_LABEL} is the requesting node's name"
+            raise _no(attributes, why)
 
 
 def _pods(api: Api, node: str, attributes: Attributes) -> None:

@@ -153,8 +153,6 @@ _COMPONENTS: Mapping[str, tuple[str, ...]] = {
         f"{_READ} create patch delete: endpointslices.discovery.k8s.io",
         f"{_READ}: networkpolicies.networking.k8s.io ingresses.networking.k8s.io ingressclasses.networking.k8s.io",
         f"{_READ}: {_GATEWAY}",
-        # The certificates that Gateways refer to: no rule of RBAC can say which they are.
-        f"{_READ}: secrets",
         f"{_READ}: adminnetworkpolicies.policy.networking.k8s.io baselineadminnetworkpolicies.policy.networking.k8s.io "
         "clusternetworkpolicies.policy.networking.k8s.io",
         f"{_READ}: egressgateways.fairlead.dev",
