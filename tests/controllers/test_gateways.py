@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.controllers.lab import Lab, lab
 
 from fairlead.api import crds
+from fairlead.api.gateway import Gateway, GatewayAddress, GatewaySpec, Infrastructure, Listener, RouteMeta
 from fairlead.api.resources import (
     ENDPOINTSLICES,
     GATEWAYCLASSES,
@@ -17,7 +19,9 @@ from fairlead.api.resources import (
     Resource,
 )
 from fairlead.controllers.context import Settings
+from fairlead.controllers.gateway import services
 from fairlead.model.gateway.doors import slices
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener
 from fairlead.model.gateway.names import CONTROLLER
 from fairlead.plan.gateway import GatewayListener
 
@@ -122,3 +126,28 @@ async def test_a_service_of_somebody_else_is_left_alone(tmp_path: Path, certific
         await it.until(lambda: conditions(it.get(GATEWAYS, "web")).get("Programmed") == ("False", "Invalid"))
         kept = await it.client.get(SERVICES, "fairlead-gateway-web", namespace="default")
         assert [each["port"] for each in kept["spec"]["ports"]] == [5432]
+
+
+def test_what_a_gateway_asks_of_its_service() -> None:
+    spec = GatewaySpec(
+        gateway_class_name="fairlead",
+        listeners=(Listener(name="a", port=80, protocol="HTTP"), Listener(name="b", port=81, protocol="HTTP")),
+        addresses=(GatewayAddress(value="203.0.113.50"),),
+        infrastructure=Infrastructure(labels={"team": "a"}, annotations={"note": "b"}),
+    )
+    gateway = Gateway(metadata=RouteMeta(name="web", namespace="default"), spec=spec)
+    bound = BoundGateway(
+        key=("default", "web"),
+        api=gateway,
+        listeners=tuple(BoundListener(gateway=("default", "web"), api=each) for each in spec.listeners),
+    )
+    wanted = services.desired(bound, None, {20000, 20002}, {})
+    assert wanted["spec"]["loadBalancerIP"] == "203.0.113.50"
+    assert wanted["metadata"]["labels"]["team"] == "a"
+    assert wanted["metadata"]["annotations"] == {"note": "b"}
+    assert [each["targetPort"] for each in wanted["spec"]["ports"]] == [20001, 20003]
+    assert not services.differs(wanted, wanted)
+    again = services.desired(bound, wanted, {20000, 20001, 20002, 20003}, {})
+    assert again["spec"]["ports"] == wanted["spec"]["ports"]
+    with pytest.raises(ValueError, match="all ports of nodes"):
+        services.desired(bound, None, range(20000, 25000), {})
