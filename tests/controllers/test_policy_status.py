@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +161,32 @@ async def test_reports_become_conditions_companions_and_events(tmp_path: Path, c
         await both_are("True")
         owner = it.get(NETWORKPOLICYSTATUSES, "web")["metadata"]["ownerReferences"][0]  # type: ignore[index]
         assert owner["uid"] == it.get(NETWORKPOLICIES, "web")["metadata"]["uid"]  # type: ignore[index]
+
+
+async def test_a_policy_that_comes_into_force_on_many_nodes_costs_few_writes(
+    tmp_path: Path, certificates: Path
+) -> None:
+    async with lab(tmp_path, certificates, ("policy-status",), nodes=30, definitions=crds.FOLDER) as it:
+        network = {"metadata": {"name": "web", "namespace": "default"}, "spec": {"podSelector": {}}}
+        await it.client.create(NETWORKPOLICIES, network, namespace="default")
+        await it.until(lambda: it.get(NETWORKPOLICYSTATUSES, "web"), "the companion")
+        writes: list[float] = []
+        it.follow(NETWORKPOLICYSTATUSES).on_change(lambda old, new: writes.append(time.monotonic()))
+        begin = time.monotonic()
+        for number in range(1, 31):
+            report = {
+                "apiVersion": NODEPOLICYREPORTS.api_version,
+                "kind": NODEPOLICYREPORTS.kind,
+                "metadata": {"name": f"node-{number}"},
+                "policies": {"NetworkPolicy/default/web": entry(1)},
+            }
+            await it.client.create(NODEPOLICYREPORTS, report)
+
+        def message() -> str:
+            conditions = (it.get(NETWORKPOLICYSTATUSES, "web") or {})["status"]["conditions"]
+            return next(each["message"] for each in conditions if each["type"] == "fairlead.dev/Enforced")
+
+        await it.until(lambda: "in force on all 30 nodes" in message(), "all nodes")
+        # Twice a second at most, however slowly the reports come.
+        assert len(writes) <= 2 * (time.monotonic() - begin) + 1
+        assert len(writes) < 30
