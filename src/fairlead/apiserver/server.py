@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from fairlead.apiserver import bootstrap, crds, namespaces
-from fairlead.apiserver.admission import certificates, node_restriction
+from fairlead.apiserver.admission import account_tokens, certificates, node_restriction
 from fairlead.apiserver.admission.chain import Chain
 from fairlead.apiserver.admission.ingresses import set_default_class
 from fairlead.apiserver.admission.limits import check_limits, set_default_limits
@@ -177,7 +177,12 @@ def _compose(api: Api, addresses: ServiceAddresses, kubelets: KubeletRequests) -
         defined.validating(),
     ]
     api.admission.mutating += [addresses.complete]
-    api.admission.allocating += [admit_within_quota(api), addresses.allocate, crds.follow(api)]
+    api.admission.allocating += [
+        account_tokens.fill(api),
+        admit_within_quota(api),
+        addresses.allocate,
+        crds.follow(api),
+    ]
     api.admission.releasing += [addresses.release, crds.forget(api)]
 
 

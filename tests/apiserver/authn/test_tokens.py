@@ -151,6 +151,27 @@ async def test_a_token_ends_with_what_it_is_bound_to(what: str, http: Http, nobo
     assert (answer.code, answer.message) == (401, "Unauthorized")
 
 
+async def test_tokens_in_secrets(http: Http, nobody: Http):
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "t", "annotations": {"kubernetes.io/service-account.name": "default"}},
+        "type": "kubernetes.io/service-account-token",
+    }
+    dry = await http.ok("POST", f"{IN_DEFAULT}/secrets?dryRun=All", secret)
+    assert "token" not in dry.get("data", {})
+    made = await http.ok("POST", f"{IN_DEFAULT}/secrets", secret)
+    data = {key: base64.b64decode(value).decode() for key, value in made["data"].items()}
+    assert (data["namespace"], data["ca.crt"].splitlines()[0]) == ("default", "-----BEGIN CERTIFICATE-----")
+    caller = Bearer(nobody, data["token"])
+    who = (await caller("POST", WHO, {})).body["status"]["userInfo"]
+    assert who["username"] == "system:serviceaccount:default:default"
+    await http.ok("DELETE", f"{IN_DEFAULT}/secrets/t")
+    assert (await caller("POST", WHO, {})).code == 401
+    secret["metadata"]["annotations"]["kubernetes.io/service-account.name"] = "nobody"
+    assert "token" not in (await http.ok("POST", f"{IN_DEFAULT}/secrets", secret)).get("data", {})
+
+
 async def test_reviews_of_tokens(http: Http):
     token = await token_of(http, audiences=["vault", "api"])
 

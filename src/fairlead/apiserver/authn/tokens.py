@@ -25,6 +25,7 @@ Json = dict[str, Any]
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 """Also the audience of tokens that name none."""
+MOST_LIFETIME_S = 1 << 32
 _ALGORITHM = "ES256"
 _PRIVATE = "kubernetes.io"
 _MOST_BYTES = 16_384

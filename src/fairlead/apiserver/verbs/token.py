@@ -8,13 +8,12 @@ from __future__ import annotations
 from fairlead.api.resources import NODES, PODS, SECRETS, Resource
 from fairlead.apiserver.admission.chain import Attributes, run
 from fairlead.apiserver.api import Api, Call, Json, timestamp
-from fairlead.apiserver.authn.tokens import ISSUER, Bound
+from fairlead.apiserver.authn.tokens import ISSUER, MOST_LIFETIME_S, Bound
 from fairlead.apiserver.errors import bad_request, conflict, invalid, not_found
 from fairlead.apiserver.store.records import Entry
 
 _DEFAULT_S = 3600
 _LEAST_S = 600
-_MOST_S = 1 << 32
 _KINDS: dict[str, tuple[Resource, str]] = {
     "Pod": (PODS, "pods"),
     "Secret": (SECRETS, "secrets"),
@@ -72,7 +71,7 @@ def _checked(obj: Json) -> Json:
     problem = ""
     if seconds < _LEAST_S:
         problem = "may not specify a duration less than 10 minutes"
-    elif seconds > _MOST_S:
+    elif seconds > MOST_LIFETIME_S:
         problem = "may not specify a duration larger than 2^32 seconds"
     if problem:
         message = f"Invalid value: {seconds}: {problem}"
