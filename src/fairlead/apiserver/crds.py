@@ -182,8 +182,8 @@ class Definitions:
         call = Call(served=served, info=info, identity=_SYSTEM, query={}, user_agent="fairlead-apiserver")
         try:
             await delete.delete(self._api, call, delete.Options())
-        except StatusError as error:
-            if error.code != 404:
+        except (StatusError, Unavailable) as error:
+            if not isinstance(error, StatusError) or error.code != 404:
                 log.warning("object of a definition that ends stays", extra={"object": entry.key, "error": error})
 
     async def _change(self, name: str, change: Callable[[Json], None]) -> None:

@@ -13,7 +13,8 @@ Json = dict[str, Any]
 TABLE = "apiextensions.k8s.io/customresourcedefinitions"
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 """The finalizer of a definition whose objects are still to be deleted."""
-_APPROVAL = "api-approved.kubernetes.io"
+APPROVAL = "api-approved.kubernetes.io"
+"""The annotation that a definition in a protected group needs."""
 
 
 def settle(definition: Json, others: Iterable[Json], now: str) -> None:
@@ -77,14 +78,19 @@ def _accept_names(wanted: Json, status: Json, others: list[Json]) -> tuple[str, 
 
 def _set_approval(definition: Json, status: Json, now: str) -> None:
     group = definition["spec"]["group"]
-    if not any(group == one or group.endswith(f".{one}") for one in ("k8s.io", "kubernetes.io")):
+    if not is_protected(group):
         return
-    value = (definition["metadata"].get("annotations") or {}).get(_APPROVAL) or ""
+    value = (definition["metadata"].get("annotations") or {}).get(APPROVAL) or ""
     type = "KubernetesAPIApprovalPolicyConformant"
     if value.startswith("unapproved"):
         set_condition(status, type, "False", "UnapprovedAnnotation", f'not approved: "{value}"', now)
     elif value:
         set_condition(status, type, "True", "ApprovedAnnotation", f"approved in {value}", now)
+
+
+def is_protected(group: str) -> bool:
+    """Tell whether a group belongs to the Kubernetes community."""
+    return any(group == one or group.endswith(f".{one}") for one in ("k8s.io", "kubernetes.io"))
 
 
 def begin_deletion(definition: Json, now: str) -> None:

@@ -23,7 +23,7 @@ _OPTIONS.log_errors = False
 _OPTIONS.max_mem = 1 << 20
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=256)
 def pattern(text: str) -> Any:
     """Return the compiled regular expression; raises ValueError in RE2's words."""
     try:

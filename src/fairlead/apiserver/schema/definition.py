@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from fairlead.apiserver import definition_status
+from fairlead.apiserver.definition_status import APPROVAL
 from fairlead.apiserver.kinds import formats
 from fairlead.apiserver.kinds.field_error import (
     FieldError,
@@ -27,7 +29,6 @@ from fairlead.apiserver.schema.node import compile_schema
 Json = dict[str, Any]
 
 _VERSIONS = GoLiteral("[]apiextensions.CustomResourceDefinitionVersion{...}")
-_APPROVAL = "api-approved.kubernetes.io"
 _MOST_SELECTABLE_FIELDS = 8
 
 
@@ -46,7 +47,7 @@ def check_update(new: Json, old: Json) -> list[FieldError]:
     spec, before = new.get("spec") or {}, old.get("spec") or {}
     found = _spec(spec)
     kept = [("group",), ("names", "plural")]
-    if is_true(old, "Established"):
+    if definition_status.is_true(old, "Established"):
         kept = [("scope",), ("names", "kind"), *kept]
     for path in kept:
         if (value := _at(spec, path)) != _at(before, path):
@@ -54,12 +55,6 @@ def check_update(new: Json, old: Json) -> list[FieldError]:
     found += _stored((new.get("status") or {}).get("storedVersions") or [], spec.get("versions") or [])
     found += _approval(spec.get("group") or "", new["metadata"], old["metadata"])
     return found + _preserving(spec, before)
-
-
-def is_true(definition: Json, type: str) -> bool:
-    """Tell whether a condition of a definition is true."""
-    conditions = (definition.get("status") or {}).get("conditions") or ()
-    return any(one["type"] == type and one["status"] == "True" for one in conditions)
 
 
 def _at(value: Any, path: tuple[str, ...]) -> Any:
@@ -144,13 +139,13 @@ def _conversion(conversion: Json) -> Iterator[FieldError]:
 
 
 def _approval(group: str, metadata: Json, before: Json | None) -> Iterator[FieldError]:
-    if not any(group == one or group.endswith(f".{one}") for one in ("k8s.io", "kubernetes.io")):
+    if not definition_status.is_protected(group):
         return
-    value = (metadata.get("annotations") or {}).get(_APPROVAL) or ""
-    if before is not None and ((before.get("annotations") or {}).get(_APPROVAL) or "") == value:
+    value = (metadata.get("annotations") or {}).get(APPROVAL) or ""
+    if before is not None and ((before.get("annotations") or {}).get(APPROVAL) or "") == value:
         return
-    where, more = f"metadata.annotations[{_APPROVAL}]", "see https://github.com/kubernetes/enhancements/pull/1111"
-    text = f'protected groups must have approval annotation "{_APPROVAL}"'
+    where, more = f"metadata.annotations[{APPROVAL}]", "see https://github.com/kubernetes/enhancements/pull/1111"
+    text = f'protected groups must have approval annotation "{APPROVAL}"'
     if not value:
         yield required(where, f"{text}, {more}")
     elif not value.startswith("unapproved") and not (urlsplit(value).scheme and urlsplit(value).netloc):
