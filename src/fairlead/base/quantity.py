@@ -28,8 +28,8 @@ class QuantityError(ValueError):
 
 
 def _parts(text: str) -> tuple[Fraction, str]:
-    match = _FORM.match(text)
-    if match is None or len(text) > 64:
+    match = _FORM.match(text) if len(text) <= 64 else None
+    if match is None:
         raise QuantityError(FORMAT_MESSAGE)
     sign, digits, suffix = match.groups()
     number = Fraction(digits if not digits.startswith(".") else f"0{digits}")

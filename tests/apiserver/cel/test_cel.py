@@ -118,6 +118,11 @@ ERRORS = [
     ("quantity('x').sign() == 1", "quantities must match the regular expression"),
     ("ip('fe80::1%eth0').family() == 6", 'IP address "fe80::1%eth0" with zone value is not allowed'),
     ("duration('x') > duration('1s')", 'time: invalid duration "x"'),
+    ("uint('" + "9" * 5000 + "') == 1u", 'strconv.ParseUint: parsing "999'),
+    ("int('" + "9" * 5000 + "') == 1", 'strconv.ParseInt: parsing "999'),
+    ("duration(string(self.replicas) + '" + "9" * 5000 + "s') == duration('1s')", "time: invalid duration"),
+    ("semver('v" + "9" * 5000 + "', true).major() == 1", "No Major.Minor.Patch elements found"),
+    ("quantity('" + "9" * 5000 + "').sign() == 1", "quantities must match the regular expression"),
     ("[].min() == 1", "min called on empty list"),
     ("self.name.matches('(')", "error parsing regexp"),
     ("self.missing == 1 || self.name == 'web'", "no such key: missing"),
@@ -142,6 +147,7 @@ WRONG = [
     ("self" + ".a" * 500, "expression recursion limit exceeded"),
     ("a" * 70000, "expression code point size exceeds limit"),
     ("99999999999999999999 == 1", "invalid int literal"),
+    ("9" * 5000 + " == 1", "invalid int literal"),
 ]
 
 
@@ -178,6 +184,9 @@ def test_optional_variables() -> None:
         "self.all(a, self.all(b, self.all(c, a + b + c >= 0)))",
         "self.map(a, self.map(b, self.map(c, c))).size() > 0",
         "lists.range(1000000000).size() > 0",
+        "['x'].map(a, self.map(b, string(b)).join('x').replace('', self.map(b, 'y').join(''))).size() > 0",
+        "cel.bind(t, self.map(a, 'xxxxxxxxxx').join(''), self.map(a, t).join('') == '')",
+        "cel.bind(t, self.map(a, 'xxxxxxxxxx').join(''), '%s'.format([self.map(a, t)]) == '')",
         "self.map(a, 'x').join('y').matches('(x|y)*z')  || self.all(a, self.exists_one(b, b == a))",
     ],
 )

@@ -362,6 +362,20 @@ def test_the_rules_of_an_object_share_a_budget() -> None:
     ]
 
 
+def test_what_is_too_deep_to_compare_is_refused() -> None:
+    rules = [{"rule": "self == oldSelf", "message": "may not change"}]
+    found = schema(
+        a={"type": "object", "x-kubernetes-preserve-unknown-fields": True, "x-kubernetes-validations": rules}
+    )
+    deep: list[dict[str, Any]] = []
+    for _ in range(2):
+        inner: dict[str, Any] = {}
+        for _ in range(950):
+            inner = {"b": inner}
+        deep.append(of(a=inner))
+    assert refusals(found, *deep) == ['<nil>: Invalid value: "": is nested too deeply to be compared']
+
+
 # Any schema and any object.
 
 LEAF = st.sampled_from([STRING, INTEGER, {"type": "boolean"}, {"type": "number"}, {"x-kubernetes-int-or-string": True}])

@@ -35,6 +35,9 @@ TYPE_NAMES = frozenset("bool int uint double string bytes list map null_type typ
 # Conversions.
 
 
+_MOST_DIGITS = 100
+
+
 def _int(budget: Budget, value: Any) -> int:
     match value:
         case bool():
@@ -74,7 +77,9 @@ def _uint(budget: Budget, value: Any) -> Unsigned:
                 raise CelError("return error for overflow: unsigned integer overflow")
             return Unsigned(int(value))
         case str():
-            return checked_uint(int(value)) if value.isascii() and value.isdecimal() else _unparsed("uint", value)
+            if value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS:
+                return checked_uint(int(value))
+            _unparsed("uint", value)
     raise no_overload()
 
 

@@ -201,7 +201,7 @@ def _normalized(raw: str) -> str:
     head, mark, tail = raw.removeprefix("v"), "", ""
     if (found := re.search(r"[-+]", head)) is not None:
         mark, head, tail = found.group(), head[: found.start()], head[found.end() :]
-    numbers = [str(int(part)) if part.isdigit() else part for part in head.split(".")]
+    numbers = [part.lstrip("0") or "0" if part.isdigit() else part for part in head.split(".")]
     return ".".join([*numbers, *["0"] * (3 - len(numbers))]) + mark + tail
 
 

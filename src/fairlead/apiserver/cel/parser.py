@@ -52,6 +52,7 @@ _ESCAPE = re.compile(
     r"\\(?:([abfnrtv\\?\"'`])|[xX]([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-3][0-7]{2})|)"
 )
 _OCTETS = 0xDC00
+_MOST_DIGITS = 30
 _PLAIN_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
@@ -292,6 +293,8 @@ class _Parser:
         if token.kind == "float":
             return Literal(token.at, float(sign + text))
         unsigned = text[-1] in "uU"
+        if len(text) > _MOST_DIGITS:
+            self.fail(f"invalid {'uint' if unsigned else 'int'} literal", token.at)
         value = int(sign + text.rstrip("uU"), 16 if text[:2] in ("0x", "0X") else 10)
         if unsigned:
             if not 0 <= value <= UINT_MAX:

@@ -102,9 +102,9 @@ def _char_at(budget: Budget, value: Any, position: int) -> str:
 
 
 def _replace(budget: Budget, value: Any, old: Any, new: Any, count: int = -1) -> str:
-    result = _text(value).replace(_text(old), _text(new), count)
-    budget.spend(len(result) // 10)
-    return result
+    text, gone, put = _text(value), _text(old), _text(new)
+    budget.spend((len(text) + text.count(gone) * len(put)) // 10)
+    return text.replace(gone, put, count)
 
 
 def _split(budget: Budget, value: Any, by: Any, count: int = -1) -> list[str]:
@@ -120,9 +120,9 @@ def _split(budget: Budget, value: Any, by: Any, count: int = -1) -> list[str]:
 def _join(budget: Budget, value: Any, by: Any = "") -> str:
     if not isinstance(value, list):
         raise no_overload()
-    result = _text(by).join(map(_text, value))
-    budget.spend(len(result) // 10)
-    return result
+    between = _text(by)
+    budget.spend((sum(len(_text(item)) for item in value) + len(between) * len(value)) // 10)
+    return between.join(value)
 
 
 def _lower(budget: Budget, value: Any) -> str:
@@ -180,10 +180,19 @@ def _format(budget: Budget, value: Any, args: Any) -> str:
             continue
         if used >= len(args):
             raise CelError(f"index {used} out of range")
+        budget.spend(_extent(args[used]) // 10 + len(found) // 10)
         found += _formatted(verb, precision, args[used])
         used += 1
-    budget.spend(len(found) // 10)
     return found
+
+
+def _extent(value: Any) -> int:
+    """Return about how many characters a value takes when it is shown."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(_extent(key) + _extent(item) for key, item in value.items())
+    return sum(map(_extent, value)) + 2 if isinstance(value, list) else 10
 
 
 def _formatted(verb: str, precision: str, value: Any) -> str:

@@ -12,6 +12,7 @@ from fairlead.apiserver.cel.values import CelError, Duration, checked_int, no_ov
 _TIMESTAMP = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)")
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _PART = re.compile(r"(\d+)(?:\.(\d*))?(ns|us|µs|μs|ms|s|m|h)|\.(\d+)(ns|us|µs|μs|ms|s|m|h)")
+_LONGEST_PART = 100
 _ZONE = re.compile(r"([+-]?)(\d\d):(\d\d)")
 
 
@@ -60,7 +61,7 @@ def duration(text: str) -> Duration:
     if body != "0":
         while position < len(body) or not body:
             match = _PART.match(body, position)
-            if match is None:
+            if match is None or match.end() - position > _LONGEST_PART:
                 raise CelError(f'time: invalid duration "{text}"')
             whole, fraction, unit, bare, bare_unit = match.groups()
             scale = _UNITS[unit or bare_unit]

@@ -17,6 +17,8 @@ Json = dict[str, Any]
 _BLOCKING = frozenset({"NotSupported", "Required", "TooLong", "TooMany", "TypeInvalid"})
 _UNCHECKED = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
 
+_TOO_DEEP = FieldError(values.NOWHERE, "Invalid", "", "is nested too deeply to be compared")
+
 
 class ResourceSchema:
     """The schema of one version; None as `schema` allows everything."""
@@ -45,15 +47,21 @@ class ResourceSchema:
 
     def check(self, obj: Json, old: Json | None = None) -> list[FieldError]:
         """Return why `obj` is refused; with `old`, what is unchanged is not held against it."""
-        return self._complete(values.check(obj, self.root, MISSING if old is None else old), obj, old)
+        try:
+            return self._complete(values.check(obj, self.root, MISSING if old is None else old), obj, old)
+        except RecursionError:
+            return [_TOO_DEEP]
 
     def check_status(self, obj: Json, old: Json) -> list[FieldError]:
         """Return why the status of `obj` is refused. Only the status is held against the schema, rules see the whole object."""
         node = self.root.properties.get("status")
-        if node is None or "status" not in obj:
-            return self._complete([], obj, old)
-        found = values.check(obj["status"], node, old.get("status", MISSING), prefix="status")
-        return self._complete(found, obj, old)
+        found: list[FieldError] = []
+        try:
+            if node is not None and "status" in obj:
+                found = values.check(obj["status"], node, old.get("status", MISSING), prefix="status")
+            return self._complete(found, obj, old)
+        except RecursionError:
+            return [_TOO_DEEP]
 
     def _complete(self, found: list[FieldError], obj: Json, old: Json | None) -> list[FieldError]:
         found += embedded.check(obj, self.root)
