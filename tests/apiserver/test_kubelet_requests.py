@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -96,8 +97,8 @@ async def test_node_proxy(http: Http, kubelet: Kubelet):
     assert kubelet.asked == ["GET /healthz?verbose=1"]
 
 
-async def serve_port_forward(path: Path, port: int) -> asyncio.Server:
-    """Answer like a kubelet whose pod holds a small HTTP server."""
+async def serve_port_forward(path: Path, port: int, tls: ssl.SSLContext | None = None) -> asyncio.Server:
+    """Answer like a kubelet whose pod holds a small HTTP server, over TLS if asked for."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -105,6 +106,8 @@ async def serve_port_forward(path: Path, port: int) -> asyncio.Server:
             writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 7\r\n\r\nrefused")
         else:
             writer.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+            if tls is not None:
+                await writer.start_tls(tls)
             request = await reader.readuntil(b"\r\n\r\n")
             line = request.split(b"\r\n")[0]
             assert b"Authorization" not in request
@@ -143,3 +146,26 @@ async def test_pod_and_service_proxies(http: Http, tmp_path: Path):
             assert (await http("GET", f"/api/v1/namespaces/default/{path}")).body == b"GET /x HTTP/1.1", path
         refused = await http("GET", "/api/v1/namespaces/default/pods/p:9/proxy/")
         assert refused.code == 503
+
+
+async def test_proxies_to_ports_that_speak_tls(http: Http, certificates: Path, tmp_path: Path):
+    await http.ok("POST", PODS, pod("p"))
+    await http.ok("POST", f"{PODS}/p/binding", {"target": {"name": "node-2"}})
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "apiserver.crt", certificates / "apiserver.key")
+    async with await serve_port_forward(tmp_path / "state" / "node-2.sock", 8443, context):
+        answer = await http("GET", f"{PODS}/https:p:8443/proxy/a?q=1")
+        assert (answer.code, answer.body) == (200, b"GET /a?q=1 HTTP/1.1")
+
+    async def speak_plainly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    (tmp_path / "state" / "node-2.sock").unlink()
+    async with await asyncio.start_unix_server(speak_plainly, str(tmp_path / "state" / "node-2.sock")):
+        plain = await http("GET", f"{PODS}/https:p:8443/proxy/a")
+        assert plain.code == 503
+        assert "error trying to reach service" in plain.message

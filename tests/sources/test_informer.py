@@ -40,6 +40,28 @@ def node(name: str, version: int, uid: str = "u1") -> dict[str, Any]:
     return {"metadata": {"name": name, "uid": uid, "resourceVersion": str(version)}}
 
 
+async def test_who_owns_which_field_is_not_kept() -> None:
+    owned = node("a", 1)
+    owned["metadata"]["managedFields"] = [{"manager": "x"}]
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if "watch" in request.query:
+            return await stream(
+                request, ("MODIFIED", owned | {"metadata": owned["metadata"] | {"resourceVersion": "2"}}), hold=True
+            )
+        return listing([owned], 1)
+
+    async with serving(handler) as client:
+        informer = Informer(client, NODES)
+        changed = asyncio.Event()
+        informer.on_change(lambda old, new: changed.set() if old is not None else None)
+        task = asyncio.create_task(informer.run())
+        await asyncio.wait_for(changed.wait(), 20)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert informer.store["", "a"]["metadata"] == {"name": "a", "uid": "u1", "resourceVersion": "2"}
+
+
 def listing(items: list[dict[str, Any]], version: int, token: str = "") -> web.Response:
     metadata = {"resourceVersion": str(version)} | ({"continue": token} if token else {})
     return web.json_response({"items": items, "metadata": metadata})

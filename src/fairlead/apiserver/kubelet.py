@@ -174,12 +174,11 @@ class KubeletRequests:
         node = _node(pod)
         if node is None:
             raise errors.unavailable(f"pod {pod['metadata']['name']} does not have a host assigned")
-        if scheme == "https":
-            raise errors.not_implemented("proxying to TLS ports is not supported")
         from fairlead.apiserver import proxy
 
         name = pod["metadata"]["name"]
-        return await proxy.to_pod(request, Path(self._socket(node)), call.namespace, name, port, call.info.rest)
+        socket = Path(self._socket(node))
+        return await proxy.to_pod(request, socket, call.namespace, name, port, call.info.rest, tls=scheme == "https")
 
     def _endpoint(self, namespace: str, service: str, port: str | None) -> tuple[Json, int] | None:
         """Return a ready pod behind a Service and the number of its port `port` (None: the only or first one)."""

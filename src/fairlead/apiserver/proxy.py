@@ -6,6 +6,7 @@ One request on one connection, copied without being understood, but for the head
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from http.client import HTTPException, parse_headers
 from io import BytesIO
@@ -46,16 +47,33 @@ async def to_kubelet(request: web.BaseRequest, socket: Path, path: str) -> web.S
 
 
 async def to_pod(
-    request: web.BaseRequest, socket: Path, namespace: str, pod: str, port: int, path: str
+    request: web.BaseRequest, socket: Path, namespace: str, pod: str, port: int, path: str, *, tls: bool
 ) -> web.StreamResponse:
-    """Answer with what listens on `port` in the pod says at `path`; raises 503 when nothing does."""
+    """Answer with what listens on `port` in the pod says at `path`, over TLS if asked for; raises 503 when nothing does.
+
+    As the real server does, it takes any certificate: pods sign their own.
+    """
     from fairlead.apiserver.streaming.kubelet_stream import Refused, connect
 
     try:
         stream = await connect(socket, f"/portForward/{quote(namespace)}/{quote(pod)}", [("port", str(port))])
     except Refused as error:
         raise errors.unavailable(f"error trying to reach service: {error}") from None
+    if tls:
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                await stream.writer.start_tls(_any_certificate(), server_hostname="")
+        except (OSError, TimeoutError) as error:
+            stream.writer.transport.abort()
+            raise errors.unavailable(f"error trying to reach service: {error}") from None
     return await _exchange(request, stream.reader, stream.writer, path)
+
+
+def _any_certificate() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 async def _exchange(

@@ -32,7 +32,10 @@ def key_of(obj: Json) -> Key:
 
 
 class Informer:
-    """Keeps `store` (key → object, read-only for users) equal to the server's objects that match the selectors."""
+    """Keeps `store` (key → object, read-only for users) equal to the server's objects that match the selectors.
+
+    Without their managedFields.
+    """
 
     def __init__(
         self,
@@ -122,6 +125,8 @@ class Informer:
         if new is None:
             del self.store[key]
         else:
+            # Who owns which field is half of an object, and nobody here asks. The server keeps it where a write does not say.
+            new["metadata"].pop("managedFields", None)
             new = new if self._reduce is None else self._reduce(new)
             self.store[key] = new
         for callback in self._callbacks:
