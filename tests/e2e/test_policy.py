@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -227,3 +228,53 @@ def test_the_recipes_are_accepted(lab: Lab) -> None:
         )
     finally:
         lab.kubectl("delete", "-f", world, "--ignore-not-found", "--wait=false", ok=False)
+
+
+NEWCOMER = """
+apiVersion: v1
+kind: Pod
+metadata: {name: newcomer, namespace: policy, labels: {app: stranger}}
+spec:
+  nodeName: node-1
+  restartPolicy: Never
+  containers:
+  - name: main
+    image: tools
+    command:
+    - sh
+    - -c
+    - for n in 1 2 3 4 5 6 7 8; do curl -s -o /dev/null --connect-timeout 0.2 http://SERVER:8080/ && echo reached; done; echo tried
+"""
+
+
+def test_policies_hold_while_the_agent_is_killed_and_for_pods_that_start_meanwhile(shop: Lab) -> None:
+    shop.kubectl("label", "pod", "stranger", "-n", "policy", "app=stranger", "--overwrite")
+    shop.apply(DENY_ALL)
+    shop.apply(ALLOW)
+    wait_for(lambda: reaches(shop, "friend") and not reaches(shop, "stranger"), "the policies are in force", 20)
+    server = shop.get("pod", "server", "-n", "policy")["status"]["podIP"]
+    killed: list[int] = []
+    for _ in range(3):
+        agent = shop.record("agent-node-1")["pid"]
+        killed.append(agent)
+        os.kill(agent, signal.SIGKILL)
+        if len(killed) == 1:
+            shop.apply(NEWCOMER.replace("SERVER", server))
+        assert not reaches(shop, "stranger")
+        assert reaches(shop, "friend")
+        wait_for(lambda: shop.record("agent-node-1")["pid"] not in killed, "another agent", 30)
+    shop.kubectl(
+        "wait",
+        "--for=jsonpath={.status.phase}=Succeeded",
+        "pod/newcomer",
+        "-n",
+        "policy",
+        "--timeout=60s",
+        timeout_s=70,
+    )
+    # From its first packet on it was judged by its labels.
+    assert shop.kubectl("logs", "newcomer", "-n", "policy").split() == ["tried"]
+    shop.kubectl("label", "pod", "stranger", "-n", "policy", "app=friend", "--overwrite")
+    wait_for(lambda: reaches(shop, "stranger"), "the agent that came goes on", 20)
+    shop.kubectl("delete", "pod", "newcomer", "-n", "policy", "--now")
+    shop.kubectl("delete", "networkpolicy", "--all", "-n", "policy")
