@@ -15,12 +15,15 @@ from fairlead.api.resources import (
     GATEWAYCLASSES,
     GATEWAYS,
     HTTPROUTES,
+    INGRESSCLASSES,
+    INGRESSES,
     SERVICES,
     Resource,
 )
 from fairlead.controllers.context import Settings
 from fairlead.controllers.gateway import services
 from fairlead.model.gateway.doors import slices
+from fairlead.model.gateway.ingress import CONTROLLER as INGRESS_CONTROLLER
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener
 from fairlead.model.gateway.names import CONTROLLER
 from fairlead.plan.gateway import GatewayListener
@@ -113,6 +116,29 @@ async def test_a_gateway_gets_a_service_and_is_programmed_when_every_node_says_s
         )
         await it.client.patch(HTTPROUTES, "r", {"spec": {"parentRefs": [{"name": "other"}]}}, namespace="default")
         await it.until(lambda: not (it.get(HTTPROUTES, "r") or {})["status"]["parents"], "loses its parent")
+
+
+async def test_ingresses_of_a_class_share_a_service_and_say_its_address(tmp_path: Path, certificates: Path) -> None:
+    async with lab(tmp_path, certificates, RUN, nodes=1, settings=POOLS, definitions=crds.FOLDER) as it:
+        it.follow(INGRESSES)
+        it.follow(SERVICES)
+        await it.client.create(INGRESSCLASSES, made(INGRESSCLASSES, "fairlead", controller=INGRESS_CONTROLLER))
+        backend = {"service": {"name": "nobody", "port": {"number": 80}}}
+        for name in ("a", "b"):
+            await it.client.create(
+                INGRESSES, made(INGRESSES, name, ingressClassName="fairlead", defaultBackend=backend)
+            )
+        other = made(INGRESSES, "other", ingressClassName="theirs", defaultBackend=backend)
+        await it.client.create(INGRESSES, other)
+
+        def addresses(name: str) -> list[str]:
+            status = (it.get(INGRESSES, name) or {}).get("status") or {}
+            return [each["ip"] for each in status.get("loadBalancer", {}).get("ingress") or ()]
+
+        for name in ("a", "b"):
+            await it.until(lambda name=name: addresses(name) == ["203.0.113.10"], f"the address of {name}")
+        assert addresses("other") == []
+        assert len(it.all(SERVICES, "kube-system")) == 1
 
 
 async def test_a_service_of_somebody_else_is_left_alone(tmp_path: Path, certificates: Path) -> None:

@@ -66,9 +66,9 @@ def web(lab: Lab) -> Iterator[Lab]:
     lab.kubectl("delete", "namespace/web", "gatewayclass/fairlead", "--wait=false")
 
 
-def ask(lab: Lab, address: str) -> dict[str, Any] | None:
+def ask(lab: Lab, address: str, name: str = "hello.example.com") -> dict[str, Any] | None:
     host = f"[{address}]" if ":" in address else address
-    command = ["curl", "-s", "-g", "-m", "5", "-H", "Host: hello.example.com", f"http://{host}/"]
+    command = ["curl", "-s", "-g", "-m", "5", "-H", f"Host: {name}", f"http://{host}/"]
     argv = ["nsenter", f"--net=/run/netns/fl-{lab.name}-internet", *command]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     return dict(json.loads(done.stdout)) if done.returncode == 0 and done.stdout.startswith("{") else None
@@ -99,6 +99,33 @@ def test_conditions_say_what_every_node_has_acknowledged(web: Lab) -> None:
     ]
     slices = web.get("endpointslices", "-n", "web", "-l", "gateway.networking.k8s.io/gateway-name=web")["items"]
     assert len(slices) == 2 * len(web.get("nodes")["items"])
+
+
+INGRESS = """
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: fairlead}
+spec: {controller: fairlead.dev/ingress-controller}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: hello, namespace: web}
+spec:
+  ingressClassName: fairlead
+  rules: [{host: ingress.example.com, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: hello, port: {number: 80}}}}]}}]
+"""
+
+
+def test_the_internet_reaches_the_pods_behind_an_ingress(web: Lab) -> None:
+    web.apply(INGRESS)
+
+    def given() -> list[str]:
+        status = web.get("ingress/hello", "-n", "web").get("status") or {}
+        return [each["ip"] for each in status.get("loadBalancer", {}).get("ingress") or ()]
+
+    for address in wait_for(given, "the address of the Ingress"):
+        wait_for(lambda address=address: ask(web, address, "ingress.example.com"), f"an answer of {address}")
+    web.kubectl("delete", "ingressclass/fairlead", "ingress/hello", "-n", "web", "--wait=false")
 
 
 def proxy(lab: Lab, node: str) -> int:

@@ -13,6 +13,7 @@ from fairlead.model.compile import Compiler
 from fairlead.model.gateway import status
 from fairlead.model.gateway.durations import milliseconds
 from fairlead.model.gateway.hosts import intersection, most_exact
+from fairlead.model.gateway.ingress import CONTROLLER as INGRESS_CONTROLLER
 from fairlead.model.gateway.names import CONTROLLER, GATEWAY_LABEL, service_name
 from fairlead.model.gateway.stage import GatewayStage
 from fairlead.world.events import Event, ObjectChanged
@@ -230,7 +231,7 @@ def test_what_is_no_duration(text: str) -> None:
 
 def _random_event(rng: random.Random) -> Event:
     number = rng.randrange(3)
-    match rng.randrange(6):
+    match rng.randrange(7):
         case 0:
             listeners = rng.choice((CONFLICTS["none"][0], CONFLICTS["hosts"][0], CONFLICTS["same host"][0]))
             return rng.choice(events(gateway(f"g{number}", listeners, rng.choice(("ours", "ours", "theirs")))))
@@ -251,8 +252,25 @@ endpoints: [{{addresses: [10.244.1.{rng.randrange(1, 5)}]}}]
 ports: [{{port: 8080}}]
 """
             return events(text)[0]
+        case 5:
+            host, cls = rng.choice(("a.x", "'*.y'")), rng.choice(("in", "in", "other"))
+            text = f"""
+kind: Ingress
+metadata: {{name: i{number}}}
+spec:
+  ingressClassName: {cls}
+  rules: [{{host: {host}, http: {{paths: [{{path: /, backend: {{service: {{name: s0, port: {{number: 80}}}}}}}}]}}}}]
+"""
+            return events(text)[0]
         case _:
-            kind, name = rng.choice((("HTTPRoute", f"r{number}"), ("Service", f"s{number}"), ("Gateway", f"g{number}")))
+            kind, name = rng.choice(
+                (
+                    ("HTTPRoute", f"r{number}"),
+                    ("Ingress", f"i{number}"),
+                    ("Service", f"s{number}"),
+                    ("Gateway", f"g{number}"),
+                )
+            )
             return ObjectChanged(kind, ("default", name), None)
 
 
@@ -260,7 +278,10 @@ ports: [{{port: 8080}}]
 def test_increments_equal_a_compilation_from_scratch(seed: int) -> None:
     rng = random.Random(seed)
     compiler = Compiler()
-    snapshot = world()
+    door = {"name": service_name("ingress-in"), "labels": {GATEWAY_LABEL: "ingress-in"}, "namespace": "kube-system"}
+    service = {"kind": "Service", "metadata": door, "spec": {"ports": [{"port": 80, "targetPort": 20002}]}}
+    klass = {"kind": "IngressClass", "metadata": {"name": "in"}, "spec": {"controller": INGRESS_CONTROLLER}}
+    snapshot = world(yaml.safe_dump_all([service, klass]))
     previous = compiler.compile(snapshot).plan
     for _ in range(60):
         snapshot = fold(snapshot, [_random_event(rng) for _ in range(rng.randrange(1, 4))])

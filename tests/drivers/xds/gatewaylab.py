@@ -216,28 +216,26 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
         found = decode(kind, obj)
         assert not isinstance(found, Diagnostic), found
         if kind == "Gateway":
-            self.snapshot = fold(self.snapshot, [self._door(obj)])
+            self.door(metadata["namespace"], metadata["name"], *{each["port"] for each in obj["spec"]["listeners"]})
         return ObjectChanged(kind, key, found)
 
-    def _door(self, gateway: Json) -> ObjectChanged:
-        """The Service that the controller would make for a Gateway."""
-        metadata = gateway["metadata"]
-        numbers = sorted({each["port"] for each in gateway["spec"]["listeners"]})
+    def door(self, namespace: str, gateway: str, *numbers: int) -> None:
+        """Make the Service that the controller would make for a Gateway."""
         for number in numbers:
-            if (metadata["name"], number) not in self.ports:
+            if (gateway, number) not in self.ports:
                 with socket.create_server(("127.0.0.1", 0)) as free:
-                    self.ports[metadata["name"], number] = free.getsockname()[1]
-        ports = [{"port": each, "targetPort": self.ports[metadata["name"], each]} for each in numbers]
-        name = service_name(metadata["name"])
+                    self.ports[gateway, number] = free.getsockname()[1]
+        ports = [{"port": each, "targetPort": self.ports[gateway, each]} for each in sorted(numbers)]
+        name = service_name(gateway)
         found = decode(
             "Service",
             {
                 "metadata": {
                     "name": name,
-                    "namespace": metadata["namespace"],
-                    "labels": {GATEWAY_LABEL: metadata["name"]},
+                    "namespace": namespace,
+                    "labels": {GATEWAY_LABEL: gateway},
                 },
                 "spec": {"ports": ports},
             },
         )
-        return ObjectChanged("Service", (metadata["namespace"], name), found)
+        self.snapshot = fold(self.snapshot, [ObjectChanged("Service", (namespace, name), found)])

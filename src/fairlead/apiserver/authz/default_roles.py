@@ -164,7 +164,9 @@ _COMPONENTS: Mapping[str, tuple[str, ...]] = {
         "create update: networkpolicystatuses.fairlead.dev",
         "patch update: egressgateways/status.fairlead.dev",
         f"{_READ} create patch: services",
-        f"{_READ}: nodes namespaces secrets endpointslices.discovery.k8s.io {_GATEWAY}",
+        f"{_READ}: nodes namespaces secrets endpointslices.discovery.k8s.io {_GATEWAY} "
+        "ingresses.networking.k8s.io ingressclasses.networking.k8s.io",
+        "patch update: ingresses/status.networking.k8s.io",
         "patch update: gatewayclasses/status.gateway.networking.k8s.io gateways/status.gateway.networking.k8s.io "
         "httproutes/status.gateway.networking.k8s.io grpcroutes/status.gateway.networking.k8s.io",
         "update: gateways/finalizers.gateway.networking.k8s.io",

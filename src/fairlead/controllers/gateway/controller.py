@@ -17,6 +17,8 @@ from fairlead.api.resources import (
     GATEWAYS,
     GRPCROUTES,
     HTTPROUTES,
+    INGRESSCLASSES,
+    INGRESSES,
     NAMESPACES,
     NODES,
     REFERENCEGRANTS,
@@ -33,6 +35,7 @@ from fairlead.controllers.gateway import services
 from fairlead.controllers.ownership import reference_to
 from fairlead.model.gateway import status
 from fairlead.model.gateway.doors import NODE_LABEL, read_state
+from fairlead.model.gateway.ingress import gateway_of
 from fairlead.model.gateway.listeners import BoundGateway
 from fairlead.model.gateway.names import CONTROLLER, GATEWAY_LABEL, service_name
 from fairlead.model.gateway.stage import GatewayStage
@@ -50,10 +53,13 @@ _FOLLOWED: Mapping[str, Resource] = {
     "HTTPRoute": HTTPROUTES,
     "GRPCRoute": GRPCROUTES,
     "ReferenceGrant": REFERENCEGRANTS,
+    "Ingress": INGRESSES,
+    "IngressClass": INGRESSCLASSES,
     "Namespace": NAMESPACES,
     "Service": SERVICES,
     "Secret": SECRETS,
 }
+_STATUSES = frozenset(("HTTPRoute", "GRPCRoute"))
 _EVERYTHING: Key = ("", "")
 _TOGETHER_S = 0.02
 """How long a change waits for company."""
@@ -89,9 +95,14 @@ class GatewayController(Controller):
         for gateway_class in list(self._informers["GatewayClass"].store.values()):
             await self.perform(key, self._class_actions(gateway_class))
         for gateway in self._stage.gateways.values():
-            await self.perform(key, self._gateway_actions(gateway))
+            if gateway.key in self._stage.ingresses.gateways:
+                await self.perform(key, self._ingress_actions(gateway))
+            else:
+                await self.perform(key, self._gateway_actions(gateway))
         for route in sorted(self._unwritten):
-            await self.perform(key, self._route_actions(*route))
+            # Ingresses have no conditions.
+            if route[0] in _STATUSES:
+                await self.perform(key, self._route_actions(*route))
             self._unwritten.discard(route)
 
     def _class_actions(self, obj: Json) -> Iterable[Action]:
@@ -107,24 +118,42 @@ class GatewayController(Controller):
         obj = self._informers["Gateway"].store.get(gateway.key)
         if obj is None or "deletionTimestamp" in obj["metadata"]:
             return
-        problem = ""
+        present, problem, actions = self._door(gateway, obj, GATEWAYS)
+        yield from actions
+        yield from _status(GATEWAYS, obj, self._gateway_status(gateway, obj, present, problem))
+
+    def _ingress_actions(self, gateway: BoundGateway) -> Iterable[Action]:
+        """Return the actions for the Gateway that a class of Ingresses means; its Service is the class's."""
+        name = gateway.key[1].removeprefix(gateway_of("")[1])
+        obj = self._informers["IngressClass"].store.get(("", name))
+        if obj is None or "deletionTimestamp" in obj["metadata"]:
+            return
+        present, problem, actions = self._door(gateway, obj, INGRESSCLASSES)
+        yield from actions
+        addresses = self._serving(gateway, present, problem).addresses
+        for key in self._stage.ingresses.members.get(gateway.key, ()):
+            ingress = self._informers["Ingress"].store.get(key)
+            if ingress is not None:
+                yield from _status(
+                    INGRESSES, ingress, {"loadBalancer": {"ingress": [{"ip": each} for each in addresses]}}
+                )
+
+    def _door(self, gateway: BoundGateway, obj: Json, resource: Resource) -> tuple[Json | None, str, list[Action]]:
+        """Return the present Service of a Gateway, why it cannot have one, and what brings it nearer to what it should be."""
         at = (gateway.key[0], service_name(gateway.key[1]))
         present = self._informers["Service"].store.get(at)
         if present is not None and (present["metadata"].get("labels") or {}).get(GATEWAY_LABEL) != gateway.key[1]:
-            problem = f"Service {'/'.join(at)} exists and is not this Gateway's"
-        elif any(each.usable for each in gateway.listeners):
-            owner = reference_to(obj, GATEWAYS)
-            taken = services.node_ports(self._informers["Service"].store.values())
-            try:
-                wanted = services.desired(gateway, present, taken, owner)
-            except ValueError as error:
-                problem = str(error)
-            else:
-                if present is None:
-                    yield Create(SERVICES, wanted, owner=obj)
-                elif services.differs(present, wanted):
-                    yield Patch(SERVICES, present, wanted)
-        yield from _status(GATEWAYS, obj, self._gateway_status(gateway, obj, present, problem))
+            return present, f"Service {'/'.join(at)} exists and is not this Gateway's", []
+        if not any(each.usable for each in gateway.listeners):
+            return present, "", []
+        taken = services.node_ports(self._informers["Service"].store.values())
+        try:
+            wanted = services.desired(gateway, present, taken, reference_to(obj, resource))
+        except ValueError as error:
+            return present, str(error), []
+        if present is None:
+            return None, "", [Create(SERVICES, wanted, owner=obj)]
+        return present, "", [Patch(SERVICES, present, wanted)] if services.differs(present, wanted) else []
 
     def _gateway_status(self, gateway: BoundGateway, obj: Json, present: Json | None, problem: str) -> Json:
         serving = self._serving(gateway, present, problem)

@@ -8,7 +8,7 @@ import msgspec
 
 from fairlead.api.certificate import Certificate
 from fairlead.api.gateway import GROUP, Gateway, GatewayClass, Listener
-from fairlead.model.gateway.grants import Grants
+from fairlead.model.gateway.grants import From, Grants
 from fairlead.model.gateway.names import CONTROLLER, listener_name
 from fairlead.world.events import ObjectKey
 
@@ -79,6 +79,26 @@ def our_gateways(
         for key, gateway in gateways.items()
         if gateway.spec.gateway_class_name in ours
     }
+
+
+def ingress_gateways(
+    gateways: Mapping[ObjectKey, Gateway], certificates: Mapping[ObjectKey, Certificate]
+) -> dict[ObjectKey, BoundGateway]:
+    """Return the Gateways that Ingresses mean: they take nothing else, and refer to what is the Ingresses' own."""
+    found = {}
+    for key, gateway in gateways.items():
+        listeners = _listeners(key, gateway, certificates, _Consent())
+        own = tuple(msgspec.structs.replace(each, kinds=("Ingress",)) for each in listeners)
+        found[key] = BoundGateway(key=key, api=gateway, listeners=own)
+    return found
+
+
+class _Consent(Grants):
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def permit(self, source: From, group: str, kind: str, namespace: str, name: str) -> bool:
+        return True
 
 
 def _listeners(

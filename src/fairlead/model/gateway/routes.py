@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from fairlead.api.decode import reference
 from fairlead.api.gateway import GROUP, ParentRef
 from fairlead.api.httproute import GRPCRoute, HTTPRoute
 from fairlead.api.pod import Namespace
@@ -26,6 +27,10 @@ from fairlead.world.events import ObjectKey
 Route: TypeAlias = HTTPRoute | GRPCRoute
 RouteKey: TypeAlias = tuple[str, ObjectKey]
 """Kind and key."""
+
+
+PART = "~"
+"""Parts a route's name from what tells apart the several that one Ingress means; never part of an object's name."""
 
 
 class Attached(msgspec.Struct, frozen=True):
@@ -57,10 +62,21 @@ class BoundRoute(msgspec.Struct, frozen=True, kw_only=True):
     """Services on which it depends."""
 
     @property
+    def reference(self) -> str:
+        """Return the object that it comes from."""
+        return origin_of(self.key)
+
+    @property
     def age(self) -> tuple[str, str]:
         """Return what orders routes that want the same: the oldest goes first, then the first by name."""
         metadata = self.api.metadata
         return metadata.creation_timestamp or "9999", f"{metadata.namespace}/{metadata.name}"
+
+
+def origin_of(key: RouteKey) -> str:
+    """Return the object that a route comes from."""
+    kind, (namespace, name) = key
+    return reference(kind, namespace, name.partition(PART)[0])
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -73,7 +89,7 @@ class Surroundings(msgspec.Struct, frozen=True):
 
 def bind(key: RouteKey, route: Route, around: Surroundings, services: Mapping[ObjectKey, Service]) -> BoundRoute:
     """Return what becomes of a route; nothing of it serves where no parent is ours. Costs time proportional to the route."""
-    kind, (namespace, name) = key
+    kind, (namespace, _) = key
     ours = [
         (ref, gateway)
         for ref in route.spec.parent_refs or ()
@@ -83,7 +99,7 @@ def bind(key: RouteKey, route: Route, around: Surroundings, services: Mapping[Ob
     if not ours:
         return BoundRoute(key=key, api=route)
     backends = Backends(kind, namespace, services, around.grants)
-    rules, invalid = _rules(route, f"{kind}/{namespace}/{name}", backends)
+    rules, invalid = _rules(route, origin_of(key), backends)
     parents: list[ParentVerdict] = []
     attached: list[Attached] = []
     for ref, gateway in ours:

@@ -17,9 +17,10 @@ from fairlead.base.diagnostics import Diagnostic
 from fairlead.model.gateway.backends import Target, endpoints_of
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.hosts import ANY, most_exact
-from fairlead.model.gateway.listeners import BoundGateway, BoundListener, our_gateways
+from fairlead.model.gateway.ingress import IngressReader
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener, ingress_gateways, our_gateways
 from fairlead.model.gateway.names import GATEWAY_LABEL, listener_name, service_name
-from fairlead.model.gateway.routes import BoundRoute, Route, RouteKey, Surroundings, bind
+from fairlead.model.gateway.routes import BoundRoute, Route, RouteKey, Surroundings, bind, origin_of
 from fairlead.model.gateway.rules import precedence
 from fairlead.model.merge import MergedRows
 from fairlead.model.rows import Rows
@@ -44,6 +45,7 @@ class GatewayStage:
 
     def __init__(self) -> None:
         self._read: tuple[object, ...] = ()
+        self.ingresses = IngressReader()
         self._tables_read: dict[str, Mapping[ObjectKey, Route]] = {}
         self._around = Surroundings({}, {}, Grants({}))
         self.bound: dict[RouteKey, BoundRoute] = {}
@@ -100,10 +102,10 @@ class GatewayStage:
                         found.append(
                             Diagnostic(object=reference("Gateway", *key), field=field, message=verdict.problem)
                         )
-        for kind, key in self._troubled:
-            parents = self.bound[kind, key].parents
+        for route in self._troubled:
+            parents = self.bound[route].parents
             problems = {verdict.problem for parent in parents for verdict in (parent.accepted, parent.resolved)}
-            found += [Diagnostic(object=reference(kind, *key), message=each) for each in sorted(problems) if each]
+            found += [Diagnostic(object=origin_of(route), message=each) for each in sorted(problems) if each]
         return found
 
     def update(self, snapshot: Snapshot, touched: frozenset[ObjectKey] | None) -> Mapping[str, frozenset[Key]] | None:
@@ -112,7 +114,8 @@ class GatewayStage:
         `touched` are the Services whose object or slices changed since the last one, None when that is not known.
         """
         node = snapshot.nodes.get(snapshot.settings.node)
-        read = (node, *(getattr(snapshot, name) for name in _SURROUNDINGS))
+        self.ingresses.update(snapshot.ingress_classes, snapshot.ingresses)
+        read = (node, self.ingresses.gateways, *(getattr(snapshot, name) for name in _SURROUNDINGS))
         same = len(read) == len(self._read) and all(a is b for a, b in zip(read, self._read, strict=True))
         if not same or touched is None or touched & self._doors:
             self._read = read
@@ -120,9 +123,10 @@ class GatewayStage:
             return None
         hosts: set[tuple[str, str]] = set()
         clusters: set[str] = set()
+        tables = self._route_tables(snapshot)
         for key in self._changed_routes(snapshot, touched):
-            self._replace(key, _route(snapshot, key), snapshot, hosts, clusters)
-        self._tables_read = _route_tables(snapshot)
+            self._replace(key, tables[key[0]].get(key[1]), snapshot, hosts, clusters)
+        self._tables_read = tables
         for service in touched & self._asked.keys():
             for route in self._asked[service]:
                 targets = self.bound[route].targets
@@ -135,7 +139,10 @@ class GatewayStage:
 
     def _start_anew(self, snapshot: Snapshot, node: Node | None) -> None:
         grants = Grants(snapshot.reference_grants)
-        gateways = our_gateways(snapshot.gateway_classes, snapshot.gateways, snapshot.certificates, grants)
+        gateways = {
+            **ingress_gateways(self.ingresses.gateways, snapshot.certificates),
+            **our_gateways(snapshot.gateway_classes, snapshot.gateways, snapshot.certificates, grants),
+        }
         self._around = Surroundings(gateways, snapshot.namespaces, grants)
         known = self.bound.keys()
         self.bound, self._in_host, self._needed, self._asked, self._services = {}, {}, {}, {}, {}
@@ -154,7 +161,7 @@ class GatewayStage:
                 if listener.usable:
                     self._ports[listener.table] = (*self._ports.get(listener.table, ()), listener)
                     hosts.add((listener.table, listener.hostname or ANY))
-        self._tables_read = _route_tables(snapshot)
+        self._tables_read = self._route_tables(snapshot)
         for kind, table in self._tables_read.items():
             for key, route in table.items():
                 self._replace((kind, key), route, snapshot, hosts, set())
@@ -164,9 +171,12 @@ class GatewayStage:
             parts["cluster", name] = self._cluster(name, snapshot, node)
         self._merged.update(parts)
 
+    def _route_tables(self, snapshot: Snapshot) -> dict[str, Mapping[ObjectKey, Route]]:
+        return {"HTTPRoute": snapshot.http_routes, "GRPCRoute": snapshot.grpc_routes, "Ingress": self.ingresses.routes}
+
     def _changed_routes(self, snapshot: Snapshot, touched: frozenset[ObjectKey]) -> set[RouteKey]:
         found: set[RouteKey] = set()
-        for kind, new in _route_tables(snapshot).items():
+        for kind, new in self._route_tables(snapshot).items():
             old = self._tables_read[kind]
             if new is not old:
                 found |= {(kind, key) for key in old.keys() | new.keys() if old.get(key) is not new.get(key)}
@@ -227,11 +237,11 @@ class GatewayStage:
         routes = self._in_host.get((table, domain), {})
         found: list[tuple[tuple[object, ...], GatewayRoute]] = []
         origins: set[Origin] = set()
-        for (kind, key), route in routes.items():
+        for key, route in routes.items():
             # A host that a more exact listener holds is that listener's alone, whoever else names it.
             if not any(domain in each.hosts and each.listener is decider for each in route.attached):
                 continue
-            origins.add(reference(kind, *key))
+            origins.add(origin_of(key))
             # sorted() keeps the order of a route's own rules.
             found += [((*precedence(rule), *route.age), rule) for rule in route.rules]
         if not found and (decider is None or (decider.hostname or ANY) != domain):
@@ -315,11 +325,3 @@ def _listeners(route: BoundRoute) -> set[tuple[ObjectKey, str]]:
 
 def _places(route: BoundRoute) -> Iterator[tuple[str, str]]:
     yield from dict.fromkeys((each.listener.table, host) for each in route.attached for host in each.hosts)
-
-
-def _route_tables(snapshot: Snapshot) -> dict[str, Mapping[ObjectKey, Route]]:
-    return {"HTTPRoute": snapshot.http_routes, "GRPCRoute": snapshot.grpc_routes}
-
-
-def _route(snapshot: Snapshot, key: RouteKey) -> Route | None:
-    return _route_tables(snapshot)[key[0]].get(key[1])
