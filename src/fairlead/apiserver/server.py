@@ -132,7 +132,7 @@ class Server:
         addresses.rebuild(entry.obj for entry in api.store.latest_entries("services"))
         await bootstrap.run(api, addresses, settings.advertise)
         await rights.ensure(store)
-        Aggregation(store)
+        Aggregation(store).look()
         if settings.definitions is not None:
             await bootstrap.install(api, settings.definitions)
         self._definitions = asyncio.create_task(crds.Definitions(api).run(), name="definitions")

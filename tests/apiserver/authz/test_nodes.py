@@ -258,7 +258,7 @@ async def test_tokens_are_those_of_its_own_pods(cluster: Http):
     assert await ask("a1", {"spec": {}}) == (403, "node requested token not bound to a pod")
     assert await ask("a1", request("p1", uids[1], audiences=["vault"])) == (
         403,
-        'audience "vault" not found in pod spec volume',
+        'audience "vault" not found in pod spec volume, system:node:node-1 is not authorized to request tokens for this audience',
     )
 
 

@@ -10,7 +10,10 @@ import pytest
 from apiserver_client import Http, acting_as, config_map, pod
 
 from fairlead.apiserver.authz.default_roles import cluster_role_bindings, cluster_roles
-from fairlead.apiserver.server import Server
+from fairlead.apiserver.authz.rbac import CLUSTER_ROLES
+from fairlead.apiserver.listeners import Address
+from fairlead.apiserver.server import Server, Settings
+from fairlead.apiserver.store.records import Op
 
 Json = dict[str, Any]
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -151,6 +154,24 @@ async def test_aggregated_roles_follow_the_roles_that_they_are_made_of(http: Htt
     await http.ok("DELETE", f"{RBAC}/clusterroles/widgets")
     for name in ("view", "edit", "admin"):
         await has(name, False)
+
+
+async def test_a_server_that_died_in_between_aggregates_when_it_starts(tmp_path: Path, certificates: Path):
+    running = Settings(state=tmp_path / "state", pki=certificates, listen=[Address("127.0.0.1", 0)])
+    async with Server(running) as server:
+        assert server.api is not None
+        store = server.api.store
+        view = store.latest(CLUSTER_ROLES, "", "view")
+        assert view is not None
+        wanted = view.obj["rules"]
+        server.api.store.table(CLUSTER_ROLES).followers.clear()
+        await store.write(Op(CLUSTER_ROLES, view.key, view.copy() | {"rules": []}, view))
+    async with Server(running) as server:
+        http = Http(certificates, server.ports[0])
+        async with asyncio.timeout(5):
+            while (await http.ok("GET", f"{RBAC}/clusterroles/view"))["rules"] != wanted:
+                pass
+        await http.close()
 
 
 async def test_nobody_grants_what_he_does_not_hold(http: Http):

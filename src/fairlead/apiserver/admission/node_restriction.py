@@ -174,7 +174,10 @@ def _accounts(api: Api, node: str, attributes: Attributes) -> None:
     # Tokens for other receivers than the API server are those that the pod's own volumes ask for.
     for audience in (attributes.obj.get("spec") or {}).get("audiences") or ():
         if audience not in _audiences(pod.obj):
-            raise _no(attributes, f'audience "{audience}" not found in pod spec volume')
+            why = (
+                f'audience "{audience}" not found in pod spec volume, {attributes.identity.user} is not authorized to '
+            )
+            raise _no(attributes, why + "request tokens for this audience")
 
 
 def _leases(_: Api, node: str, attributes: Attributes) -> None:

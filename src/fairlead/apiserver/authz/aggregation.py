@@ -28,10 +28,14 @@ class Aggregation:
         self._again = False
         store.follow(CLUSTER_ROLES, self._changed)
 
-    def _changed(self, _: Change) -> None:
+    def look(self) -> None:
+        """Bring all aggregated roles up to date; a server that died may have left some behind."""
         self._again = True
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._settle())
+
+    def _changed(self, _: Change) -> None:
+        self.look()
 
     async def _settle(self) -> None:
         while self._again:

@@ -52,7 +52,7 @@ class Rbac:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._granted: dict[_Subject, dict[tuple[str, str], list[Grant]]] = {}
-        self._known: dict[Identity, _Subjects] = {}
+        self._known: dict[tuple[str, tuple[str, ...]], _Subjects] = {}
         for table in (ROLES, CLUSTER_ROLES):
             store.follow(table, self._role_changed)
         for table in (BINDINGS, CLUSTER_BINDINGS):
@@ -116,11 +116,13 @@ class Rbac:
     # What is remembered.
 
     def _of(self, identity: Identity) -> _Subjects:
-        found = self._known.get(identity)
+        # Each token is an identity of its own, but one with the rights of its user and groups.
+        key = (identity.user, identity.groups)
+        found = self._known.get(key)
         if found is None:
             if len(self._known) >= _MOST_SUBJECTS:
                 self._known.clear()
-            found = self._known[identity] = self._find(identity)
+            found = self._known[key] = self._find(identity)
         return found
 
     def _find(self, identity: Identity) -> _Subjects:

@@ -131,5 +131,9 @@ def _trust(bundle: object) -> ssl.SSLContext:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"tls: {error.reason or error}"
+    if isinstance(error, EOFError):
+        return "EOF"
     number = getattr(error, "errno", None)
     return os.strerror(number).lower() if isinstance(number, int) and number > 0 else str(error) or type(error).__name__

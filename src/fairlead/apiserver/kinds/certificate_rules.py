@@ -20,6 +20,7 @@ _FIRM = ("Approved", "Denied", "Failed")
 def parsed(request: object) -> Any:
     """Return the request in spec.request (base64 of PEM) as `cryptography` knows it; raises ValueError."""
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
 
     try:
         pem = base64.b64decode(str(request or ""), validate=True)
@@ -27,7 +28,19 @@ def parsed(request: object) -> Any:
         raise ValueError("illegal base64 data") from None
     if b"-----BEGIN CERTIFICATE REQUEST-----" not in pem:
         raise ValueError("PEM block type must be CERTIFICATE REQUEST")
-    return x509.load_pem_x509_csr(pem)
+    try:
+        return x509.load_pem_x509_csr(pem)
+    except UnsupportedAlgorithm as error:
+        raise ValueError(str(error)) from None
+
+
+def _is_signed(request: Any) -> bool:
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        return bool(request.is_signature_valid)
+    except UnsupportedAlgorithm:
+        return False
 
 
 def check(obj: Object) -> list[FieldError]:
@@ -38,7 +51,7 @@ def check(obj: Object) -> list[FieldError]:
         errors.append(FieldError("spec.request", "Required", OMITTED, ""))
     else:
         try:
-            if not parsed(spec["request"]).is_signature_valid:
+            if not _is_signed(parsed(spec["request"])):
                 raise ValueError("the signature is not that of the key in the request")
         except ValueError as error:
             errors.append(FieldError("spec.request", "Invalid", spec["request"], str(error)))
