@@ -25,6 +25,7 @@ def test_a_small_run_measures_every_case(home: Path, monkeypatch: pytest.MonkeyP
         ("1 clients", "durable creates of pods"),
         ("16 clients", "durable creates of pods"),
         ("64 clients", "durable creates of pods"),
+        ("16 clients", "durable creates of HTTPRoutes"),
         ("3 watchers, 16 clients", "deliveries"),
         ("3 watchers, 16 clients", "processor time per delivery"),
         ("60 pods", "list, p50"),
@@ -37,6 +38,7 @@ def test_a_small_run_measures_every_case(home: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_peer_is_compared_client_by_client() -> None:
     found = api._Rounds(creates={16: [2000.0, 1000.0, 3000.0]}, puts={16: [1000.0]})
+    found.routes = [1.0]
     found.deliveries, found.delivery_us, found.lists_s, found.memory_mb = [1.0], [1.0], [0.25, 0.125], [1.0]
     rows = list(api._rows(found, 10))
     assert [(row.value, row.against, row.ratio) for row in rows[:2]] == [

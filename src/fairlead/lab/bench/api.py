@@ -24,6 +24,7 @@ from statistics import median
 
 import msgspec
 
+from fairlead.api import crds
 from fairlead.base.errors import UserError
 from fairlead.lab import pki, topology
 from fairlead.lab.bench.api_load import Found, Job
@@ -56,6 +57,26 @@ _POD = json.dumps(
         },
     }
 )
+_ROUTES = "/apis/gateway.networking.k8s.io/v1/namespaces/default/httproutes"
+_ROUTE = json.dumps(
+    {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": "route-@"},
+        "spec": {
+            "parentRefs": [{"name": "shop"}],
+            "hostnames": ["shop.example"],
+            "rules": [
+                {
+                    "matches": [{"path": {"type": "PathPrefix", "value": f"/{part}"}}],
+                    "filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["x-debug"]}}],
+                    "backendRefs": [{"name": part, "port": 80}],
+                }
+                for part in ("cart", "catalog")
+            ],
+        },
+    }
+)
 _STORED_BYTES = 1600
 """What the server makes of the pod, about; etcd gets values of this size."""
 _PUT = json.dumps({"key": "L3BvZHMv@", "value": base64.b64encode(bytes(_STORED_BYTES)).decode()})
@@ -70,6 +91,7 @@ class _Rounds:
 
     creates: dict[int, list[float]] = field(default_factory=dict)
     puts: dict[int, list[float]] = field(default_factory=dict)
+    routes: list[float] = field(default_factory=list)
     deliveries: list[float] = field(default_factory=list)
     delivery_us: list[float] = field(default_factory=list)
     lists_s: list[float] = field(default_factory=list)
@@ -100,6 +122,8 @@ def _rows(found: _Rounds, pods: int) -> Iterator[Measurement]:
             yield Measurement(
                 case=case, metric="durable puts", value=peer, unit="1/s", against=_PEER, ratio=ours / peer
             )
+    case = f"{_WRITERS} clients"
+    yield Measurement(case=case, metric="durable creates of HTTPRoutes", value=median(found.routes), unit="1/s")
     case = f"{WATCHERS} watchers, {_WRITERS} clients"
     yield Measurement(case=case, metric="deliveries", value=median(found.deliveries), unit="1/s")
     yield Measurement(case=case, metric="processor time per delivery", value=median(found.delivery_us), unit="µs")
@@ -113,6 +137,7 @@ def _measure_ours(home: LabHome, found: _Rounds, *, pods: int, writes: int) -> N
     port = _free_port()
     command = [sys.executable, "-m", "fairlead", "apiserver", "--state", str(home.folder / "state")]
     command += ["--pki", str(home.pki), "--listen", f"127.0.0.1:{port}"]
+    command += ["--definitions", str(crds.FOLDER)]
     with _running(command, home, port, "/readyz") as process:
         clients = _Clients(port, home.pki, _PODS, _POD)
         _measure_writes(clients, found.creates, writes)
@@ -124,6 +149,8 @@ def _measure_ours(home: LabHome, found: _Rounds, *, pods: int, writes: int) -> N
             clients.write(pods - clients.written, _WRITERS)
         found.lists_s += clients.read(f"{_PODS}?limit={pods}", _READS).reads_s
         found.memory_mb.append(resident_mb(process.pid))
+        routes = _Clients(port, home.pki, _ROUTES, _ROUTE)
+        found.routes.append(writes / routes.write(writes, _WRITERS).seconds)
 
 
 def _measure_etcd(home: LabHome, program: str, found: _Rounds, *, writes: int) -> None:
