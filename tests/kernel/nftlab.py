@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -103,6 +104,18 @@ def inside(namespace: Path, action: Callable[[], T]) -> T:
     if isinstance(result[0], BaseException):
         raise result[0]
     return result[0]
+
+
+def sctp_init(source_port: int, port: int) -> bytes:
+    """An SCTP packet that opens an association (RFC 9260 section 3.3.2), with the checksum that conntrack demands."""
+    chunk = struct.pack(">BBHIIHHI", 1, 0, 20, 0x1234, 65535, 1, 1, 7)
+    packet = struct.pack(">HHII", source_port, port, 0, 0) + chunk
+    crc = 0xFFFFFFFF
+    for byte in packet:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return packet[:8] + struct.pack("<I", crc ^ 0xFFFFFFFF) + packet[12:]
 
 
 class Server:

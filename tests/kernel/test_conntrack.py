@@ -1,4 +1,4 @@
-"""Stale entries of UDP flows are deleted, and nothing else is."""
+"""Stale entries of UDP and SCTP flows are deleted, and nothing else is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from tests.kernel.nftlab import OTHER_VIP, PODS, VIP, NftLab, plan_of, pod_ip
+from tests.kernel.nftlab import OTHER_VIP, PODS, VIP, NftLab, plan_of, pod_ip, sctp_init
 
 from fairlead.drivers.conntrack.driver import ConntrackDriver
 from fairlead.plan.tables import Endpoint, ServicePort
@@ -97,6 +97,23 @@ def test_a_flow_from_before_the_service_is_forgotten(lab: NftLab, conntrack: Con
     assert asyncio.run(conntrack.apply(after)).applied >= 1
     early.send(b"?")
     assert early.recv(100).startswith(b"pod-a")
+
+
+def test_an_sctp_association_moves_when_its_endpoint_goes(lab: NftLab, conntrack: ConntrackDriver, v: int) -> None:
+    """By raw sockets: this kernel may have none for SCTP."""
+    before, after = (plan_of(port(v, pod, protocol="sctp")) for pod in PODS)
+    lab.apply(before)
+    asyncio.run(conntrack.apply(before))
+    receivers = {pod: lab.socket(pod, VIP[v], socket.SOCK_RAW, socket.IPPROTO_SCTP) for pod in PODS}
+    with contextlib.ExitStack() as stack:
+        for each in receivers.values():
+            stack.enter_context(each)
+        sender = stack.enter_context(lab.socket("outside", VIP[v], socket.SOCK_RAW, socket.IPPROTO_SCTP))
+        for pod, plan, stale in (("pod-a", before, 0), ("pod-b", after, 1)):
+            lab.apply(plan)
+            assert asyncio.run(conntrack.apply(plan)).applied == stale
+            sender.sendto(sctp_init(5000, 53), (VIP[v], 0))
+            assert receivers[pod].recv(200)
 
 
 def test_tcp_goes_on(lab: NftLab, conntrack: ConntrackDriver, v: int) -> None:

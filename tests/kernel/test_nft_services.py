@@ -18,6 +18,7 @@ from tests.kernel.nftlab import (
     NftLab,
     plan_of,
     pod_ip,
+    sctp_init,
     service,
 )
 
@@ -153,18 +154,6 @@ def test_an_established_connection_runs_no_rules(lab: NftLab, v: int) -> None:
         lab.ask("outside", OTHER_VIP[v], 80)
     rows = list(lab.observe()["service_ports"].values())
     assert all((":" in row.address) == (v == 4) for row in rows if isinstance(row, ServicePort))
-
-
-def sctp_init(source_port: int, port: int) -> bytes:
-    """An SCTP packet that opens an association (RFC 9260 section 3.3.2), with the checksum that conntrack demands."""
-    chunk = struct.pack(">BBHIIHHI", 1, 0, 20, 0x1234, 65535, 1, 1, 7)
-    packet = struct.pack(">HHII", source_port, port, 0, 0) + chunk
-    crc = 0xFFFFFFFF
-    for byte in packet:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return packet[:8] + struct.pack("<I", crc ^ 0xFFFFFFFF) + packet[12:]
 
 
 def test_sctp_is_translated_though_this_kernel_has_no_sockets_for_it(lab: NftLab, v: int) -> None:
