@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.kernel.nftlab import OTHER_VIP, PODS, VIP, NftLab, base_rows, plan_of, pod_ip, service
 
+from fairlead.drivers.nft import kernel as kernel_module
 from fairlead.drivers.nft.driver import NftDriver
 from fairlead.plan.plan import Plan
 from fairlead.plan.tables import (
@@ -254,6 +255,20 @@ def test_row_at_fault_is_reported_and_the_others_are_made(lab: NftLab) -> None:
         assert "not of the same family" in failed["service_ports", (OTHER_VIP[4], "tcp", 1)]
     assert set(lab.observe()["service_ports"]) == {(VIP[4], "tcp", 80)}
     assert lab.apply(plan_of(good)).failed == ()
+
+
+def test_a_table_that_is_outgrown_is_made_anew_with_more_room(lab: NftLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_module, "_LEAST_ROOM", 4)
+    lab.apply(Plan(node="node", revision="1", tables={}))
+    # Each service port has two endpoints of a family; a new table has room for twice as many as there are.
+    for count, room in ((1, 4), (2, 4), (3, 12), (6, 12), (7, 28), (2, 28)):
+        plan = plan_of(*(service(v, 80 + number, *PODS) for number in range(count) for v in (4, 6)))
+        assert lab.apply(plan).failed == ()
+        assert lab.observe()["service_ports"] == dict(plan.table("service_ports"))
+        assert lab.resync(plan).applied == 0
+        sizes = [int(line.split()[1]) for line in lab.listing().splitlines() if line.strip().startswith("size")]
+        assert min(sizes) == room
+    lab.apply(Plan(node="node", revision="1", tables={}))
 
 
 def test_kernel_without_nft_rights_is_a_clear_error(tmp_path: Path) -> None:

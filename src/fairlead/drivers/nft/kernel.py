@@ -15,7 +15,17 @@ from fairlead.drivers.nft import elements, expressions, ruleset, wire
 from fairlead.drivers.nft.difference import TABLES, Difference, Elements, changed, collect
 from fairlead.drivers.nft.ruleset import ListedTable
 from fairlead.drivers.nft.socket import DumpInterruptedError, NftError, NftSocket, describe
-from fairlead.drivers.nft.structure import LAYOUTS, LOCAL, LOCAL_PICKS, NAME, PICKS, SETS, UNMANAGED, is_static
+from fairlead.drivers.nft.structure import (
+    ENDPOINTS,
+    LAYOUTS,
+    LOCAL,
+    LOCAL_PICKS,
+    NAME,
+    PICKS,
+    SETS,
+    UNMANAGED,
+    is_static,
+)
 from fairlead.drivers.protocol import Failure, Outcome
 from fairlead.plan.plan import Plan
 from fairlead.plan.tables import Key, Row, key_of
@@ -27,6 +37,8 @@ _APPLY_TRIES = 16
 _MAIN = wire.NFPROTO_INET
 _FAMILIES = {_MAIN: "inet", wire.NFPROTO_ARP: "arp"}
 _DORMANT = 0x1
+_LEAST_ROOM = 1 << 15
+"""Endpoints of a family for which a new table has room, in half a megabyte; one that is outgrown is made anew with more."""
 
 
 class Kernel:
@@ -74,7 +86,7 @@ class Kernel:
         self._generation = after
         self._listed = listed
         self._counts = ruleset.pick_counts(listed.get(_MAIN))
-        repair = ruleset.repair(listed, self._counts)
+        repair = ruleset.repair(listed, self._counts, room=_LEAST_ROOM)
         self._is_intact = not repair.messages
         if repair.is_new:
             found, self._counts = Elements(), set()
@@ -94,7 +106,7 @@ class Kernel:
         self.observe()
         if self._is_intact:
             return
-        messages = [*ruleset.remove(self._listed), *ruleset.repair({}, ()).messages]
+        messages = [*ruleset.remove(self._listed), *ruleset.repair({}, (), room=_LEAST_ROOM).messages]
         for refusal in self._socket.transact(wire.transaction(messages, commit=False)):
             raise NftError(refusal.code, f"this kernel's nf_tables lack what the network needs: {describe(refusal)}")
 
@@ -136,7 +148,7 @@ class Kernel:
                 self._elements, plan, self._plan, named=named, retry=self._retry, without=excluded.keys()
             )
             begun = time.perf_counter()
-            static = self._static(difference.counts)
+            static = self._static(difference)
             messages = [*static, *difference.messages(_MAIN)]
             refusals = self._commit(messages)
             self.last_commit_s = time.perf_counter() - begun
@@ -145,6 +157,9 @@ class Kernel:
                 return Outcome(difference.changed + len(static), (*excluded.values(), *difference.failures))
             self._lament(refusals, attempt)
             self.observe()
+            if any(each.code == errno.ENFILE for each in refusals):
+                self._outgrow()
+                continue
             if attempt:
                 blamed = _blame(messages, refusals)
                 if not blamed:
@@ -170,11 +185,12 @@ class Kernel:
             self.observe()
         raise NftError(refusals[0].code, f"removing the tables {NAME}: {describe(refusals[0])}")
 
-    def _static(self, counts: set[int]) -> Sequence[wire.Message]:
-        """Return what must come before elements that need these picks."""
+    def _static(self, difference: Difference) -> Sequence[wire.Message]:
+        """Return what must come before the elements of `difference`."""
         if not self._is_intact:
-            return ruleset.repair(self._listed, self._counts | counts).messages
-        missing = {pick for pick in counts - self._counts if not is_static(pick)}
+            room = max(_LEAST_ROOM, *(2 * len(difference.additions.get(name, ())) for name in ENDPOINTS))
+            return ruleset.repair(self._listed, self._counts | difference.counts, room=room).messages
+        missing = {pick for pick in difference.counts - self._counts if not is_static(pick)}
         return ruleset.add_picks(missing) if missing else ()
 
     def _commit(self, messages: Sequence[wire.Message]) -> list[wire.Refusal]:
@@ -198,6 +214,12 @@ class Kernel:
             self._is_intact = True
         self._plan = plan
         self._retry = frozenset({*excluded, *((each.table, each.key) for each in difference.failures)})
+
+    def _outgrow(self) -> None:
+        """Have the table of elements made anew, with room for what is wanted, by the transaction that fills it."""
+        # As one that another program has switched off.
+        self._listed[_MAIN].is_active = False
+        self._elements, self._counts, self._is_intact = Elements(), set(), False
 
     def _lament(self, refusals: Sequence[wire.Refusal], attempt: int) -> None:
         log.warning(

@@ -75,11 +75,14 @@ def listed_chain(found: wire.Attributes) -> tuple[str, Hook | None]:
     return wire.as_text(found[3]), Hook(kind, wire.as_u32(hook[1]), priority)
 
 
-def repair(listed: Mapping[int, ListedTable], counts: Iterable[int]) -> Repair:
-    """Return the messages that make the static part right, with pick chains for `counts` endpoints."""
+def repair(listed: Mapping[int, ListedTable], counts: Iterable[int], *, room: int) -> Repair:
+    """Return the messages that make the static part right, with pick chains for `counts` endpoints.
+
+    A table that is made anew has room for `room` endpoints of a family; one that is right keeps what it has.
+    """
     found: list[wire.Message] = []
     is_new = False
-    for table in tables(counts):
+    for table in tables(counts, room):
         current = listed.get(table.family)
         if current is not None and _has_shape(current, table):
             found += _repair_chains(current, table)

@@ -79,6 +79,8 @@ class Set(msgspec.Struct, frozen=True, kw_only=True):
     interval: bool = False
     dynamic: int = 0
     """How many elements packets may put into it; 0: they put none."""
+    size: int = 0
+    """How many elements it may hold; 0: any number. A set that says so is made at once as large as it gets, and filled in half the time."""
 
     @property
     def layout(self) -> wire.Layout:
@@ -105,7 +107,7 @@ class Set(msgspec.Struct, frozen=True, kw_only=True):
 
     def description(self) -> bytes:
         """Return NFTA_SET_DESC: what only its maker says. Sizes of the parts of a range are those before padding."""
-        found = wire.u32(1, self.dynamic) if self.dynamic else b""
+        found = wire.u32(1, self.dynamic or self.size) if self.dynamic or self.size else b""
         if self.is_range:
             parts = (wire.nested(1, wire.u32(1, _UNPADDED.get(each, _TYPES[each][1]))) for each in self.key)
             found += wire.nested(2, *parts)
@@ -283,10 +285,11 @@ def fixed_picks() -> Mapping[int, str]:
     return _FIXED
 
 
-def tables(picks: Iterable[int]) -> tuple[Table, ...]:
-    """Return all tables, with chains for these picks (and always for one endpoint)."""
+def tables(picks: Iterable[int], room: int = 0) -> tuple[Table, ...]:
+    """Return all tables, with chains for these picks (and always for one endpoint), and room for so many endpoints of a family."""
     chains = tuple(pick_chain(pick) for pick in sorted({*_ALWAYS, *picks} - _FIXED.keys()))
-    main = Table(family=wire.NFPROTO_INET, counters=("spoofed", "refused"), sets=SETS, chains=(*chains, *_CHAINS))
+    sets = tuple(msgspec.structs.replace(each, size=room) if each.name in ENDPOINTS else each for each in SETS)
+    main = Table(family=wire.NFPROTO_INET, counters=("spoofed", "refused"), sets=sets, chains=(*chains, *_CHAINS))
     return main, _ARP
 
 
@@ -329,6 +332,8 @@ SETS = (
     Set(name=PICKS, key=("mark",), data=("verdict",)),
     Set(name=LOCAL_PICKS, key=("mark",), data=("verdict",)),
 )
+ENDPOINTS = tuple(f"endpoints{each.suffix}" for each in _BOTH)
+"""The maps that most elements are in."""
 UNMANAGED = frozenset((PICKS, LOCAL_PICKS, *(f"{AFFINITY}{each.suffix}" for each in _BOTH)))
 """Sets whose elements no row stands for."""
 LAYOUTS: Mapping[str, wire.Layout] = {each.name: each.layout for each in SETS}

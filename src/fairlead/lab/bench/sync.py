@@ -25,6 +25,8 @@ from fairlead.plan.plan import Plan
 from fairlead.plan.tables import ClusterAddress, Endpoint, Key, Row, ServicePort, key_of
 
 ENDPOINTS = 10
+_LOADS = 3
+"""Full loads of ours in each round: they are so short that one alone would be what the machine did in that moment."""
 _CHANGES = 2000
 _PEER_CHANGES = 5
 _BULK = 1000
@@ -126,20 +128,23 @@ class _Own:
         self.resident_mb = 0.0
 
     def measure(self) -> None:
-        """Run one round in a namespace of its own."""
-        with namespace("ours") as path:
-            kernel = Kernel(NftSocket(path))
-            try:
-                kernel.observe()
-                self._measure(kernel)
-            finally:
-                kernel.close()
+        """Run one round, each load in a namespace of its own."""
+        for left in reversed(range(_LOADS)):
+            with namespace("ours") as path:
+                kernel = Kernel(NftSocket(path))
+                try:
+                    kernel.observe()
+                    self._measure(kernel, with_changes=not left)
+                finally:
+                    kernel.close()
 
-    def _measure(self, kernel: Kernel) -> None:
+    def _measure(self, kernel: Kernel, *, with_changes: bool) -> None:
         ports: dict[Key, Row] = {key_of(row): row for row in self._wanted}
         addresses: dict[Key, Row] = {(row.address,): ClusterAddress(address=row.address) for row in self._wanted}
         self.loads.append(_apply(kernel, ports, addresses, None))
         self.resident_mb = max(self.resident_mb, resident_mb())
+        if not with_changes:
+            return
         keys = list(ports)
         with without_collection():
             for number in range(_CHANGES):
