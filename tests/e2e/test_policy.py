@@ -158,7 +158,7 @@ def test_status_says_what_became_of_a_policy(shop: Lab) -> None:
         return {each["type"].removeprefix(prefix): each["status"] for each in listed}
 
     def is_now(named: tuple[str, ...], expected: dict[str, str]) -> None:
-        wait_for(lambda: conditions(*named) == expected, f"{named}: {expected}, last {conditions(*named)}", 20)
+        wait_for(lambda: conditions(*named) == expected, f"{named}: {expected}, last {conditions(*named)}", 60)
 
     companion = ("networkpolicystatus", "unresolved", "-n", "policy")
     good = {"Accepted": "True", "Enforced": "True", "SelectsPods": "True", "Resolved": "True"}
