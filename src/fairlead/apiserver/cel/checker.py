@@ -48,7 +48,7 @@ class Type:
 
 
 DYN = Type("dyn")
-BOOL, INT, DOUBLE, NULL = Type("bool"), Type("int"), Type("double"), Type("null_type")
+BOOL, INT, DOUBLE = Type("bool"), Type("int"), Type("double")
 _KEY = Type("string", 253)
 
 _NUMBERS = frozenset({"int", "uint", "double"})

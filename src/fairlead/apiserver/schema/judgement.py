@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -24,18 +25,23 @@ def judge(value: Any, node: Node, old: Any = MISSING, *, path: str = "") -> list
     With `old`, what is unchanged passes, and rules about transitions count.
     """
     found = Judge()
-    _walk(found, value, node, old, path, unchanged=False)
+    _walk(found, value, node, old, path, lambda: False)
     return found.errors
 
 
-def _walk(judge: Judge, value: Any, node: Node, old: Any, path: str, *, unchanged: bool) -> None:
+def _walk(judge: Judge, value: Any, node: Node, old: Any, path: str, above: Callable[[], bool]) -> None:
+    """Evaluate the rules of `value` and below; `above` tells whether what it is a part of is unchanged."""
     if not node.rules_below or value is None or judge.exhausted:
         return
+
+    def unchanged() -> bool:
+        # Asked only when a rule fails: comparing costs as much as the value is large.
+        return (old is not MISSING and same(value, old)) or above()
+
     if node.rules:
-        kept = unchanged or (old is not MISSING and same(value, old))
         shown = OMITTED if isinstance(value, dict | list) else value
         before = None if old is MISSING else seen(old, node)
-        judge.check(node.rules, path, seen(value, node), shown, before, unchanged=kept)
+        judge.check(node.rules, path, seen(value, node), shown, before, unchanged)
     if isinstance(value, dict):
         earlier = old if isinstance(old, dict) else {}
         for key, inner in value.items():
@@ -44,13 +50,11 @@ def _walk(judge: Judge, value: Any, node: Node, old: Any, path: str, *, unchange
             if below is None:
                 below, where = node.additional, f"{path}[{key}]"
             if below is not None and below.rules_below:
-                _walk(judge, inner, below, earlier.get(key, MISSING), where, unchanged=unchanged)
+                _walk(judge, inner, below, earlier.get(key, MISSING), where, unchanged)
     elif isinstance(value, list) and node.items is not None:
         known = older_items(node, old)
-        # Items without a key have no earlier version of their own; their list may be unchanged as a whole.
-        whole = unchanged or (known is None and old is not MISSING and same(value, old))
         for position, item in enumerate(value):
-            _walk(judge, item, node.items, older_item(known, node, item), f"{path}[{position}]", unchanged=whole)
+            _walk(judge, item, node.items, older_item(known, node, item), f"{path}[{position}]", unchanged)
 
 
 def seen(value: Any, node: Node) -> Any:

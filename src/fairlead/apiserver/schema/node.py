@@ -35,7 +35,6 @@ class Node:
     types: tuple[str, ...] = ()
     format: str = ""
     nullable: bool = False
-    int_or_string: bool = False
     preserve: bool = False
     embedded: bool = False
     closed: bool = False
@@ -44,7 +43,6 @@ class Node:
     items: Node | None = None
     list_type: str = ""
     map_keys: tuple[str, ...] = ()
-    atomic: bool = False
     default: bytes | None = None
     enum: tuple[Any, ...] | None = None
     required: tuple[str, ...] = ()
@@ -88,14 +86,12 @@ def compile_schema(schema: Json) -> Node:
         types=_types(schema),
         format=_format(schema),
         nullable=bool(schema.get("nullable")),
-        int_or_string=bool(schema.get("x-kubernetes-int-or-string")),
         preserve=bool(schema.get("x-kubernetes-preserve-unknown-fields")),
         embedded=bool(schema.get("x-kubernetes-embedded-resource")),
         properties={name: compile_schema(each) for name, each in (schema.get("properties") or {}).items()},
         items=compile_schema(schema["items"]) if isinstance(schema.get("items"), dict) else None,
         list_type=schema.get("x-kubernetes-list-type") or "",
         map_keys=tuple(schema.get("x-kubernetes-list-map-keys") or ()),
-        atomic=schema.get("x-kubernetes-map-type") == "atomic",
         default=msgspec.json.encode(schema["default"]) if schema.get("default") is not None else None,
         enum=tuple(schema["enum"]) if schema.get("enum") else None,
         required=tuple(schema.get("required") or ()),

@@ -6,6 +6,7 @@ Source: KEP-2876 (rules), KEP-4008 (optionalOldSelf); k8s.io/apiextensions-apise
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +90,9 @@ class Judge:
         self.errors: list[FieldError] = []
         self.exhausted = False
 
-    def check(self, rules: tuple[Rule, ...], path: str, value: Any, shown: Any, old: Any, *, unchanged: bool) -> None:
+    def check(
+        self, rules: tuple[Rule, ...], path: str, value: Any, shown: Any, old: Any, unchanged: Callable[[], bool]
+    ) -> None:
         """Evaluate `rules` on `value`; `old` is the earlier value or None; `shown` is what errors print.
 
         Rules about the new state alone do not hold against a value that is `unchanged`.
@@ -105,12 +108,12 @@ class Judge:
             variables = {"self": value, "oldSelf": old}
             if rule.optional_old:
                 variables["oldSelf"] = NONE if old is None else Optional(old, True)
-            self._judge(rule, path, variables, shown, unchanged=unchanged)
+            self._judge(rule, path, variables, shown, unchanged)
 
     def _add(self, path: str, value: Any, detail: str) -> None:
         self.errors.append(FieldError(path or "<nil>", "Invalid", value, detail))
 
-    def _judge(self, rule: Rule, path: str, variables: Json, shown: Any, *, unchanged: bool) -> None:
+    def _judge(self, rule: Rule, path: str, variables: Json, shown: Any, unchanged: Callable[[], bool]) -> None:
         assert rule.program is not None, "checked by the caller"
         try:
             result = self._evaluate(rule.program, variables)
@@ -126,7 +129,7 @@ class Judge:
             return
         if result is True:
             return
-        if not unchanged or rule.uses_old:
+        if rule.uses_old or not unchanged():
             where = _below(path, rule.field_path)
             self.errors.append(_refusal(rule, where, shown, self._message(rule, variables)))
 
