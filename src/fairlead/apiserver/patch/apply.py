@@ -178,12 +178,5 @@ def _merge_list(live: list[Any], wanted: list[Any], schema: FieldSchema) -> list
         if found is None:
             merged.append(item)
         else:
-            merged[found] = _merge_item(merged[found], item, schema)
-    return merged
-
-
-def _merge_item(live: Any, wanted: Any, schema: FieldSchema) -> Any:
-    merged = dict(live)
-    for key, value in wanted.items():
-        merged[key] = _merge(merged.get(key), value, schema.field(key))
+            merged[found] = _merge(merged[found], item, schema)
     return merged

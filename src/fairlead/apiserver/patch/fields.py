@@ -28,15 +28,8 @@ def of_value(value: Any, schema: FieldSchema) -> Fields:
     if isinstance(value, list) and schema.is_set:
         return {value_name(item): {} for item in value}
     if isinstance(value, list) and schema.keys:
-        return {name: {".": {}, **of_item(item, schema)} for name, item in items(value, schema).items()}
+        return {name: {".": {}, **of_value(item, schema)} for name, item in items(value, schema).items()}
     return {}
-
-
-def of_item(item: Any, schema: FieldSchema) -> Fields:
-    """Return the fields that an item of a list states."""
-    if not isinstance(item, dict):
-        return {}
-    return {f"f:{key}": of_value(inner, schema.field(key)) for key, inner in item.items()}
 
 
 def items(value: list[Any], schema: FieldSchema) -> dict[str, Any]:
