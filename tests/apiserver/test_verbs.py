@@ -131,6 +131,55 @@ async def test_dry_run_leaves_no_trace(http: Http):
 # Update and patch.
 
 
+DRY_RUNS: dict[str, tuple[str, str, Any, str]] = {
+    "create": ("POST", PODS, pod("new"), ""),
+    "update": ("PUT", f"{DEPLOYMENTS}/d", {**deployment("d", 7), "metadata": {"name": "d", "labels": {"a": "b"}}}, ""),
+    "patch": ("PATCH", f"{DEPLOYMENTS}/d", {"spec": {"replicas": 7}}, MERGE),
+    "apply": ("PATCH", f"{DEPLOYMENTS}/d?fieldManager=me&force=true", deployment("d", 7), APPLY),
+    "apply what is new": ("PATCH", f"{DEPLOYMENTS}/fresh?fieldManager=me", deployment("fresh"), APPLY),
+    "status": ("PATCH", f"{DEPLOYMENTS}/d/status", {"status": {"replicas": 7}}, MERGE),
+    "scale": ("PATCH", f"{DEPLOYMENTS}/d/scale", {"spec": {"replicas": 7}}, MERGE),
+    "bind": ("POST", f"{PODS}/free/binding", {"target": {"kind": "Node", "name": "n"}}, ""),
+    "evict": ("POST", f"{PODS}/bound/eviction", {"metadata": {"name": "bound"}}, ""),
+    "delete": ("DELETE", f"{PODS}/bound", None, ""),
+    "delete a collection": ("DELETE", PODS, None, ""),
+    "debug": (
+        "PATCH",
+        f"{PODS}/free/ephemeralcontainers",
+        {"spec": {"ephemeralContainers": [{"name": "look", "image": "busybox:1"}]}},
+        STRATEGIC,
+    ),
+    "service": (
+        "POST",
+        "/api/v1/namespaces/default/services",
+        {"metadata": {"name": "s"}, "spec": {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30333}]}},
+        "",
+    ),
+    "namespace": ("DELETE", "/api/v1/namespaces/doomed", None, ""),
+    "definition": ("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", None, ""),
+}
+
+
+@pytest.mark.parametrize("case", DRY_RUNS)
+async def test_a_dry_run_of_any_verb_answers_and_leaves_no_trace(http: Http, server: Server, case: str):
+    await http.ok("POST", DEPLOYMENTS, deployment("d"))
+    await http.ok("POST", PODS, pod("free"))
+    await bound(http, "bound")
+    await http.ok("POST", "/api/v1/namespaces", {"metadata": {"name": "doomed"}})
+    assert server.api is not None
+    before = server.api.store.revision
+    method, path, body, media = DRY_RUNS[case]
+    if case == "definition":
+        body = definition()
+    join = "&" if "?" in path else "?"
+    for _ in range(2):
+        # Twice: a reservation that stayed would refuse the second.
+        answer = await http(method, f"{path}{join}dryRun=All", body, type=media or "application/json")
+        assert answer.code in (200, 201), answer.body
+    assert server.api.store.revision == before
+    assert (await http("GET", "/apis/sea.io/v1/namespaces/default/boats")).code == 404
+
+
 async def test_optimistic_concurrency(http: Http):
     first = await http.ok("POST", MAPS, config_map("a", x="1"))
     second = await http.ok("PUT", f"{MAPS}/a", first | {"data": {"x": "2"}})
