@@ -16,7 +16,19 @@ from fairlead.apiserver.http.negotiation import negotiate
 from fairlead.apiserver.identity import Identity
 from fairlead.apiserver.kubelet import KubeletRequests
 from fairlead.apiserver.metadata import settle_identity
-from fairlead.apiserver.verbs import bind, collection, delete, patching, read, reviews, scale, token, update, watching
+from fairlead.apiserver.verbs import (
+    bind,
+    collection,
+    connect,
+    delete,
+    patching,
+    read,
+    reviews,
+    scale,
+    token,
+    update,
+    watching,
+)
 from fairlead.apiserver.verbs.create import create
 from fairlead.apiserver.verbs.decoding import decode_for
 
@@ -152,6 +164,7 @@ class Resources:
                 self._needs_verb(call, "update")
                 return await self._put(request, call, self._encoding(request, call))
             case ("pods", "log" | "exec" | "attach" | "portforward" | "proxy") | ("nodes" | "services", "proxy"):
+                await connect.admit(self._api, call, request.query)
                 return await self._kubelets.handle(request, call)
             case ("serviceaccounts", "token"):
                 raise errors.not_implemented("tokens of service accounts are not issued yet")

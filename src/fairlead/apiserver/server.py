@@ -177,6 +177,7 @@ def _compose(api: Api, addresses: ServiceAddresses, kubelets: KubeletRequests) -
         defined.validating(),
     ]
     api.admission.mutating += [addresses.complete]
+    api.admission.connecting += [defined.policies(), defined.validating()]
     api.admission.allocating += [
         account_tokens.fill(api),
         admit_within_quota(api),

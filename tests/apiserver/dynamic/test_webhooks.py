@@ -358,6 +358,65 @@ async def test_equivalent_versions_are_asked_about_in_the_version_of_the_rule(ht
     assert (request["object"]["apiVersion"], request["object"]["message"]) == ("v1", "told")
 
 
+SCALE = {"operations": ["*"], "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments/scale"]}
+DEPLOYMENT = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "d"},
+    "spec": {
+        "replicas": 1,
+        "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+    },
+}
+DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
+
+
+async def test_a_scale_is_shown_as_a_scale(http: Http, asked: Asked):
+    await configure(http, "validating", asked.hook("a", rules=[SCALE]))
+    await configure(http, "mutating", asked.hook("b", rules=[SCALE]))
+    await http.ok("POST", DEPLOYMENTS, DEPLOYMENT)
+    assert not asked.requests
+    asked.answer = lambda path, request: (
+        patch({"op": "replace", "path": "/spec/replicas", "value": 3}) if path == "/b" else {"allowed": True}
+    )
+    scale = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d"}, "spec": {"replicas": 9}}
+    assert (await http.ok("PUT", f"{DEPLOYMENTS}/d/scale", scale))["spec"]["replicas"] == 3
+    assert (await http.ok("GET", f"{DEPLOYMENTS}/d"))["spec"]["replicas"] == 3
+    (_, first), (_, second) = asked.requests
+    assert first["kind"] == {"group": "autoscaling", "version": "v1", "kind": "Scale"}
+    assert (first["subResource"], first["object"]["spec"], first["oldObject"]["spec"]) == (
+        "scale",
+        {"replicas": 9},
+        {"replicas": 1},
+    )
+    assert second["object"]["spec"] == {"replicas": 3}
+    asked.answer = lambda path, request: {"allowed": False}
+    answer = await http(
+        "PATCH", f"{DEPLOYMENTS}/d/scale", {"spec": {"replicas": 5}}, type="application/merge-patch+json"
+    )
+    assert answer.code == 400
+    assert (await http.ok("GET", f"{DEPLOYMENTS}/d"))["spec"]["replicas"] == 3
+
+
+async def test_connections_are_judged_before_they_are_made(http: Http, asked: Asked):
+    asked.answer = lambda path, request: {"allowed": False, "status": {"message": "no shell"}}
+    rule = {"operations": ["CONNECT"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/exec"]}
+    await configure(http, "validating", asked.hook("a", rules=[rule]))
+    await http.ok("POST", f"{IN_DEFAULT}/pods", pod("p", nodeName="n"))
+    answer = await http("POST", f"{IN_DEFAULT}/pods/p/exec?command=sh&command=-c&stdin=true&container=main")
+    assert answer.message == 'admission webhook "a.example.org" denied the request: no shell'
+    ((_, request),) = asked.requests
+    assert (request["operation"], request["kind"]["kind"], request["options"]) == ("CONNECT", "PodExecOptions", None)
+    assert request["object"] == {
+        "kind": "PodExecOptions",
+        "apiVersion": "v1",
+        "stdin": True,
+        "container": "main",
+        "command": ["sh", "-c"],
+    }
+
+
 async def test_dry_runs_go_to_webhooks_without_side_effects(http: Http, asked: Asked):
     await configure(http, "validating", asked.hook("a"))
     await http.ok("POST", f"{MAPS}?dryRun=All", config_map("m"))

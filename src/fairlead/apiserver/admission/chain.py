@@ -15,7 +15,7 @@ from fairlead.apiserver.identity import Identity
 from fairlead.apiserver.served import Served
 
 Json = dict[str, Any]
-Operation = Literal["CREATE", "UPDATE", "DELETE"]
+Operation = Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,6 +65,8 @@ class Chain:
     mutating: list[Plugin] = field(default_factory=list)
     validating: list[Plugin] = field(default_factory=list)
     allocating: list[Plugin] = field(default_factory=list)
+    connecting: list[Plugin] = field(default_factory=list)
+    """Asked about connections to pods, nodes and Services, which store nothing."""
     releasing: list[Callable[[Served, Json], None]] = field(default_factory=list)
     """Called for each object that is gone, with its last state."""
 

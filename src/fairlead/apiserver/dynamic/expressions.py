@@ -101,18 +101,20 @@ def budget() -> Budget:
 def request_of(attributes: Attributes, served: Served) -> Json:
     """Return the AdmissionRequest (admission.k8s.io/v1) of a request that is matched as one to `served`."""
     asked, resource = attributes.served.resource, served.resource
+    shown, shown_asked = _kind(attributes, served), _kind(attributes, attributes.served)
+    options = _OPTIONS.get(attributes.operation)
     found: Json = {
         "uid": str(uuid.uuid4()),
-        "kind": {"group": resource.group, "version": resource.version, "kind": resource.kind},
+        "kind": shown,
         "resource": {"group": resource.group, "version": resource.version, "resource": resource.plural},
-        "requestKind": {"group": asked.group, "version": asked.version, "kind": asked.kind},
+        "requestKind": shown_asked,
         "requestResource": {"group": asked.group, "version": asked.version, "resource": asked.plural},
         "operation": attributes.operation,
         "userInfo": user_info(attributes.identity),
         "object": converted(attributes.obj, attributes.served, served) if attributes.obj else None,
         "oldObject": converted(attributes.old, attributes.served, served) if attributes.old else None,
         "dryRun": attributes.dry_run,
-        "options": {"kind": _OPTIONS[attributes.operation], "apiVersion": "meta.k8s.io/v1"},
+        "options": {"kind": options, "apiVersion": "meta.k8s.io/v1"} if options else None,
     }
     if attributes.subresource:
         found |= {"subResource": attributes.subresource, "requestSubResource": attributes.subresource}
@@ -121,6 +123,16 @@ def request_of(attributes: Attributes, served: Served) -> Json:
     if attributes.namespace:
         found["namespace"] = attributes.namespace
     return found
+
+
+def _kind(attributes: Attributes, served: Served) -> Json:
+    """Return the kind of what a request is about: of the object, or what a subresource takes (Scale, PodExecOptions)."""
+    obj, resource = attributes.obj or attributes.old or {}, served.resource
+    kind, api_version = obj.get("kind"), obj.get("apiVersion")
+    if not kind or not api_version or kind == attributes.served.resource.kind:
+        kind, api_version = resource.kind, resource.api_version
+    group, _, version = str(api_version).rpartition("/")
+    return {"group": group, "version": version, "kind": kind}
 
 
 def variables_of(authorizer: Authorizer, attributes: Attributes, request: Json) -> Json:

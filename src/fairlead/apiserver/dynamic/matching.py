@@ -133,8 +133,8 @@ def namespace_object(api: Api, name: str) -> Json:
 
 
 def converted(obj: Json, served: Served, target: Served) -> Json:
-    """Return an object of one version in another one of the same resource."""
-    if served is target:
+    """Return an object of one version in another one of the same resource; what a subresource takes has one version."""
+    if served is target or obj.get("kind") not in (None, served.resource.kind):
         return obj
     stored = served.to_storage(obj) if served.to_storage else obj
     return target.from_storage(stored) if target.from_storage else stored

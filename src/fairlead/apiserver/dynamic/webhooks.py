@@ -188,10 +188,11 @@ def _take_over(attributes: Attributes, patched: Json) -> None:
     """Make the object what a webhook made of it, in place; who it is stays."""
     obj, metadata = attributes.obj, attributes.obj["metadata"]
     kept = {key: metadata[key] for key in ("name", "namespace", "uid", "generateName") if key in metadata}
-    wrong = attributes.served.strategy.type_error(patched, None)
-    if wrong:
-        raise Unreachable(wrong)
-    attributes.served.strategy.default(patched)
+    if patched.get("kind") == attributes.served.resource.kind:
+        wrong = attributes.served.strategy.type_error(patched, None)
+        if wrong:
+            raise Unreachable(wrong)
+        attributes.served.strategy.default(patched)
     changed = patched["metadata"] | kept
     metadata.clear()
     metadata.update(changed)

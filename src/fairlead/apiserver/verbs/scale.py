@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace as changed
 from typing import Any
 
+from fairlead.apiserver.admission.chain import Attributes, run
 from fairlead.apiserver.api import Api, Call, Json
 from fairlead.apiserver.errors import bad_request, conflict, invalid
 from fairlead.apiserver.http import body as bodies
@@ -46,14 +47,7 @@ async def replace(api: Api, call: Call, scale: Json) -> Json:
     """Set the replicas that `scale` asks for and return the new Scale."""
     if scale.get("kind") not in (None, "Scale"):
         raise bad_request(f"the object provided is unrecognized (must be of type Scale): found {scale['kind']}")
-    replicas = (scale.get("spec") or {}).get("replicas", 0)
-    if isinstance(replicas, bool) or not isinstance(replicas, int):
-        raise bad_request('Scale in version "v1" cannot be handled as a Scale: spec.replicas must be an integer')
-    if replicas < 0:
-        causes = [
-            ("spec.replicas", "FieldValueInvalid", f"Invalid value: {replicas}: must be greater than or equal to 0")
-        ]
-        raise invalid("Scale", "autoscaling", call.info.name, causes)
+    replicas = await _admitted(api, call, _replicas(call, scale))
     version = (scale.get("metadata") or {}).get("resourceVersion")
     path = (call.served.scale_paths or _BUILTIN_PATHS)["specReplicasPath"]
 
@@ -68,7 +62,41 @@ async def replace(api: Api, call: Call, scale: Json) -> Json:
         return current
 
     plain = changed(call, info=changed(call.info, subresource=""))
-    return scale_of(call, await update(api, plain, transform, tracked_as="scale"))
+    return scale_of(call, await update(api, plain, transform, tracked_as="scale", admitted=True))
+
+
+async def _admitted(api: Api, call: Call, replicas: int) -> int:
+    """Ask admission about the Scale and return the replicas that it leaves; raises the refusal."""
+    old = scale_of(call, read.get(api, call))
+    attributes = Attributes(
+        operation="UPDATE",
+        served=call.served,
+        namespace=call.namespace,
+        name=call.info.name,
+        subresource="scale",
+        obj={**old, "metadata": dict(old["metadata"]), "spec": {"replicas": replicas}},
+        old=old,
+        identity=call.identity,
+        dry_run=call.dry_run,
+        warnings=call.warnings,
+    )
+    await run(api.admission.mutating, attributes)
+    replicas = _replicas(call, attributes.obj)
+    await run(api.admission.validating, attributes)
+    return replicas
+
+
+def _replicas(call: Call, scale: Json) -> int:
+    """Return the replicas that a Scale asks for; raises 400 and 422."""
+    replicas = (scale.get("spec") or {}).get("replicas", 0)
+    if isinstance(replicas, bool) or not isinstance(replicas, int):
+        raise bad_request('Scale in version "v1" cannot be handled as a Scale: spec.replicas must be an integer')
+    if replicas < 0:
+        causes = [
+            ("spec.replicas", "FieldValueInvalid", f"Invalid value: {replicas}: must be greater than or equal to 0")
+        ]
+        raise invalid("Scale", "autoscaling", call.info.name, causes)
+    return replicas
 
 
 async def patch(api: Api, call: Call, media: str, content: bytes) -> Json:

@@ -36,12 +36,14 @@ async def update(
     merge: Callable[[Call, Json, Json], Json] | None = None,
     tracks: bool = True,
     tracked_as: str | None = None,
+    admitted: bool = False,
 ) -> Entry:
     """Store what `transform` makes of the object and return it; raises StatusError.
 
     A resourceVersion in the result must be the current one; without one the update is repeated on interference (`unconditional`;
     custom resources refuse that for put). `merge` takes over what the request's subresource may change (default: by its name).
     What changes becomes the field manager's (`tracks`), under the request's subresource or `tracked_as`.
+    `admitted` says that admission has been asked already, about the same change in another form.
     """
     served, info = call.served, call.info
     for _ in range(_TRIES):
@@ -56,6 +58,7 @@ async def update(
             merge or _merge,
             validate=validate,
             unconditional=unconditional,
+            admitted=admitted,
             manager=call.manager("Update", tracked_as) if tracks else None,
         )
         if new is None:
@@ -91,6 +94,7 @@ async def _prepare(
     *,
     validate: bool,
     unconditional: bool,
+    admitted: bool,
     manager: Manager | None,
 ) -> tuple[Attributes, Json] | None:
     served = call.served
@@ -120,12 +124,14 @@ async def _prepare(
         dry_run=call.dry_run,
         warnings=call.warnings,
     )
-    await run(api.admission.mutating, attributes)
+    if not admitted:
+        await run(api.admission.mutating, attributes)
     if validate:
         errors = _judge(call)(new, old)
         if errors:
             raise StatusError(status_error.invalid(served.kind, call.info.name, errors))
-    await run(api.admission.validating, attributes)
+    if not admitted:
+        await run(api.admission.validating, attributes)
     try:
         await run(api.admission.allocating, attributes)
     except BaseException:
