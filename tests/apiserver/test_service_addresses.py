@@ -150,6 +150,18 @@ async def test_node_ports_come_and_go_with_the_type(http: Http):
     await http.ok("POST", SERVICES, service("b", type="NodePort", ports=[{"port": 80, "nodePort": 30080}]))
 
 
+async def test_load_balancers_may_go_without_node_ports(http: Http):
+    plain = service("a", type="LoadBalancer", allocateLoadBalancerNodePorts=False)
+    assert "nodePort" not in (await http.ok("POST", SERVICES, plain))["spec"]["ports"][0]
+    asked = service(
+        "b", type="LoadBalancer", allocateLoadBalancerNodePorts=False, ports=[{"port": 80, "nodePort": 30081}]
+    )
+    assert (await http.ok("POST", SERVICES, asked))["spec"]["ports"][0]["nodePort"] == 30081
+    usual = (await http.ok("POST", SERVICES, service("c", type="LoadBalancer")))["spec"]
+    assert usual["allocateLoadBalancerNodePorts"] is True
+    assert usual["ports"][0]["nodePort"] not in (0, 30081)
+
+
 async def test_one_number_for_two_protocols(http: Http):
     ports = [{"name": "t", "port": 53, "protocol": "TCP"}, {"name": "u", "port": 53, "protocol": "UDP"}]
     spec = (await http.ok("POST", SERVICES, service("dns", type="NodePort", ports=ports)))["spec"]

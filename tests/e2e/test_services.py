@@ -151,6 +151,10 @@ def test_a_load_balancer_leaves_a_dead_node_within_three_seconds(served: Lab) ->
 def test_metrics_and_health_of_the_proxy(served: Lab) -> None:
     health = inside(served, "node-1", "curl", "-s", "http://10.10.0.11:10256/healthz").stdout
     assert json.loads(health)["nodeEligible"] is True
+    alive = inside(
+        served, "node-1", "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://10.10.0.11:10256/livez"
+    )
+    assert alive.stdout == "200"
     metrics = inside(served, "node-1", "curl", "-s", "http://127.0.0.1:10249/metrics").stdout
     names = {line.split("{")[0].split(" ")[0] for line in metrics.splitlines() if not line.startswith("#")}
     assert {
