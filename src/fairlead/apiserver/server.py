@@ -136,6 +136,7 @@ class Server:
         if settings.definitions is not None:
             await bootstrap.install(api, settings.definitions)
         self._definitions = asyncio.create_task(crds.Definitions(api).run(), name="definitions")
+        self._definitions.add_done_callback(_report)
         api.admission.releasing.append(bootstrap.restore(api, addresses, settings.advertise))
         gc.collect()
         gc.freeze()
@@ -154,6 +155,11 @@ class Server:
             sock = listen(address)
             self._servers.append(await loop.create_server(self._connections, sock=sock, ssl=context, backlog=1024))
             log.info("listening", extra={"address": address})
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("definitions are not followed any more", extra={"error": repr(error)})
 
 
 def _compose(api: Api, addresses: ServiceAddresses, kubelets: KubeletRequests) -> None:
