@@ -258,7 +258,7 @@ def test_row_at_fault_is_reported_and_the_others_are_made(lab: NftLab) -> None:
 
 
 def test_a_table_that_is_outgrown_is_made_anew_with_more_room(lab: NftLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel_module, "_LEAST_ROOM", 4)
+    monkeypatch.setattr(kernel_module, "_LEAST_ROOM", {"endpoints": 4})
     lab.apply(Plan(node="node", revision="1", tables={}))
     # Each service port has two endpoints of a family; a new table has room for twice as many as there are.
     for count, room in ((1, 4), (2, 4), (3, 12), (6, 12), (7, 28), (2, 28)):

@@ -16,7 +16,6 @@ from fairlead.drivers.nft.difference import TABLES, Difference, Elements, change
 from fairlead.drivers.nft.ruleset import ListedTable
 from fairlead.drivers.nft.socket import DumpInterruptedError, NftError, NftSocket, describe
 from fairlead.drivers.nft.structure import (
-    ENDPOINTS,
     LAYOUTS,
     LOCAL,
     LOCAL_PICKS,
@@ -37,8 +36,8 @@ _APPLY_TRIES = 16
 _MAIN = wire.NFPROTO_INET
 _FAMILIES = {_MAIN: "inet", wire.NFPROTO_ARP: "arp"}
 _DORMANT = 0x1
-_LEAST_ROOM = 1 << 15
-"""Endpoints of a family for which a new table has room, in half a megabyte; one that is outgrown is made anew with more."""
+_LEAST_ROOM = {"endpoints": 1 << 15, "services": 1 << 13, "cluster_addresses": 1 << 13}
+"""Sets that most elements are in, and how many of a family a new one may hold at least; one that is outgrown is made anew with more."""
 
 
 class Kernel:
@@ -86,7 +85,7 @@ class Kernel:
         self._generation = after
         self._listed = listed
         self._counts = ruleset.pick_counts(listed.get(_MAIN))
-        repair = ruleset.repair(listed, self._counts, room=_LEAST_ROOM)
+        repair = ruleset.repair(listed, self._counts, room=_room({}))
         self._is_intact = not repair.messages
         if repair.is_new:
             found, self._counts = Elements(), set()
@@ -106,7 +105,7 @@ class Kernel:
         self.observe()
         if self._is_intact:
             return
-        messages = [*ruleset.remove(self._listed), *ruleset.repair({}, (), room=_LEAST_ROOM).messages]
+        messages = [*ruleset.remove(self._listed), *ruleset.repair({}, (), room=_room({})).messages]
         for refusal in self._socket.transact(wire.transaction(messages, commit=False)):
             raise NftError(refusal.code, f"this kernel's nf_tables lack what the network needs: {describe(refusal)}")
 
@@ -188,7 +187,7 @@ class Kernel:
     def _static(self, difference: Difference) -> Sequence[wire.Message]:
         """Return what must come before the elements of `difference`."""
         if not self._is_intact:
-            room = max(_LEAST_ROOM, *(2 * len(difference.additions.get(name, ())) for name in ENDPOINTS))
+            room = _room(difference.additions)
             return ruleset.repair(self._listed, self._counts | difference.counts, room=room).messages
         missing = {pick for pick in difference.counts - self._counts if not is_static(pick)}
         return ruleset.add_picks(missing) if missing else ()
@@ -217,8 +216,9 @@ class Kernel:
 
     def _outgrow(self) -> None:
         """Have the table of elements made anew, with room for what is wanted, by the transaction that fills it."""
-        # As one that another program has switched off.
-        self._listed[_MAIN].is_active = False
+        if _MAIN in self._listed:
+            # As one that another program has switched off.
+            self._listed[_MAIN].is_active = False
         self._elements, self._counts, self._is_intact = Elements(), set(), False
 
     def _lament(self, refusals: Sequence[wire.Refusal], attempt: int) -> None:
@@ -269,6 +269,15 @@ class Kernel:
             _, found = wire.generic(payload)
             if wire.as_text(found.get(1, b"")) == NAME:
                 yield found
+
+
+def _room(additions: Mapping[str, Sequence[bytes]]) -> dict[str, int]:
+    """Return how many elements new sets may hold: twice as many as they get now."""
+    return {
+        f"{name}{version}": max(least, 2 * len(additions.get(f"{name}{version}", ())))
+        for name, least in _LEAST_ROOM.items()
+        for version in "46"
+    }
 
 
 def _blame(messages: Sequence[wire.Message], refusals: Iterable[wire.Refusal]) -> dict[tuple[str, Key], Failure]:

@@ -75,10 +75,10 @@ def listed_chain(found: wire.Attributes) -> tuple[str, Hook | None]:
     return wire.as_text(found[3]), Hook(kind, wire.as_u32(hook[1]), priority)
 
 
-def repair(listed: Mapping[int, ListedTable], counts: Iterable[int], *, room: int) -> Repair:
+def repair(listed: Mapping[int, ListedTable], counts: Iterable[int], *, room: Mapping[str, int]) -> Repair:
     """Return the messages that make the static part right, with pick chains for `counts` endpoints.
 
-    A table that is made anew has room for `room` endpoints of a family; one that is right keeps what it has.
+    Sets that are made anew have the sizes `room`, where it names them; those that are right keep what they have.
     """
     found: list[wire.Message] = []
     is_new = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -285,10 +286,10 @@ def fixed_picks() -> Mapping[int, str]:
     return _FIXED
 
 
-def tables(picks: Iterable[int], room: int = 0) -> tuple[Table, ...]:
-    """Return all tables, with chains for these picks (and always for one endpoint), and room for so many endpoints of a family."""
+def tables(picks: Iterable[int], room: Mapping[str, int] = MappingProxyType({})) -> tuple[Table, ...]:
+    """Return all tables, with chains for these picks (and always for one endpoint), and sets of the sizes `room` (by name)."""
     chains = tuple(pick_chain(pick) for pick in sorted({*_ALWAYS, *picks} - _FIXED.keys()))
-    sets = tuple(msgspec.structs.replace(each, size=room) if each.name in ENDPOINTS else each for each in SETS)
+    sets = tuple(msgspec.structs.replace(each, size=room[each.name]) if each.name in room else each for each in SETS)
     main = Table(family=wire.NFPROTO_INET, counters=("spoofed", "refused"), sets=sets, chains=(*chains, *_CHAINS))
     return main, _ARP
 
@@ -332,8 +333,6 @@ SETS = (
     Set(name=PICKS, key=("mark",), data=("verdict",)),
     Set(name=LOCAL_PICKS, key=("mark",), data=("verdict",)),
 )
-ENDPOINTS = tuple(f"endpoints{each.suffix}" for each in _BOTH)
-"""The maps that most elements are in."""
 UNMANAGED = frozenset((PICKS, LOCAL_PICKS, *(f"{AFFINITY}{each.suffix}" for each in _BOTH)))
 """Sets whose elements no row stands for."""
 LAYOUTS: Mapping[str, wire.Layout] = {each.name: each.layout for each in SETS}
