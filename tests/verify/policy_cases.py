@@ -27,6 +27,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     """Probes that must pass, `SOURCE TARGET [PROTOCOL/]PORT`; `nx/a` is a pod, `node-1` a node, `out` an address outside."""
     no: Sequence[str] = ()
     pods: Sequence[Wire] = ()
+    resolved: Mapping[str, Sequence[str]] = {}
 
 
 def pod(name: str, labels: Mapping[str, str], address: int, node: str, *ports: Wire, **more: Any) -> Wire:
@@ -69,7 +70,13 @@ NODE_OBJECTS = [
 
 
 def cluster(case: Case) -> Cluster:
-    return Cluster(pods=[*PODS, *case.pods], namespaces=NAMESPACES, nodes=NODE_OBJECTS, policies=case.policies)
+    return Cluster(
+        pods=[*PODS, *case.pods],
+        namespaces=NAMESPACES,
+        nodes=NODE_OBJECTS,
+        policies=case.policies,
+        resolved=case.resolved,
+    )
 
 
 def probes(case: Case) -> list[tuple[str, str, str, int, bool]]:
@@ -145,6 +152,7 @@ ALL = {"namespaces": {}}
 NY: Wire = {"namespaces": labels(team="b")}
 _A_OF_NY = {"namespaceSelector": labels(team="b"), "podSelector": labels(app="a")}
 _TCP = {"protocol": "TCP"}
+_TCP_80 = [{"tcp": {"destinationPort": {"number": 80}}}]
 _DENY_ALL = ingress(podSelector={})
 
 CASES: dict[str, Case] = {
@@ -556,6 +564,47 @@ CASES: dict[str, Case] = {
     ),
     "C07-absent": Case(
         policies=[cnp("Admin", 1, ingress=[rule("Deny", ALL)])], no=["ny/a nx/a ICMP/0", "ny/a nx/a UDP/8"]
+    ),
+    "C09": Case(
+        policies=[
+            cnp(
+                "Admin",
+                1,
+                egress=[
+                    rule("Accept", to=[{"domainNames": ["*.example.com"]}], protocols=_TCP_80),
+                    rule("Accept", to=[{"domainNames": ["Exact.example.org."]}, NY]),
+                ],
+            ),
+            egress(),
+        ],
+        resolved={"a.b.example.com": EXTERNAL},
+        yes=["nx/a out 80", "nx/a ny/a 81"],
+        no=["nx/a out 81", "nx/a out UDP/80", "nx/a nx/b 80"],
+    ),
+    "C09-exact": Case(
+        policies=[
+            cnp("Admin", 1, egress=[rule("Accept", to=[{"domainNames": ["Exact.example.org.", "*.example.com"]}])]),
+            egress(),
+        ],
+        resolved={"exact.example.org": EXTERNAL},
+        yes=["nx/a out 80", "nx/a out UDP/9"],
+    ),
+    "C09-apex": Case(
+        policies=[cnp("Admin", 1, egress=[rule("Accept", to=[{"domainNames": ["*.example.com"]}])]), egress()],
+        resolved={"example.com": EXTERNAL, "notexample.com": EXTERNAL, "a.example.com.test": EXTERNAL},
+        no=["nx/a out 80"],
+    ),
+    "C09-unasked": Case(
+        policies=[cnp("Admin", 1, egress=[rule("Accept", to=[{"domainNames": ["example.com"]}])]), egress()],
+        no=["nx/a out 80"],
+    ),
+    "C09-inside": Case(
+        policies=[
+            cnp("Admin", 1, egress=[rule("Accept", to=[{"domainNames": ["example.com"]}])]),
+            cnp("Admin", 2, egress=[rule("Deny", to=[ALL, {"nodes": {}}])]),
+        ],
+        resolved={"example.com": ("10.244.2.20", "fd10:244:0:2::14", *NODES["node-1"], *NODES["node-2"])},
+        no=["nx/a ny/a 81", "nx/a node-1 80", "nx/a node-2 80"],
     ),
 }
 """By case number of the table; a suffix tells variants apart."""

@@ -44,6 +44,16 @@ _EXCEPT = {
 }
 
 
+RESOLVED = {
+    "www.example.com": ("198.51.100.10", "fd10:198::10"),
+    "api.www.example.com": ("198.51.100.20",),
+    "example.com": ("198.51.100.20", "fd10:198::20"),
+    "v6.example.org": ("fd10:198::10",),
+    "inside.example.org": ("10.244.1.12", "10.10.0.12", "fd10:244:0:2::c", "198.51.100.10"),
+}
+_PATTERNS = (*RESOLVED, "*.example.com", "*.www.example.com", "*.org", "WWW.Example.com.", "other.example.com")
+
+
 class Probe(msgspec.Struct, frozen=True):
     source: str
     target: str
@@ -70,6 +80,7 @@ def draw(seed: int, *, probes: int = 12, protocols: Sequence[str] = (*_PROTOCOLS
     nodes = [
         {
             "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, **_labels(chance)}},
+            "spec": {"podCIDRs": [f"10.244.{name[-1]}.0/24", f"fd10:244:0:{name[-1]}::/64"]},
             "status": {
                 "addresses": [
                     {"type": "InternalIP", "address": f"10.10.0.1{name[-1]}"},
@@ -79,7 +90,8 @@ def draw(seed: int, *, probes: int = 12, protocols: Sequence[str] = (*_PROTOCOLS
         }
         for name in NODES
     ]
-    cluster = Cluster(pods=found, namespaces=namespaces, nodes=nodes, policies=policies)
+    resolved = {name: addresses for name, addresses in RESOLVED.items() if seed % 3 or chance.random() < 0.5}
+    cluster = Cluster(pods=found, namespaces=namespaces, nodes=nodes, policies=policies, resolved=resolved)
     return Drawn(cluster, [_probe(chance, cluster, protocols) for _ in range(probes)])
 
 
@@ -220,8 +232,10 @@ def _cluster_rule(chance: random.Random, kind: str, direction: str) -> Wire:
     permit = "Accept" if kind == "ClusterNetworkPolicy" else "Allow"
     rule: Wire = {"action": chance.choice((permit, "Deny", "Pass"))}
     peers = [_cluster_peer(chance, direction) for _ in range(chance.randint(1, 3))]
+    if direction == "egress" and rule["action"] == permit and chance.random() < 0.3:
+        peers.append({"domainNames": chance.sample(_PATTERNS, chance.randint(1, 3))})
     rule["from" if direction == "ingress" else "to"] = peers
-    addressed = any(key in peer for peer in peers for key in ("networks", "nodes"))
+    addressed = any(key in peer for peer in peers for key in ("networks", "nodes", "domainNames"))
     if chance.random() < 0.6:
         field = "protocols" if kind == "ClusterNetworkPolicy" else "ports"
         rule[field] = [_cluster_port(chance, kind, named=not addressed) for _ in range(chance.randint(1, 3))]

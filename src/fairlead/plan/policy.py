@@ -31,6 +31,8 @@ class PolicyRule(msgspec.Struct, frozen=True, kw_only=True):
 
     peers: str = ""
     """Group that the other end must be in; empty: anyone."""
+    spared: str = ""
+    """Group that the other end must not be in; empty: none."""
     protocol: str = ""
     """`tcp`, `udp`, `sctp`; empty: every protocol."""
     first: int = 0
@@ -44,7 +46,8 @@ class PolicyRule(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         """Return the rule as text without blanks, for plans."""
         ports = f":{self.first}-{self.last}" if self.last else ""
-        return f"{self.peers or '*'}/{self.protocol or '*'}{ports}->{self.verdict}({self.counter})"
+        spared = f"-{self.spared}" if self.spared else ""
+        return f"{self.peers or '*'}{spared}/{self.protocol or '*'}{ports}->{self.verdict}({self.counter})"
 
 
 class PolicyChain(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +64,7 @@ class PolicyGroup(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     kind: str
-    """`addresses`; `prefixes`, which do not overlap; or `ports`: `ADDRESS PROTOCOL PORT` each."""
+    """`addresses`; `prefixes`, which do not overlap; `ports`: `ADDRESS PROTOCOL PORT` each; or `names`: `NAME` or `*.NAME` each, for
+    whatever addresses the node's resolver gives for them."""
     members: tuple[str, ...]
     """Sorted, of both families."""

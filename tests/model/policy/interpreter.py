@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fairlead.api.decode import CLUSTER_SCOPED, decode
@@ -69,8 +69,17 @@ def tables_of(cluster: Cluster) -> dict[str, Tables]:
     return {node: PolicyStage().update(snapshot_of(cluster, node)).tables for node in nodes}
 
 
-def passes(tables: Mapping[str, Tables], source: Place, target: Place, protocol: str, port: int, family: int) -> bool:
-    """Tell whether the nodes of both ends let a connection through."""
+def passes(
+    tables: Mapping[str, Tables],
+    source: Place,
+    target: Place,
+    protocol: str,
+    port: int,
+    family: int,
+    resolved: Mapping[str, Sequence[str]] | None = None,
+) -> bool:
+    """Tell whether the nodes of both ends let a connection through, when the resolver has answered `resolved`."""
+    named = resolved or {}
     client, server = source.address(family), target.address(family)
     assert client is not None and server is not None
     if source.pod is not None and source.pod is target.pod:
@@ -79,11 +88,11 @@ def passes(tables: Mapping[str, Tables], source: Place, target: Place, protocol:
         own = tables[source.host]
         pod = _pod(own, source)
         local = target.node is not None and target.host == source.host
-        if not _allows(own, pod.node_egress if local else pod.egress, server, server, protocol, port):
+        if not _allows(own, pod.node_egress if local else pod.egress, server, server, protocol, port, named):
             return False
     if target.pod is not None and not (source.node is not None and source.host == target.host):
         own = tables[target.host]
-        return _allows(own, _pod(own, target).ingress, client, server, protocol, port)
+        return _allows(own, _pod(own, target).ingress, client, server, protocol, port, named)
     return True
 
 
@@ -93,7 +102,9 @@ def _pod(tables: Tables, end: Place) -> PolicyPod:
     return row
 
 
-def _allows(tables: Tables, name: str, peer: str, server: str, protocol: str, port: int) -> bool:
+def _allows(
+    tables: Tables, name: str, peer: str, server: str, protocol: str, port: int, named: Mapping[str, Sequence[str]]
+) -> bool:
     if not name:
         return True
     chain = tables["policy_chains"][(name,)]
@@ -103,15 +114,18 @@ def _allows(tables: Tables, name: str, peer: str, server: str, protocol: str, po
             continue
         if rule.last and not rule.first <= port <= rule.last:
             continue
-        if rule.peers and not _holds(tables, rule.peers, peer, f"{server} {protocol.lower()} {port}"):
+        ends = peer, f"{server} {protocol.lower()} {port}", named
+        if rule.peers and not _holds(tables, rule.peers, *ends):
+            continue
+        if rule.spared and _holds(tables, rule.spared, *ends):
             continue
         if rule.verdict in ("allow", "deny"):
             return rule.verdict == "allow"
-        return _allows(tables, rule.verdict, peer, server, protocol, port)
+        return _allows(tables, rule.verdict, peer, server, protocol, port, named)
     return True
 
 
-def _holds(tables: Tables, name: str, peer: str, port: str) -> bool:
+def _holds(tables: Tables, name: str, peer: str, port: str, named: Mapping[str, Sequence[str]]) -> bool:
     group = tables["policy_groups"][(name,)]
     assert isinstance(group, PolicyGroup)
     match group.kind:
@@ -119,6 +133,13 @@ def _holds(tables: Tables, name: str, peer: str, port: str) -> bool:
             return peer in group.members
         case "ports":
             return port in group.members
+        case "names":
+            return any(
+                name == each or (each.startswith("*.") and name.endswith(each[1:]))
+                for name, addresses in named.items()
+                if peer in addresses
+                for each in group.members
+            )
         case _:
             return any(ipaddress.ip_address(peer) in ipaddress.ip_network(each) for each in group.members)
 

@@ -23,7 +23,7 @@ def test_case(case: Case) -> None:
             if any(each.startswith("out") and each[3:] not in ("", str(family)) for each in (source, target)):
                 continue
             ends = [EXTERNAL[family == 6] if each.startswith("out") else each for each in (source, target)]
-            found = passes(tables, end(world, ends[0]), end(world, ends[1]), protocol, port, family)
+            found = passes(tables, end(world, ends[0]), end(world, ends[1]), protocol, port, family, world.resolved)
             if found != expected:
                 wrong.append((source, target, protocol, port, family))
     assert not wrong
@@ -35,7 +35,7 @@ def _compare(seed: int) -> None:
     for probe in drawn.probes:
         expected = allowed(drawn.cluster, probe.source, probe.target, probe.protocol, probe.port, probe.family)
         ends = end(drawn.cluster, probe.source), end(drawn.cluster, probe.target)
-        found = passes(tables, *ends, probe.protocol, probe.port, probe.family)
+        found = passes(tables, *ends, probe.protocol, probe.port, probe.family, drawn.cluster.resolved)
         assert found == expected.allowed, f"draw({seed}): {probe}: {expected}"
 
 

@@ -6,12 +6,14 @@ import msgspec
 import pytest
 from tests.model.policy.interpreter import groups, snapshot_of, tables_of
 from tests.verify.policy_cases import (
+    ALL,
     NODE_OBJECTS,
     PODS,
     Case,
     anp,
     block,
     cluster,
+    cnp,
     egress,
     expression,
     ingress,
@@ -32,6 +34,8 @@ from fairlead.verify.oracle.cluster import Cluster
 from fairlead.world.attachment import Attachment
 from fairlead.world.events import AttachmentChanged, KindReplaced, ObjectChanged
 from fairlead.world.fold import fold
+from fairlead.world.settings import Settings
+from fairlead.world.snapshot import Snapshot
 
 FROM_ALL = ingress({"from": [{"namespaceSelector": {}}]}, podSelector={})
 
@@ -112,17 +116,48 @@ def test_complaints_name_object_and_field() -> None:
     policies = [
         ingress({"from": [block("10.0.0.0/99")], "ports": [{"port": 80, "protocol": "ICMP"}]}),
         anp(5, egress=[rule("Deny", to=[{"planets": ["mars"]}])]),
-        anp(5, name="other", egress=[rule("Allow", to=[{"domainNames": ["example.com"]}])]),
+        anp(
+            5, name="other", egress=[rule("Allow", to=[{"domainNames": ["example.com", "a.*.com", "bücher.example"]}])]
+        ),
+        anp(6, egress=[rule("Deny", to=[{"domainNames": ["example.com"]}])]),
     ]
     found = [str(each) for each in compile(snapshot_of(cluster(Case(policies=policies)), "node-1")).diagnostics]
     assert [each for each in found if "Policy" in each] == [
         "AdminNetworkPolicy//anp-5 spec.egress[0]: a peer is of no known kind: denies everything; correct to, ports or action",
-        "AdminNetworkPolicy//other spec.egress[0].to: domainNames are not enforced yet: they match nothing",
+        "AdminNetworkPolicy//anp-6 spec.egress[0]: domainNames are for action Accept alone: denies everything; correct to, ports"
+        " or action",
+        "AdminNetworkPolicy//other spec.egress[0].to[0].domainNames[1]: 'a.*.com' is neither a domain name nor *. and one:"
+        " matches nothing",
+        "AdminNetworkPolicy//other spec.egress[0].to[0].domainNames[2]: 'bücher.example' is not in ASCII: write its labels as"
+        " xn--… (RFC 5890): matches nothing",
         "AdminNetworkPolicy//other spec.priority: has the same priority as AdminNetworkPolicy//anp-5: which one decides is"
         " undefined; give each its own priority",
         "NetworkPolicy/nx/p spec.ingress[0].from[0]: '10.0.0.0/99' does not appear to be an IPv4 or IPv6 network: matches nothing",
         "NetworkPolicy/nx/p spec.ingress[0].ports[0]: protocol 'ICMP' is none of TCP, UDP, SCTP: matches nothing",
     ]
+
+
+def test_names_are_a_group_of_patterns_that_spares_the_cluster_itself() -> None:
+    names = {"domainNames": ["*.Example.com.", "example.com"]}
+    policies = [
+        cnp("Admin", 1, egress=[rule("Accept", to=[names])]),
+        cnp("Admin", 2, subject={"namespaces": {}}, egress=[rule("Accept", to=[names]), rule("Deny", to=[ALL])]),
+    ]
+    world = cluster(Case(policies=policies))
+    start = Snapshot(settings=Settings(node="node-1", service_cidrs=("10.96.0.0/16",)))
+    stage = PolicyStage()
+    snapshot = snapshot_of(world, "node-1", start)
+    tables = stage.update(snapshot).tables
+    (found,) = [each for each in groups(tables) if each.kind == "names"]
+    assert found.members == ("*.example.com", "example.com")
+    rules = [each for row in tables["policy_chains"].values() for each in row.rules if each.peers == found.name]  # type: ignore[union-attr]
+    (spared,) = {each.spared for each in rules}
+    (own,) = [each for each in groups(tables) if each.name == spared]
+    assert {"10.96.0.0/16", "10.244.1.0/24", "10.10.0.11/32", "fd10:10::b/128", "169.254.0.0/16"} <= set(own.members)
+    changed = msgspec.structs.replace(snapshot.nodes["node-2"], spec=snapshot.nodes["node-1"].spec)
+    after = stage.update(fold(snapshot, [ObjectChanged("Node", ("", "node-2"), changed)])).tables
+    assert after["policy_chains"] is tables["policy_chains"]
+    assert "10.244.2.0/24" not in after["policy_groups"][(spared,)].members  # type: ignore[union-attr]
 
 
 def test_rows_are_rendered_and_read_back() -> None:

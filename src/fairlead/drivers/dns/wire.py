@@ -14,6 +14,12 @@ from collections.abc import Iterator
 
 import msgspec
 
+from fairlead.base.domainnames import MOST_NAME_BYTES as MOST_NAME_BYTES
+from fairlead.base.domainnames import labels as labels
+from fairlead.base.domainnames import name as name
+from fairlead.base.domainnames import suffixes as suffixes
+from fairlead.base.domainnames import text as text
+
 A, NS, CNAME, SOA, PTR, HINFO, TXT, AAAA, SRV, OPT = 1, 2, 5, 6, 12, 13, 16, 28, 33, 41
 IXFR, AXFR, ANY = 251, 252, 255
 TYPES = {"A": A, "AAAA": AAAA, "CNAME": CNAME, "NS": NS, "PTR": PTR, "SRV": SRV, "TXT": TXT}
@@ -27,7 +33,6 @@ HEADER = struct.Struct(">HHHHHH")
 UDP_BYTES = 1232
 """Largest answer over UDP, and what we announce: never fragmented on any path (DNS flag day 2020)."""
 TCP_BYTES = 65535
-MOST_NAME_BYTES = 255
 OWNER_OF_QUESTION = b"\xc0\x0c"
 """Pointer to the question's name, which always starts at byte 12."""
 EDE_STALE, EDE_NOT_READY, EDE_NOT_AUTHORITATIVE, EDE_NO_REACHABLE = 3, 14, 20, 22
@@ -62,43 +67,6 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     """Largest answer over UDP that the client takes."""
     edns: bool = False
     dnssec: bool = False
-
-
-def name(text: str) -> bytes:
-    """Return the wire form of a name in presentation format (no escapes), lower case; raises ValueError."""
-    stripped = text.lower().rstrip(".")
-    if not stripped:
-        return b"\0"
-    labels = [label.encode("ascii") for label in stripped.split(".")]
-    if any(not 0 < len(label) <= 63 for label in labels):
-        raise ValueError(f"{text!r} has a label that is empty or longer than 63 bytes")
-    packed = b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
-    if len(packed) > MOST_NAME_BYTES:
-        raise ValueError(f"{text!r} is longer than 255 bytes")
-    return packed
-
-
-def text(packed: bytes) -> str:
-    """Return a name in presentation format with the final dot."""
-    return ".".join(label.decode("ascii", "backslashreplace") for label in labels(packed)) + "."
-
-
-def labels(packed: bytes) -> list[bytes]:
-    """Return the labels of a name, without the root."""
-    found, offset = [], 0
-    while packed[offset]:
-        found.append(packed[offset + 1 : offset + 1 + packed[offset]])
-        offset += 1 + packed[offset]
-    return found
-
-
-def suffixes(packed: bytes) -> Iterator[bytes]:
-    """Yield the name, its parent, … and the root."""
-    offset = 0
-    while packed[offset]:
-        yield packed[offset:]
-        offset += 1 + packed[offset]
-    yield b"\0"
 
 
 def reverse_zones(cidr: str) -> list[bytes]:

@@ -13,7 +13,18 @@ import msgspec
 
 from fairlead.api.pod import ContainerPort
 from fairlead.model.policy.read import ADMIN, BASELINE, NETWORK
-from fairlead.model.policy.rules import BlockTerm, Direction, NodesTerm, Policy, PortTerm, Rule, Term
+from fairlead.model.policy.rules import (
+    BlockTerm,
+    ClusterTerm,
+    Direction,
+    NamesTerm,
+    NodesTerm,
+    PodsTerm,
+    Policy,
+    PortTerm,
+    Rule,
+    Term,
+)
 from fairlead.plan.policy import ALLOW, DENY, PolicyChain, PolicyRule
 
 DIRECTIONS: tuple[Direction, ...] = ("ingress", "egress")
@@ -95,21 +106,27 @@ class _Work:
         """Yield the rules of a policy; `passed` is the verdict that `Pass` means."""
         for rule in policy.rules(self._direction) or ():
             verdict = {"allow": ALLOW, "deny": DENY, "pass": passed}[rule.action]
-            for peers, protocol, first, last in dict.fromkeys(self._matches(rule)):
+            for (peers, spared), protocol, first, last in dict.fromkeys(self._matches(rule)):
                 yield PolicyRule(
-                    peers=peers, protocol=protocol, first=first, last=last, verdict=verdict, counter=rule.name
+                    peers=peers,
+                    spared=spared,
+                    protocol=protocol,
+                    first=first,
+                    last=last,
+                    verdict=verdict,
+                    counter=rule.name,
                 )
 
-    def _matches(self, rule: Rule) -> Iterator[tuple[str, str, int, int]]:
+    def _matches(self, rule: Rule) -> Iterator[tuple[tuple[str, str], str, int, int]]:
         numbered, named = self._spans(rule.ports)
         for group in self._peer_groups(rule.peers):
             for protocol, first, last in numbered:
                 yield group, protocol, first, last
         if named:
-            terms = () if rule.peers is None else tuple(each for each in rule.peers if not isinstance(each, NodesTerm))
+            terms = tuple(each for each in rule.peers or () if isinstance(each, PodsTerm | BlockTerm))
             if rule.peers is None or terms:
                 found = Group("ports", _ordered(terms), tuple(sorted(named)), anyone=rule.peers is None)
-                yield self._group(found), "", 0, 0
+                yield (self._group(found), ""), "", 0, 0
 
     def _spans(self, ports: Iterable[PortTerm] | None) -> tuple[list[tuple[str, int, int]], list[tuple[str, str]]]:
         """Return numbered ports, and those names that are to be resolved at the peers."""
@@ -126,16 +143,21 @@ class _Work:
                 numbered += [(each, number, number) for each, number in resolve(self._ports, port.name, port.protocol)]
         return list(dict.fromkeys(numbered)), named
 
-    def _peer_groups(self, peers: Sequence[Term] | None) -> list[str]:
+    def _peer_groups(self, peers: Sequence[Term] | None) -> list[tuple[str, str]]:
+        """Return groups of peers, each with the group that it does not reach into."""
         if peers is None:
-            return [""]
-        members = tuple(each for each in peers if not isinstance(each, BlockTerm))
+            return [("", "")]
+        members = tuple(each for each in peers if isinstance(each, PodsTerm | NodesTerm))
         blocks = tuple(each for each in peers if isinstance(each, BlockTerm))
+        names = tuple(each for each in peers if isinstance(each, NamesTerm))
         found = []
         if members:
-            found.append(self._group(Group("addresses", _ordered(members))))
+            found.append((self._group(Group("addresses", _ordered(members))), ""))
         if blocks:
-            found.append(self._group(Group("prefixes", _ordered(blocks))))
+            found.append((self._group(Group("prefixes", _ordered(blocks))), ""))
+        if names:
+            own = self._group(Group("prefixes", (ClusterTerm(),)))
+            found.append((self._group(Group("names", _ordered(names))), own))
         return found
 
     def _group(self, group: Group) -> str:

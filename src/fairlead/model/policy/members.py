@@ -6,6 +6,7 @@ decided by identity; a pod that comes to a known identity costs a look-up for ea
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,7 +20,17 @@ from fairlead.api.node import Node
 from fairlead.api.pod import ContainerPort, Namespace, Pod
 from fairlead.base.addresses import canonical
 from fairlead.model.policy.lower import Group, resolve
-from fairlead.model.policy.rules import BlockTerm, NodesTerm, PodsTerm, Policy, prefixes
+from fairlead.model.policy.rules import (
+    SPECIAL,
+    BlockTerm,
+    ClusterTerm,
+    NamesTerm,
+    NodesTerm,
+    PodsTerm,
+    Policy,
+    block,
+    prefixes,
+)
 from fairlead.world.events import ObjectKey
 
 NAME_LABEL = "kubernetes.io/metadata.name"
@@ -125,10 +136,18 @@ class Members:
             return term.own == namespace
         return term.namespaces.matches(self._namespace_labels.get(namespace, {NAME_LABEL: namespace}))
 
-    def of(self, group: Group, nodes: Mapping[str, Node]) -> Counter[str]:
-        """Return the members of a group, each with how many cause it. Cost: grows with identities and members."""
+    def of(self, group: Group, nodes: Mapping[str, Node], ranges: Iterable[str] = ()) -> Counter[str]:
+        """Return the members of a group, each with how many cause it; `ranges` are those of pods and Services.
+
+        Cost: grows with identities and members.
+        """
+        if group.kind == "names":
+            return Counter(each.pattern for each in group.terms if isinstance(each, NamesTerm))
         if group.kind == "prefixes":
-            return Counter(prefixes(tuple(each for each in group.terms if isinstance(each, BlockTerm))))
+            blocks = [each for each in group.terms if isinstance(each, BlockTerm)]
+            if any(isinstance(each, ClusterTerm) for each in group.terms):
+                blocks += _own_blocks(nodes, ranges)
+            return Counter(prefixes(tuple(blocks)))
         found: Counter[str] = Counter()
         for identity in self._possible(group):
             if self.concerns(group, identity):
@@ -160,7 +179,7 @@ class Members:
 
     def concerns(self, group: Group, identity: Identity) -> bool:
         """Tell whether a pod of this identity may be a member of a group."""
-        if group.kind == "prefixes":
+        if group.kind in ("prefixes", "names"):
             return False
         if group.anyone or (group.kind == "ports" and any(isinstance(each, BlockTerm) for each in group.terms)):
             return True
@@ -211,6 +230,19 @@ class Members:
             self._members[key] = member
             self._by_identity.setdefault(member.identity, set()).add(key)
             self._identities.setdefault(member.identity[0], {})[member.identity] = None
+
+
+def _own_blocks(nodes: Mapping[str, Node], ranges: Iterable[str]) -> list[BlockTerm]:
+    """Return blocks of what belongs to the cluster itself, and of addresses that are nobody's."""
+    texts = [*SPECIAL, *ranges]
+    for node in nodes.values():
+        texts += node.pod_cidrs
+        texts += [f"{address}/{128 if ':' in address else 32}" for address in node.internal_ips]
+    found = []
+    for text in texts:
+        with contextlib.suppress(ValueError):  # The pod network's part of the model reports it.
+            found.append(block(text))
+    return found
 
 
 def differing(before: Mapping[ObjectKey, object], after: Mapping[ObjectKey, object]) -> set[ObjectKey]:

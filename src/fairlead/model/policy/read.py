@@ -22,11 +22,13 @@ from fairlead.api.clusterpolicy import (
     Subject,
 )
 from fairlead.api.networkpolicy import EgressRule, IngressRule, NetworkPolicy, PolicyPeer, PolicyPort
+from fairlead.base import domainnames
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.base.selectors import EVERYTHING, SelectorError
 from fairlead.model.policy.rules import (
     Action,
     Direction,
+    NamesTerm,
     NodesTerm,
     PodsTerm,
     Policy,
@@ -205,8 +207,13 @@ def _cluster_rule(reader: _Reader, direction: Direction, index: int, rule: Clust
     try:
         if action is None:
             raise ValueError(f"action {rule.action!r} is not known")
-        for peer in peers:
-            terms += _cluster_peer(peer, direction)
+        for number, peer in enumerate(peers):
+            if peer.domain_names and direction == "egress":
+                if action != "allow":
+                    raise ValueError("domainNames are for action Accept alone")
+                terms += _names(reader, f"{where}.{field}[{number}].domainNames", peer.domain_names)
+            else:
+                terms += _cluster_peer(peer, direction)
         if rule.ports or rule.protocols:
             ports = _cluster_ports(rule)
     except ValueError as error:
@@ -215,8 +222,6 @@ def _cluster_rule(reader: _Reader, direction: Direction, index: int, rule: Clust
             return None
         reader.report(where, f"{error}: denies everything", f"correct {field}, ports or action")
         return Rule("deny", None, None, name)
-    if any(peer.domain_names for peer in peers):
-        reader.report(f"{where}.to", "domainNames are not enforced yet: they match nothing")
     return Rule(action, tuple(terms), None if ports is None else tuple(ports), name)
 
 
@@ -230,9 +235,17 @@ def _cluster_peer(peer: ClusterPeer, direction: Direction) -> Sequence[Term]:
             return [NodesTerm(peer.nodes.parsed())]
         if peer.networks is not None:
             return [block(each) for each in peer.networks]
-        if peer.domain_names is not None:
-            return []
     raise ValueError("a peer is of no known kind")
+
+
+def _names(reader: _Reader, field: str, texts: Iterable[str]) -> list[Term]:
+    found: list[Term] = []
+    for number, text in enumerate(texts):
+        try:
+            found.append(NamesTerm(domainnames.pattern(text)))
+        except ValueError as error:
+            reader.report(f"{field}[{number}]", f"{error}: matches nothing")
+    return found
 
 
 def _cluster_ports(rule: ClusterRule) -> list[PortTerm]:

@@ -14,6 +14,11 @@ from fairlead.base.selectors import LabelSelector
 
 Action: TypeAlias = Literal["allow", "deny", "pass"]
 Direction: TypeAlias = Literal["ingress", "egress"]
+SPECIAL = (
+    *("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32"),
+    *("::/127", "::ffff:0.0.0.0/96", "fe80::/10", "ff00::/8"),
+)
+"""Addresses that are not those of any host somewhere (RFC 6890): this host, loopback, link-local, multicast, broadcast, mapped."""
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -38,7 +43,18 @@ class BlockTerm(msgspec.Struct, frozen=True):
     excepted: tuple[str, ...] = ()
 
 
-Term: TypeAlias = PodsTerm | NodesTerm | BlockTerm
+class NamesTerm(msgspec.Struct, frozen=True):
+    """Addresses outside of the cluster that the resolver gives for names that a pattern selects."""
+
+    pattern: str
+    """Canonical, as `base.domainnames.pattern` returns it."""
+
+
+class ClusterTerm(msgspec.Struct, frozen=True):
+    """What no name may lead to: the ranges of pods and Services, nodes, and addresses that mean one machine or link (`SPECIAL`)."""
+
+
+Term: TypeAlias = PodsTerm | NodesTerm | BlockTerm | NamesTerm | ClusterTerm
 
 
 class PortTerm(msgspec.Struct, frozen=True):

@@ -21,7 +21,7 @@ from fairlead.model.policy.facts import Findings
 from fairlead.model.policy.lower import Group, Lowered, closed, lower, port_names, resolve
 from fairlead.model.policy.members import Identity, Member, Members
 from fairlead.model.policy.read import NETWORK, Choices
-from fairlead.model.policy.rules import Direction, NodesTerm, Policy
+from fairlead.model.policy.rules import ClusterTerm, Direction, NodesTerm, Policy
 from fairlead.model.rows import Rows
 from fairlead.plan.policy import PolicyChain, PolicyGroup, PolicyPod
 from fairlead.plan.tables import Key, Origin, Row
@@ -33,6 +33,7 @@ _INPUTS = (
     "namespaces",
     "nodes",
     "attachments",
+    "settings",
     *TABLES,
 )
 
@@ -66,6 +67,8 @@ class PolicyStage:
         self._read: tuple[object, ...] = ()
         self._nodes: Mapping[str, Node] = {}
         self._book = PolicyBook(self._choices)
+        self._ranges: tuple[str, ...] = ()
+        """Of pods and Services."""
         self._members = Members()
         self._here: list[tuple[Attachment, Pod | None]] = []
         """What is attached to this node."""
@@ -95,7 +98,8 @@ class PolicyStage:
             touched = {CLUSTER}
         if touched:
             self._forget_classes(touched)
-        nodes_changed = before.get("nodes") is not snapshot.nodes
+        nodes_changed = before.get("nodes") is not snapshot.nodes or before.get("settings") is not snapshot.settings
+        self._ranges = (*snapshot.settings.cluster_cidrs, *snapshot.settings.service_cidrs)
         if changed is None or changed or nodes_changed:
             self._refresh_groups(changed, snapshot.nodes if nodes_changed else None)
         same = not touched and len(here) == len(self._here) and all(map(_is_same, here, self._here))
@@ -141,7 +145,8 @@ class PolicyStage:
             self._concerned = {}
         concerned = {name for pair in changed or () for member in pair if member for name in self._groups_of(member)}
         for name, (group, row) in self._groups.items():
-            if changed is None or (nodes is not None and any(isinstance(each, NodesTerm) for each in group.terms)):
+            of_nodes = any(isinstance(each, NodesTerm | ClusterTerm) for each in group.terms)
+            if changed is None or (nodes is not None and of_nodes):
                 self._groups[name] = (group, self._group_row(group, row))
                 continue
             if name not in concerned:
@@ -162,7 +167,7 @@ class PolicyStage:
         return found
 
     def _group_row(self, group: Group, old: PolicyGroup | None) -> PolicyGroup:
-        tally = self._tallies[group.name] = self._members.of(group, self._nodes)
+        tally = self._tallies[group.name] = self._members.of(group, self._nodes, self._ranges)
         members = tuple(sorted(tally))
         if old is not None and old.members == members:
             return old

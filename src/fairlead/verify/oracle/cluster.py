@@ -24,6 +24,10 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     nodes: Sequence[Wire] = ()
     policies: Sequence[Wire] = ()
     """Of the kinds NetworkPolicy, ClusterNetworkPolicy, AdminNetworkPolicy and BaselineAdminNetworkPolicy."""
+    resolved: Mapping[str, Sequence[str]] = {}
+    """Domain name as a pod asked for it or was led to by an alias → addresses that the resolver answered with, not long ago."""
+    ranges: Sequence[str] = ()
+    """Prefixes of the cluster's pods and Services."""
 
     def namespace_labels(self, name: str) -> Mapping[str, str] | None:
         """Return the labels of a namespace with the one that the API server always sets; None when there is none."""

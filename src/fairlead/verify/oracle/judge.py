@@ -160,9 +160,30 @@ def _cluster_peer(cluster: Cluster, packet: Packet, direction: str, peer: Wire) 
         return other.node is not None and selects(nodes, other.node["metadata"].get("labels") or {})
     if (networks := peer.get("networks")) is not None:
         return any(_inside(address, each) for each in networks)  # A15, C06: pods too
-    if "domainNames" in peer:
-        return False
+    if (names := peer.get("domainNames")) is not None:
+        return _is_named(cluster, packet.target, address, names)
     return None
+
+
+_NOBODY = "0.0.0.0/8 127.0.0.0/8 169.254.0.0/16 224.0.0.0/4 255.255.255.255/32 ::/127 fe80::/10 ff00::/8 ::ffff:0:0/96".split()
+
+
+def _is_named(cluster: Cluster, target: Place, address: str, patterns: Any) -> bool:
+    """Tell whether an address outside is one of a name that a pattern selects (C09); a name leads to nothing of the cluster's own."""
+    pod_ranges = [cidr for node in cluster.nodes for cidr in node.get("spec", {}).get("podCIDRs") or ()]
+    if target.pod is not None or target.node is not None:
+        return False
+    if any(_inside(address, each) for each in (*_NOBODY, *cluster.ranges, *pod_ranges)):
+        return False
+    asked = [name for name, addresses in cluster.resolved.items() if address in addresses]
+    return any(_selects_name(pattern, name) for pattern in patterns for name in asked)
+
+
+def _selects_name(pattern: str, name: str) -> bool:
+    wanted, labels = (text.lower().rstrip(".").split(".") for text in (pattern, name))
+    if wanted[0] != "*":
+        return wanted == labels
+    return len(labels) >= len(wanted) and labels[-len(wanted) + 1 :] == wanted[1:]
 
 
 def _cluster_ports(packet: Packet, rule: Wire) -> bool:

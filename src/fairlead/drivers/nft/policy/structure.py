@@ -179,7 +179,9 @@ def _rules(direction: str, rule: PolicyRule) -> Iterator[x.Rule]:
         yield (*ports, *verdict)
         return
     for version in VERSIONS:
-        yield (*ports, *_peer(direction, rule.peers, version), *verdict)
+        # The address is in the register already.
+        spared = (x.member(rule.spared + version, 0, inverted=True),) if rule.spared else ()
+        yield (*ports, *_peer(direction, rule.peers, version), *spared, *verdict)
 
 
 def _peer(direction: str, group: str, version: str) -> x.Rule:
