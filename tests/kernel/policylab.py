@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import itertools
 import os
 import select
@@ -21,6 +22,7 @@ import msgspec
 from tests.kernel.nftlab import inside, run
 from tests.model.policy.interpreter import Tables, host_ifname, snapshot_of
 
+from fairlead.base import domainnames
 from fairlead.drivers.nft.policy.driver import PolicyDriver
 from fairlead.drivers.protocol import Outcome
 from fairlead.model.policy.stage import PolicyStage
@@ -59,6 +61,7 @@ class PolicyLab:
         self._udp: dict[int, socket.socket] = {}
         self.stages = {node: PolicyStage() for node in NODES}
         self._snapshots: dict[str, Any] = {}
+        self._resolved: Mapping[str, Sequence[str]] = {}
         self.drivers: dict[str, PolicyDriver] = {}
 
     def __enter__(self) -> PolicyLab:
@@ -84,11 +87,21 @@ class PolicyLab:
             self._attach(pod)
         found: dict[str, Tables] = {}
         for node, stage in self.stages.items():
+            if cluster.resolved != self._resolved:
+                self.apply(node, {})
             self._snapshots[node] = snapshot_of(cluster, node, self._snapshots.get(node))
             found[node] = stage.update(self._snapshots[node]).tables
             outcome = self.apply(node, found[node])
             assert outcome.failed == (), outcome
+            for name, addresses in cluster.resolved.items():
+                self.permit(node, name, *addresses)
+        self._resolved = cluster.resolved
         return found
+
+    def permit(self, node: str, name: str, *addresses: str, ttl: int = 5) -> None:
+        """Do what the resolver does before it tells a pod these addresses."""
+        packed = {ipaddress.ip_address(each).packed: ttl for each in addresses}
+        asyncio.run(self.drivers[node].permit([domainnames.name(name)], packed))
 
     def apply(self, node: str, tables: Tables) -> Outcome:
         return asyncio.run(self.drivers[node].apply(Plan(node=node, revision="1", tables=tables)))

@@ -80,6 +80,7 @@ def make(
             upstreams=[Upstream.parse(each) for each in dns_upstreams],
             search=dns_search,
             keeper=Keeper(dns_keeper) if dns_keeper is not None else None,
+            admission=policy,
         )
         others.append(dns)
     return Drivers(NetlinkDriver(), policy, xds, others, dns)

@@ -28,6 +28,7 @@ from fairlead.agent.flows import FlowKeeper
 from fairlead.agent.gateway_report import GatewayReporter
 from fairlead.agent.gateways import GatewayWatch
 from fairlead.agent.keepers import FactsKeeper, HostKeeper, StatusKeeper, remember
+from fairlead.agent.names import expire_names
 from fairlead.agent.policy_report import PolicyReporter
 from fairlead.agent.proxy_surface import ProxySurface
 from fairlead.base.errors import UserError
@@ -129,6 +130,7 @@ async def _serve(
         engine.run(),
         host.run(),
         GatewayWatch(engine).run(),
+        expire_names(floor.policy),
         follow(client, engine.push),
         remember(known, engine),
         FactsKeeper(known, engine).run(),

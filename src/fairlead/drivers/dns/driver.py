@@ -13,6 +13,7 @@ import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from fairlead.drivers.dns import address, wire
+from fairlead.drivers.dns.admission import Admission
 from fairlead.drivers.dns.config import Configuration
 from fairlead.drivers.dns.handover import Keeper
 from fairlead.drivers.dns.meters import Meters
@@ -48,10 +49,12 @@ class DnsDriver:
         search: Sequence[str] = (),
         port: int = 53,
         keeper: Keeper | None = None,
+        admission: Admission | None = None,
     ) -> None:
         """Answer at `addresses` for `domain` and the reverse zones of both kinds of ranges; ask `upstreams` about all else.
 
-        `search` are the search domains of the node itself; `keeper` holds the sockets while nobody answers. Raises ValueError.
+        `search` are the search domains of the node itself; `keeper` holds the sockets while nobody answers; `admission`
+        permits addresses outside before anybody is told. Raises ValueError.
         """
         if loops := [each.address for each in upstreams if each.address in addresses]:
             raise ValueError(f"upstream {loops[0]} is the cluster's own DNS address: questions would never end")
@@ -65,7 +68,7 @@ class DnsDriver:
         self._search = tuple(search)
         self._keeper = keeper
         self._resolver = Resolver(upstreams, meters=self.meters)
-        self._responder = Responder(self._zones, self._resolver, self.meters)
+        self._responder = Responder(self._zones, self._resolver, self.meters, admission)
         self._server = DnsServer(self._responder)
         self._configuration = Configuration()
         self._clients: Mapping[Key, Row] = {}
@@ -112,6 +115,7 @@ class DnsDriver:
             failures={
                 "fairlead_dns_malformed_total": statistics.malformed,
                 "fairlead_dns_dropped_total": statistics.dropped,
+                "fairlead_dns_unpermitted_total": self.meters.unpermitted,
             },
         )
 

@@ -76,6 +76,8 @@ class Meters:
         self.durations = {"cluster": Histogram(), "forward": Histogram()}
         self.prefetches = 0
         self.stale = 0
+        self.unpermitted = 0
+        """Answers that were not given because their addresses could not be permitted."""
         self.reloads = 0
         self.reload_failures = 0
         self._upstream: dict[Upstream, Histogram] = {}

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 
 from fairlead.drivers.dns import batch, wire
+from fairlead.drivers.dns.admission import Held
 from fairlead.drivers.dns.batch import Batch, packed_host, parse_address
 from fairlead.drivers.dns.handover import Keeper
 from fairlead.drivers.dns.protocol import Forward
@@ -130,12 +131,12 @@ class DnsServer:
 
     def _respond(self, packet: bytes, address: bytes, index: int) -> bytes | None:
         reply = self._responder.respond(packet, packed_host(address), stream=False)
-        if isinstance(reply, Forward):
+        if isinstance(reply, Forward | Held):
             self._forward(reply, packet, address, index)
             return None
         return reply
 
-    def _forward(self, forward: Forward, packet: bytes, address: bytes, index: int) -> None:
+    def _forward(self, pending: Forward | Held, packet: bytes, address: bytes, index: int) -> None:
         if self._forwards >= _MOST_FORWARDS or self._sockets is None:
             # The client asks again; an answer now would only tell it to give up.
             self._responder.dropped += 1
@@ -147,7 +148,7 @@ class DnsServer:
 
         async def work() -> None:
             try:
-                _send(sock, await self._responder.answer(forward, packed_host(address), stream=False), address)
+                _send(sock, await self._responder.answer(pending, packed_host(address), stream=False), address)
                 journal.answered(slot)
                 self._responder.meters.durations["forward"].observe(time.perf_counter() - begin)
             finally:
@@ -175,9 +176,9 @@ class DnsServer:
         room = asyncio.Semaphore(_MOST_PIPELINED)
         host = _peer(writer)
 
-        async def later(forward: Forward) -> None:
+        async def later(pending: Forward | Held) -> None:
             try:
-                _write(writer, await self._responder.answer(forward, host, stream=True))
+                _write(writer, await self._responder.answer(pending, host, stream=True))
             finally:
                 room.release()
 
@@ -192,7 +193,7 @@ class DnsServer:
                     break
                 self._responder.renew()
                 reply = self._responder.respond(packet, host, stream=True)
-                if isinstance(reply, Forward):
+                if isinstance(reply, Forward | Held):
                     group.create_task(later(reply))
                     continue
                 room.release()

@@ -117,7 +117,7 @@ def parse_query(packet: bytes) -> Query:
     try:
         if questions != 1 or answers or authority or additional > _MOST_ADDITIONAL:
             raise IndexError
-        end = _skip_name(packet, HEADER.size)
+        end = skip_name(packet, HEADER.size)
         kind, klass = struct.unpack_from(">HH", packet, end)
         query = Query(number, flags, packet[HEADER.size : end].lower(), kind, klass, packet[HEADER.size : end + 4])
         return _with_edns(query, packet, end + 4, additional) if additional or len(packet) > end + 4 else query
@@ -176,10 +176,10 @@ def records(packet: bytes) -> Iterator[tuple[int, int, int, int]]:
     _, _, questions, *counts = HEADER.unpack_from(packet)
     offset = HEADER.size
     for _ in range(questions):
-        offset = _skip_name(packet, offset, pointers=True) + 4
+        offset = skip_name(packet, offset, pointers=True) + 4
     for section, count in enumerate(counts, 1):
         for _ in range(count):
-            offset = _skip_name(packet, offset, pointers=True)
+            offset = skip_name(packet, offset, pointers=True)
             kind, _, _, length = _RECORD.unpack_from(packet, offset)
             end = offset + _RECORD.size + length
             if end > len(packet):
@@ -191,7 +191,7 @@ def records(packet: bytes) -> Iterator[tuple[int, int, int, int]]:
 def _with_edns(query: Query, packet: bytes, offset: int, additional: int) -> Query:
     found: Query | None = None
     for _ in range(additional):
-        start, offset = offset, _skip_name(packet, offset)
+        start, offset = offset, skip_name(packet, offset)
         kind, size, ttl, length = _RECORD.unpack_from(packet, offset)
         offset += _RECORD.size + length
         if kind != OPT:
@@ -206,7 +206,8 @@ def _with_edns(query: Query, packet: bytes, offset: int, additional: int) -> Que
     return found or query
 
 
-def _skip_name(packet: bytes, offset: int, *, pointers: bool = False) -> int:
+def skip_name(packet: bytes, offset: int, *, pointers: bool = False) -> int:
+    """Return where the name at `offset` ends; raises IndexError, also for a pointer unless there may be `pointers`."""
     start = offset
     while length := packet[offset]:
         if length >= 0xC0 and pointers:

@@ -6,6 +6,10 @@ never leave the table empty between two states.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
 from fairlead.drivers.nft.policy.kernel import TABLES, PolicyKernel
 from fairlead.drivers.nft.socket import NftSocket
 from fairlead.drivers.nft.threaded import ThreadedDriver
@@ -19,15 +23,52 @@ class PolicyDriver(ThreadedDriver[PolicyKernel]):
     name = "policy"
     tables = frozenset(TABLES)
 
+    def __init__(self, netns: Path | None = None) -> None:
+        """Drive the network namespace at `netns`; by default the one of the process."""
+        super().__init__(netns)
+        self._applied = asyncio.Event()
+
     async def apply(self, plan: Plan) -> Outcome:
         """Make the kernel equal to `plan`. Raises OSError when the kernel refuses; then all is as before."""
         kernel = self._started()
-        return await self._run(lambda: kernel.apply(plan))
+        try:
+            return await self._run(lambda: kernel.apply(plan))
+        finally:
+            self._applied.set()
 
     async def resync(self, plan: Plan) -> Outcome:
         """Observe when anyone has changed any table of the namespace, then apply."""
         kernel = self._started()
-        return await self._run(lambda: kernel.apply(plan, observe=kernel.may_have_changed()))
+        try:
+            return await self._run(lambda: kernel.apply(plan, observe=kernel.may_have_changed()))
+        finally:
+            self._applied.set()
+
+    def permits(self, names: Collection[bytes], addresses: Mapping[bytes, int]) -> bool:
+        """Tell whether `permit` would return at once. Costs a look-up for each name and address."""
+        return self._kernel is not None and self._kernel.permits(names, addresses)
+
+    async def permit(self, names: Collection[bytes], addresses: Mapping[bytes, int]) -> None:
+        """Return when rules for any of the names permit the addresses, at least as long as their TTL; raises OSError.
+
+        `names` are in wire form and lower case, `addresses` packed with their TTL in seconds. Waits for the first plan: only then is
+        it known which rules there are. Names that no rule selects are remembered for rules to come.
+        """
+        await self._applied.wait()
+        kernel = self._started()
+        await self._run(lambda: kernel.permit(names, addresses))
+
+    async def expire(self) -> bool:
+        """Take addresses of names away whose time is over and that no connection uses; return whether to call again at once.
+
+        Raises OSError.
+        """
+        kernel = self._started()
+        return await self._run(kernel.expire)
+
+    def statistics(self) -> Mapping[str, int]:
+        """Return how many names, pairs of name and address, and groups of names there are."""
+        return self._started().statistics()
 
     def _machine(self, socket: NftSocket) -> PolicyKernel:
         return PolicyKernel(socket)

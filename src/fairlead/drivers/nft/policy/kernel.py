@@ -9,15 +9,19 @@ from __future__ import annotations
 import errno
 import logging
 import secrets
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Collection, Iterable, Mapping
+from itertools import islice
 
 from fairlead.drivers.nft import elements, ruleset, wire
 from fairlead.drivers.nft import expressions as x
 from fairlead.drivers.nft.policy import expressions as p
 from fairlead.drivers.nft.policy import state as states
 from fairlead.drivers.nft.policy import structure
+from fairlead.drivers.nft.policy.names import FullError, Learned, key_of
 from fairlead.drivers.nft.policy.state import Encoder, Members, State
 from fairlead.drivers.nft.policy.structure import GENERATION, MAPS, NAME, PODS, SELVES
+from fairlead.drivers.nft.policy.usage import in_use
 from fairlead.drivers.nft.socket import DumpInterruptedError, NftError, NftSocket, describe
 from fairlead.drivers.nft.structure import Set
 from fairlead.drivers.protocol import Outcome
@@ -30,6 +34,15 @@ _OBSERVE_TRIES = 20
 _FAMILY = wire.NFPROTO_INET
 _DORMANT = 0x1
 _HIGHEST = 0xFFFFFFFF
+
+
+USED_S = 300
+"""How long an address lives on that a connection uses, before connections are looked at again."""
+
+
+def boot_time() -> float:
+    """Return seconds since the machine started: nothing sets that clock, and what the kernel remembers is not older."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class PolicyKernel:
@@ -45,6 +58,7 @@ class PolicyKernel:
         """Of the judgement: what the marks of connections are compared with."""
         self._tables_generation: int | None = None
         self._logs = True
+        self._is_adopted = False
 
     def __repr__(self) -> str:
         return f"<PolicyKernel known={self._known is not None} number={self._number}>"
@@ -73,6 +87,7 @@ class PolicyKernel:
         """Make the table what `plan` wants, and every connection be judged by it with its next packet; raises OSError."""
         if not any(map(plan.tables.get, TABLES)):
             return self._remove()
+        self._adopt()
         wanted, failures = self._encoder.state(plan)
         if observe or self._known is None:
             self._known = self._observe(wanted)
@@ -96,6 +111,83 @@ class PolicyKernel:
         self._known, self._number, self._exists = wanted, number, True
         return Outcome(wanted.size or 1, tuple(failures))
 
+    def permits(self, names: Iterable[bytes], addresses: Mapping[bytes, int]) -> bool:
+        """Tell whether `permit` would do nothing. May be asked by any thread."""
+        return self._encoder.names.permits(names, addresses, boot_time())
+
+    def permit(self, names: Collection[bytes], addresses: Mapping[bytes, int]) -> None:
+        """Let those groups hold these addresses that select one of the names; raises OSError, and then changes nothing.
+
+        `addresses` are packed, with the TTL in seconds that somebody is about to be told.
+        """
+        book = self._encoder.names
+        try:
+            learned = book.learn(names, addresses, boot_time())
+        except FullError:
+            self.expire()
+            try:
+                learned = book.learn(names, addresses, boot_time())
+            except FullError as error:
+                raise OSError(errno.ENOSPC, str(error)) from error
+        if not learned.pairs:
+            return
+        if self._known is None:
+            book.undo(learned)
+            raise OSError(errno.EAGAIN, f"table {NAME} is not in force")
+        self._say(learned)
+
+    def expire(self, most: int = 64) -> bool:
+        """Take addresses away whose time is over, unless a connection uses them; return whether more are left to look at.
+
+        Looks at connections again afterwards: one that began meanwhile keeps its address, and no change of policy, which alone would
+        cut it, comes in between.
+        """
+        book, now = self._encoder.names, boot_time()
+        expired = book.expired(now)
+        due = dict(islice(expired.items(), most))
+        if not due or self._known is None:
+            return False
+        used = in_use(self._socket, due)
+        book.prolong((pair for address in used for pair in due[address]), now + USED_S)
+        pairs = [pair for address, each in due.items() if address not in used for pair in each]
+        if not pairs:
+            return len(expired) > len(due)
+        keys = {key: book.memory[key] for key in (key_of(*pair) for pair in pairs)}
+        gone = book.forget(pairs)
+        messages = states.remember(keys, {}) + states.admit(self._known.sets, gone, wire.DELSETELEM)
+        self._carry_out(messages, gone)
+        for address in in_use(self._socket, {address for _, address in pairs}):
+            names = [name for name, theirs in pairs if theirs == address]
+            self._say(book.learn(names, {address: USED_S}, boot_time()))
+        return len(expired) > len(due)
+
+    def statistics(self) -> dict[str, int]:
+        """Return how many names, pairs of name and address, and groups of names there are."""
+        return self._encoder.names.statistics()
+
+    def _say(self, learned: Learned) -> None:
+        book = self._encoder.names
+        old = {key_of(*pair): b"" for pair in learned.before}
+        new = {key: book.memory[key] for key in (key_of(*pair) for pair in learned.pairs)}
+        assert self._known is not None
+        messages = states.remember(old, new) + states.admit(self._known.sets, learned.come, wire.NEWSETELEM)
+        try:
+            self._carry_out(messages, learned.come)
+        except OSError:
+            book.undo(learned)
+            raise
+
+    def _carry_out(self, messages: list[wire.Message], groups: Iterable[str]) -> None:
+        """Say messages after which these groups have other members; raises OSError, and then the next `apply` observes."""
+        assert self._known is not None
+        refusals = self._commit(messages)
+        if refusals:
+            self._known = None
+            raise NftError(refusals[0].code, f"table {NAME}: {describe(refusals[0])}")
+        for group in groups:
+            for version, members in zip(structure.VERSIONS, self._encoder.names.members(group), strict=True):
+                self._known.sets[group + version] = (self._known.sets[group + version][0], members)
+
     def counters(self) -> dict[str, tuple[int, int]]:
         """Return (packets, bytes) by what decided: `Kind/namespace/policy/direction/rule`, and a few of the table's own; raises OSError.
 
@@ -113,8 +205,32 @@ class PolicyKernel:
             return secrets.randbelow(_HIGHEST) + 1
         return self._number % _HIGHEST + 1
 
+    def _adopt(self) -> None:
+        """Take over, once, what an earlier process learned of names."""
+        if self._is_adopted:
+            return
+        for name in structure.LEARNED.values():
+            try:
+                self._encoder.names.adopt(self._remembered(name), boot_time())
+            except NftError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+        self._is_adopted = True
+
+    def _remembered(self, name: str) -> dict[bytes, bytes]:
+        request = wire.Message(wire.GETSETELEM, _FAMILY, wire.text(1, NAME) + wire.text(2, name))
+        for _ in range(_OBSERVE_TRIES):
+            try:
+                return {key: each for payload in self._socket.dump(request) for key, each in states.remembered(payload)}
+            except DumpInterruptedError:
+                continue
+        raise NftError(errno.EAGAIN, "nf_tables change faster than they can be listed")
+
     def _remove(self) -> Outcome:
         self._known = None
+        self._is_adopted = True
+        # There is no pod, hence nobody who was told any name.
+        self._encoder = Encoder()
         if not self._listed():
             return Outcome()
         refusals = self._commit(states.remove())
@@ -197,6 +313,7 @@ class PolicyKernel:
             selves=frozenset(key for key, _, _ in self._elements(SELVES)),
             maps={name: each for name, each in maps.items() if each is not None},
             counters=objects - set(structure.COUNTERS),
+            memory={key: each for name in structure.LEARNED.values() for key, each in self._remembered(name).items()},
         )
 
     def _read_sets(

@@ -7,15 +7,17 @@ more goes last. It must do no I/O.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
 
+from fairlead.base import domainnames
 from fairlead.drivers.nft import elements, wire
 from fairlead.drivers.nft import expressions as x
 from fairlead.drivers.nft.policy import expressions as p
 from fairlead.drivers.nft.policy import structure
+from fairlead.drivers.nft.policy.names import Names
 from fairlead.drivers.nft.policy.structure import GENERATION, MAPS, NAME, PODS, SELVES
 from fairlead.drivers.nft.structure import Chain, Set
 from fairlead.drivers.protocol import Failure
@@ -39,6 +41,8 @@ class State(msgspec.Struct, kw_only=True):
     maps: dict[str, dict[bytes, str]] = {}
     """Map → interface → chain."""
     counters: set[str] = set()
+    memory: dict[bytes, bytes] = {}
+    """Key → userdata of what is remembered of names, of both families."""
 
     @property
     def size(self) -> int:
@@ -51,13 +55,18 @@ class Encoder:
 
     def __init__(self) -> None:
         self._groups: dict[str, tuple[PolicyGroup, list[tuple[Set, Members]]]] = {}
+        self.names = Names()
 
     def state(self, plan: Plan) -> tuple[State, list[Failure]]:
         """Return what a plan wants, and rows that cannot be: such members of groups are left out."""
         failures: list[Failure] = []
         groups: dict[str, tuple[PolicyGroup, list[tuple[Set, Members]]]] = {}
-        for row in plan.table("policy_groups").values():
-            assert isinstance(row, PolicyGroup)
+        rows = [row for row in plan.table("policy_groups").values() if isinstance(row, PolicyGroup)]
+        self.names.direct({row.name: _patterns(row, failures) for row in rows if row.kind == "names"})
+        for row in rows:
+            if row.kind == "names":
+                groups[row.name] = row, list(zip(structure.group_sets(row), self.names.members(row.name), strict=True))
+                continue
             known = self._groups.get(row.name)
             if known is None or known[0] is not row:
                 if known is None or row.kind == "prefixes":
@@ -82,7 +91,18 @@ class Encoder:
             selves=frozenset(name * 2 for name in names.values()),
             maps=maps,
             counters=structure.counters(chains.values()),
+            memory=self.names.memory,
         ), failures
+
+
+def _patterns(row: PolicyGroup, failures: list[Failure]) -> tuple[str, ...]:
+    found: list[str] = []
+    for member in row.members:
+        try:
+            found.append(domainnames.pattern(member))
+        except ValueError as error:
+            failures.append(Failure("policy_groups", (row.name,), f"member {error}"))
+    return tuple(found)
 
 
 def _encode(row: PolicyGroup) -> tuple[list[Members], list[str]]:
@@ -158,6 +178,7 @@ def change(old: State, new: State) -> list[wire.Message]:
         if before is not members:
             found += _members(wire.DELSETELEM, each, before - members)
             found += _members(wire.NEWSETELEM, each, members - before)
+    found += remember(old.memory, new.memory)
     chains = [structure.chain(row) for name, row in new.chains.items() if name not in old.chains]
     found += [_chain(chain) for chain in chains]
     # The compiler never does this to a name, but a driver takes rows as they are.
@@ -181,6 +202,46 @@ def change(old: State, new: State) -> list[wire.Message]:
     return found
 
 
+def remember(old: Mapping[bytes, bytes], new: Mapping[bytes, bytes]) -> list[wire.Message]:
+    """Return the messages that turn what is remembered of names from one into the other."""
+    if old is new:
+        return []
+    gone = sorted(key for key, userdata in old.items() if new.get(key) != userdata)
+    come = sorted(key for key, userdata in new.items() if old.get(key) != userdata)
+    found: list[wire.Message] = []
+    for version, name in structure.LEARNED.items():
+        size = structure.LEARNED_BYTES[version]
+        found += _elements(wire.DELSETELEM, name, wire.Layout(size).keys(key for key in gone if len(key) == size))
+        encoded = [
+            wire.nested(1, wire.nested(1, wire.attribute(1, key)), wire.attribute(_USERDATA, new[key]))
+            for key in come
+            if len(key) == size
+        ]
+        found += _elements(wire.NEWSETELEM, name, encoded)
+    return found
+
+
+def remembered(payload: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (key, userdata) of the elements that a listing of a set in `structure.LEARNED` holds."""
+    for _, element in wire.each(wire.generic(payload)[1].get(3, b"")):
+        parts = wire.attributes(element)
+        yield wire.attributes(parts.get(1, b"")).get(1, b""), parts.get(_USERDATA, b"")
+
+
+def admit(
+    sets: Mapping[str, tuple[Set, Members]], come: Mapping[str, Iterable[bytes]], kind: int
+) -> list[wire.Message]:
+    """Return the messages that add addresses to groups of names, or take them away: `kind` is NEWSETELEM or DELSETELEM."""
+    found: list[wire.Message] = []
+    for group, addresses in sorted(come.items()):
+        for version, size in (("4", 4), ("6", 16)):
+            each, _ = sets[group + version]
+            found += _members(kind, each, [address for address in addresses if len(address) == size])
+    return found
+
+
+_USERDATA = 6
+"""NFTA_SET_ELEM_USERDATA."""
 _DELOBJ = wire.NEWOBJ + 2
 
 

@@ -18,6 +18,10 @@ from fairlead.plan.policy import ALLOW, DENY, PolicyChain, PolicyGroup, PolicyRu
 NAME = "fairlead-policy"
 """Name of the table and thereby the mark of ownership."""
 PODS, SELVES, GENERATION = "pods", "selves", "generation"
+LEARNED = {"4": "learned4", "6": "learned6"}
+"""Sets that no rule asks: addresses of names, with the names, for whoever comes after this process (`names.py`)."""
+LEARNED_BYTES = {"4": 12, "6": 24}
+"""Size of a key: an address and eight bytes of a digest."""
 MAPS = ("egress", "node_egress", "ingress")
 """Maps: interface of a pod → chain."""
 DENIED = "denied"
@@ -40,6 +44,7 @@ def static_sets() -> tuple[Set, ...]:
         Set(name=SELVES, key=("ifname", "ifname")),
         Set(name=GENERATION, key=("mark",)),
         *(Set(name=name, key=("ifname",), data=("verdict",)) for name in MAPS),
+        *(Set(name=name, key=(_ADDRESS[version], "mark", "mark")) for version, name in LEARNED.items()),
     )
 
 
