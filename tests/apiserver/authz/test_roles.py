@@ -11,9 +11,11 @@ from apiserver_client import Http, acting_as, config_map, pod
 
 from fairlead.apiserver.authz.default_roles import cluster_role_bindings, cluster_roles
 from fairlead.apiserver.authz.rbac import CLUSTER_ROLES
+from fairlead.apiserver.authz.rules import Rights, rules_of
 from fairlead.apiserver.listeners import Address
 from fairlead.apiserver.server import Server, Settings
 from fairlead.apiserver.store.records import Op
+from fairlead.sources.k8s_watch import OPTIONAL, WATCHED
 
 Json = dict[str, Any]
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
@@ -283,6 +285,14 @@ def test_every_default_binding_names_a_role_that_exists():
     roles = {one["metadata"]["name"] for one in cluster_roles()}
     assert {one["roleRef"]["name"] for one in cluster_role_bindings()} <= roles
     assert {"cluster-admin", "admin", "edit", "view", "system:node", "system:kube-scheduler"} <= roles
+
+
+def test_agents_may_read_whatever_they_follow():
+    (agent,) = (one for one in cluster_roles() if one["metadata"]["name"] == "fairlead:agent")
+    rights = Rights(rules_of(agent))
+    for resource in (*WATCHED.values(), *OPTIONAL.values()):
+        for verb in ("get", "list", "watch"):
+            assert rights.allow(verb, resource.group, resource.plural, "", None), resource
 
 
 async def test_pods_of_others_are_not_reached_through_subresources(http: Http):
