@@ -101,6 +101,20 @@ def test_conditions_say_what_every_node_has_acknowledged(web: Lab) -> None:
     assert len(slices) == 2 * len(web.get("nodes")["items"])
 
 
+def test_the_host_reaches_it_through_loopback(web: Lab) -> None:
+    printed = web.fairlead("up", timeout_s=120).stdout
+    (line,) = [each for each in printed.splitlines() if each.startswith("gateway ")]
+    plain = line.split()[1].rstrip(",")
+    assert plain.startswith("http://127.0.0.1:")
+
+    def answer() -> bool:
+        command = ["curl", "-s", "-m", "5", "-H", "Host: hello.example.com", plain]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        return '"pod": "hello-' in done.stdout
+
+    wait_for(answer, f"an answer of {plain}")
+
+
 INGRESS = """
 apiVersion: networking.k8s.io/v1
 kind: IngressClass

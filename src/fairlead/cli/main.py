@@ -30,6 +30,7 @@ LAZY: Mapping[str, str] = {
     "kubelet": "fairlead.cli.kubelet:kubelet",
     "outside": "fairlead.cli.outside:outside",
     "cloud": "fairlead.cli.cloud:cloud",
+    "forward": "fairlead.cli.forward:forward",
     "bench": "fairlead.cli.bench:bench",
     "supervisor": "fairlead.cli.supervisor:supervisor",
 }

@@ -58,5 +58,6 @@ def up(
         report = start(name, wishes, manifests=manifests, timeout_s=timeout, step=progress.step)
     click.echo(f"kubeconfig  {report.kubeconfig}")
     click.echo(f"api server  {report.server}")
+    click.echo(f"gateway     {', '.join(report.gateway)}")
     click.echo(f"nodes       {', '.join(report.nodes)}")
     click.echo("\nexport KUBECONFIG=$(fairlead kubeconfig" + (f" --name {name})" if name != "lab" else ")"))

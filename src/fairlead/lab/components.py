@@ -37,7 +37,7 @@ class Component:
 
 def components(topology: Topology, home: LabHome) -> list[Component]:
     """Return all components in the order in which they are started."""
-    found = [_apiserver(topology, home), _controller(home), _outside(home), _cloud(home)]
+    found = [_apiserver(topology, home), _controller(home), _outside(home), _cloud(home), _forward(topology, home)]
     for node in topology.nodes:
         found += [_agent(topology, home, node), _kubelet(topology, home, node)]
     return found
@@ -77,6 +77,14 @@ def _outside(home: LabHome) -> Component:
 def _cloud(home: LabHome) -> Component:
     argv = ("cloud", "--kubeconfig", str(home.folder / "cloud.kubeconfig"))
     return Component(name="cloud", argv=argv, namespace=home.namespace("vpc"))
+
+
+def _forward(topology: Topology, home: LabHome) -> Component:
+    argv = ["forward", "--kubeconfig", str(home.folder / "controller.kubeconfig")]
+    argv += ["--state", str(home.folder / "forward"), "--namespace", home.namespace("internet")]
+    for own, port in zip(topology.gateway_ports, (80, 443), strict=True):
+        argv += ["--listen", str(own), str(port)]
+    return Component(name="forward", argv=tuple(argv))
 
 
 def _agent(topology: Topology, home: LabHome, node: Node) -> Component:

@@ -33,6 +33,7 @@ _SHARED = (
     "fairlead.agent.main",
     "fairlead.lab.kubelet.run",
     "fairlead.lab.cloud.run",
+    "fairlead.lab.forward.run",
     "uvloop",
 )
 

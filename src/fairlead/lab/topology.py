@@ -27,6 +27,7 @@ INTERNET_ROUTER = ("198.51.100.1", "fd10:198::1")
 INTERNET_HOST = ("198.51.100.10", "fd10:198::10")
 CLUSTER_DOMAIN = "cluster.local"
 VPC_MTU_BYTES = 1500
+GATEWAY_PORTS = (8080, 8443)
 
 _CONTROL_HOST = 10
 _FIRST_NODE_HOST = 10
@@ -62,13 +63,24 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     """Port of the API server on the host's 127.0.0.1 and on `control`."""
     strict_commands: bool = False
     tunnel: str = "auto"
+    gateway_ports: tuple[int, int] = GATEWAY_PORTS
+    """Ports on the host's 127.0.0.1 that lead to ports 80 and 443 of the lab's Gateways."""
 
     def zone_of(self, node: Node) -> Zone:
         """Return the zone of `node`."""
         return next(zone for zone in self.zones if zone.name == node.zone)
 
 
-def design(*, name: str, nodes: int, zones: int, api_port: int, strict_commands: bool, tunnel: str) -> Topology:
+def design(
+    *,
+    name: str,
+    nodes: int,
+    zones: int,
+    api_port: int,
+    strict_commands: bool,
+    tunnel: str,
+    gateway_ports: tuple[int, int] = GATEWAY_PORTS,
+) -> Topology:
     """Return the topology of a lab of that many nodes, dealt to the zones in turn; raises UserError."""
     if not 1 <= nodes <= MOST_NODES:
         raise UserError(f"--nodes {nodes} is out of range", fix=f"give 1 to {MOST_NODES}")
@@ -83,6 +95,7 @@ def design(*, name: str, nodes: int, zones: int, api_port: int, strict_commands:
         api_port=api_port,
         strict_commands=strict_commands,
         tunnel=tunnel,
+        gateway_ports=gateway_ports,
     )
 
 

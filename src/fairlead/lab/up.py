@@ -18,7 +18,7 @@ from fairlead.base.errors import UserError
 from fairlead.lab import fabric, pki, ports, preflight, state
 from fairlead.lab.home import LabHome
 from fairlead.lab.processes import recorded, spawn
-from fairlead.lab.topology import Topology, design
+from fairlead.lab.topology import GATEWAY_PORTS, Topology, design
 from fairlead.sources.client import Client, wait_available
 from fairlead.sources.errors import ApiError, Unreachable
 
@@ -44,6 +44,8 @@ class Report:
     kubeconfig: Path
     server: str
     nodes: tuple[str, ...]
+    gateway: tuple[str, str]
+    """What leads to ports 80 and 443 of the lab's Gateways."""
 
 
 def start(name: str, wishes: Wishes, *, manifests: Sequence[Path], timeout_s: float, step: Step) -> Report:
@@ -53,8 +55,13 @@ def start(name: str, wishes: Wishes, *, manifests: Sequence[Path], timeout_s: fl
     with step("checking this machine"):
         preflight.check()
     # The port stays chosen until the API server holds it.
-    with state.locked(home), ports.chosen() as port:
-        topology = _settle(home, wishes, port)
+    with (
+        state.locked(home),
+        ports.chosen() as port,
+        ports.chosen(GATEWAY_PORTS[0]) as plain,
+        ports.chosen(GATEWAY_PORTS[1]) as secure,
+    ):
+        topology = _settle(home, wishes, port, (plain, secure))
         with step(f"building the network of {len(topology.nodes)} nodes in {len(topology.zones)} zones"):
             try:
                 fabric.build(topology, home)
@@ -73,10 +80,14 @@ def start(name: str, wishes: Wishes, *, manifests: Sequence[Path], timeout_s: fl
         kubeconfig=home.kubeconfig,
         server=f"https://127.0.0.1:{topology.api_port}",
         nodes=tuple(node.name for node in topology.nodes),
+        gateway=(
+            f"http://127.0.0.1:{topology.gateway_ports[0]}",
+            f"https://127.0.0.1:{topology.gateway_ports[1]}",
+        ),
     )
 
 
-def _settle(home: LabHome, wishes: Wishes, free_port: int) -> Topology:
+def _settle(home: LabHome, wishes: Wishes, free_port: int, gateway_ports: tuple[int, int]) -> Topology:
     present = state.load(home)
     wanted = design(
         name=home.name,
@@ -85,6 +96,7 @@ def _settle(home: LabHome, wishes: Wishes, free_port: int) -> Topology:
         api_port=present.api_port if present else free_port,
         strict_commands=_first(wishes.strict_commands, present.strict_commands if present else False),
         tunnel=_first(wishes.tunnel, present.tunnel if present else "auto"),
+        gateway_ports=present.gateway_ports if present else gateway_ports,
     )
     if present is None:
         if strays := fabric.existing(home):

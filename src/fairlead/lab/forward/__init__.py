@@ -1,0 +1,1 @@
+"""The way from the host's loopback to a lab's Gateways."""
