@@ -15,12 +15,17 @@ from fairlead.api.decode import decode
 from fairlead.api.resources import SECRETS
 from fairlead.engine.reconcile import Engine
 from fairlead.sources.client import Client
+from fairlead.sources.errors import ApiError, Forbidden, Unreachable
 from fairlead.sources.informer import Informer, key_of
 from fairlead.world.events import KindReplaced, ObjectChanged, ObjectKey
 
 Json = dict[str, Any]
 
 log = logging.getLogger(__name__)
+
+
+_SELECTOR = f"type={certificate.TYPE}"
+_RETRY_S = 10.0
 
 
 class Vault:
@@ -53,16 +58,34 @@ class CertificateKeeper:
     def __init__(self, client: Client, vault: Vault, engine: Engine) -> None:
         self._vault = vault
         self._engine = engine
-        self._informer = Informer(client, SECRETS, field_selector=f"type={certificate.TYPE}", reduce=self._reduce)
+        self._client = client
+        self._informer = Informer(client, SECRETS, field_selector=_SELECTOR, reduce=self._reduce)
         self._informer.on_change(self._changed)
 
     async def run(self) -> None:
-        """Follow them, forever."""
+        """Follow them, forever. Without the right to read them there are none: the node's network does not wait for that."""
+        while True:
+            if await self._may_read():
+                break
+            await asyncio.sleep(_RETRY_S)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._informer.run())
             await self._informer.wait_synced()
             objects = {key: decode("Secret", obj) for key, obj in self._informer.store.items()}
             self._engine.push(KindReplaced("Secret", objects, self._informer.resource_version))
+
+    async def _may_read(self) -> bool:
+        """Ask once; raises nothing."""
+        try:
+            await self._client.list(SECRETS, field_selector=_SELECTOR)
+        except Forbidden as error:
+            log.warning("certificates not read: Gateways serve no TLS", extra={"error": str(error)})
+            self._engine.push(KindReplaced("Secret", {}))
+            return False
+        except (ApiError, Unreachable):
+            # The informer waits for the server as every other does.
+            return True
+        return True
 
     def _reduce(self, secret: Json) -> Json:
         """Keep the bytes aside and return what may be known: nothing else of a Secret stays in memory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 
 import pytest
@@ -251,6 +252,14 @@ async def test_timeouts(lab: GatewayLab) -> None:
         path: (await lab.ask(f"http://timeout.example.com{path}")).status for path in ("/request", "/try", "/zero")
     }
     assert found == {"/request": 504, "/try": 504, "/zero": 200}
+
+
+async def test_a_backend_that_refuses_is_tried_elsewhere(lab: GatewayLab) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        closed = gone.getsockname()[1]
+    await lab.serve("half", closed, lab.backends["one"].port)
+    await lab.apply(route("half", "[{backendRefs: [{name: half, port: 80}]}]"))
+    assert {(await lab.ask("http://half.example.com/", "POST")).backend for _ in range(40)} == {"one"}
 
 
 async def test_retries(lab: GatewayLab) -> None:

@@ -14,6 +14,7 @@ from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2 as route_pb2
 from envoy.config.route.v3 import route_pb2 as table_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
+from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
 from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from envoy.type.v3 import percent_pb2
 
@@ -32,6 +33,10 @@ from fairlead.plan.gateway import (
     Retries,
 )
 
+_UNSENT = "connect-failure,refused-stream,reset-before-request"
+"""Failures before a backend has seen a request: sending it elsewhere is safe whatever it does."""
+_UNSENT_RETRIES = 2
+_OTHER_HOST_ATTEMPTS = 10
 _CORS = "envoy.filters.http.cors"
 _NO_TIMEOUT = 0
 _HIGHEST_WEIGHT = (1 << 32) - 1
@@ -147,9 +152,7 @@ def _forward(row: GatewayRoute) -> Any:
     if row.rewrite_host:
         action.host_rewrite_literal = row.rewrite_host
     _rewrite(action, row)
-    retries = _retries(row)
-    if retries is not None:
-        action.retry_policy.CopyFrom(retries)
+    action.retry_policy.CopyFrom(_retries(row))
     return action
 
 
@@ -218,17 +221,20 @@ def _fraction(millionths: int) -> Any:
     )
 
 
-def _retries(row: GatewayRoute) -> Any | None:
-    tries = row.retries
-    if tries is None:
-        if not row.try_timeout_ms:
-            return None
-        # A timeout of one try without a second one.
-        tries = Retries(attempts=0)
+def _retries(row: GatewayRoute) -> Any:
+    """Return when a request is sent again: always when it never reached a backend, else as the route wants."""
+    tries = row.retries or Retries(attempts=_UNSENT_RETRIES)
+    conditions = f"{_UNSENT},retriable-status-codes" if tries.codes else _UNSENT
     policy = route_pb2.RetryPolicy(
         num_retries=number(tries.attempts),
         retriable_status_codes=tries.codes,
-        retry_on="retriable-status-codes,connect-failure,refused-stream",
+        retry_on=conditions,
+        retry_host_predicate=[
+            route_pb2.RetryPolicy.RetryHostPredicate(
+                name="envoy.retry_host_predicates.previous_hosts", typed_config=packed(PreviousHostsPredicate())
+            )
+        ],
+        host_selection_retry_max_attempts=_OTHER_HOST_ATTEMPTS,
     )
     if row.try_timeout_ms:
         policy.per_try_timeout.CopyFrom(milliseconds(row.try_timeout_ms))
