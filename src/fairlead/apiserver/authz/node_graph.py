@@ -33,7 +33,7 @@ class NodeGraph:
         self._referred: Counter[tuple[str, str, str, str]] = Counter()
         store.follow("pods", self._pod_changed)
         for entry in store.entries("pods"):
-            self._place(entry.key, entry.obj)
+            self._place(entry.key, entry.copy())
 
     def runs(self, node: str, namespace: str, pod: str) -> bool:
         """Tell whether this pod is bound to the node."""
@@ -57,7 +57,8 @@ class NodeGraph:
         if change.type == "DELETED":
             self._remove(key)
             return
-        pod = change.entry.obj
+        # Read once: decoded pods that nobody else asks for should not stay in memory.
+        pod = change.entry.copy()
         if placed is not None and placed.uid == pod["metadata"]["uid"]:
             return
         self._remove(key)

@@ -77,7 +77,7 @@ _ROUTE = json.dumps(
         },
     }
 )
-_STORED_BYTES = 1600
+_STORED_BYTES = 2100
 """What the server makes of the pod, about; etcd gets values of this size."""
 _PUT = json.dumps({"key": "L3BvZHMv@", "value": base64.b64encode(bytes(_STORED_BYTES)).decode()})
 _PEER = "etcd, JSON"
