@@ -316,3 +316,72 @@ async def test_a_changed_endpoint_is_followed(lab: GatewayLab) -> None:
     for name in ("one", "two", "one"):
         await lab.serve("moving", lab.backends[name].port)
         assert (await lab.ask("http://moving.example.com/")).backend == name
+
+
+async def test_a_host_is_the_most_exact_listeners_alone(lab: GatewayLab) -> None:
+    await lab.apply(
+        f"""
+kind: Gateway
+metadata: {{name: isolated}}
+spec:
+  gatewayClassName: fairlead
+  listeners:
+    - {{name: all, port: 80, protocol: HTTP}}
+    - {{name: own, port: 80, protocol: HTTP, hostname: own.example}}
+---
+kind: HTTPRoute
+metadata: {{name: for-all}}
+spec: {{parentRefs: [{{name: isolated, sectionName: all}}], rules: [{{{ONE}}}]}}
+---
+kind: HTTPRoute
+metadata: {{name: thief}}
+spec: {{parentRefs: [{{name: isolated, sectionName: all}}], hostnames: [own.example], rules: [{{{ONE}}}]}}
+---
+kind: HTTPRoute
+metadata: {{name: for-own}}
+spec: {{parentRefs: [{{name: isolated, sectionName: own}}], rules: [{{matches: [{{path: {{value: /x}}}}], {TWO}}}]}}
+"""
+    )
+    urls = ("http://any.example/", "http://own.example/x", "http://own.example/y")
+    found = [(await lab.ask(url, gateway="isolated")).backend for url in urls]
+    assert found == ["one", "two", "404"]
+
+
+async def test_routes_of_other_namespaces_need_the_listeners_consent(lab: GatewayLab) -> None:
+    def listener(port: int, source: str) -> str:
+        return f"{{name: p{port}, port: {port}, protocol: HTTP, allowedRoutes: {{namespaces: {source}}}}}"
+
+    selector = "{from: Selector, selector: {matchLabels: {team: a}}}"
+    listeners = ", ".join((listener(80, "{from: Same}"), listener(81, selector), listener(82, "{from: All}")))
+    namespaces = "".join(
+        f"---\nkind: Namespace\nmetadata: {{name: team-{team}, labels: {{team: {team}}}}}\n" for team in "ab"
+    )
+    routes = "".join(
+        f"""---
+kind: HTTPRoute
+metadata: {{name: r, namespace: team-{team}}}
+spec:
+  parentRefs: [{{name: consent, namespace: default}}]
+  hostnames: [{team}.example]
+  rules: [{{filters: [{{type: RequestRedirect, requestRedirect: {{hostname: {team}.there}}}}]}}]
+"""
+        for team in "ab"
+    )
+    await lab.apply(
+        f"kind: Gateway\nmetadata: {{name: consent}}\nspec: {{gatewayClassName: fairlead, listeners: [{listeners}]}}\n"
+        + namespaces
+        + routes
+    )
+    found = {
+        (team, port): (await lab.ask(f"http://{team}.example:{port}/", gateway="consent")).status
+        for team in "ab"
+        for port in (80, 81, 82)
+    }
+    assert found == {
+        ("a", 80): 404,
+        ("a", 81): 302,
+        ("a", 82): 302,
+        ("b", 80): 404,
+        ("b", 81): 404,
+        ("b", 82): 302,
+    }
