@@ -82,6 +82,28 @@ def datapath(rounds: int, seconds: int, output: str) -> None:
 
 
 @bench.command()
+@click.option(
+    "--routes",
+    type=click.IntRange(10, 20_000),
+    default=5000,
+    show_default=True,
+    help="HTTPRoutes, each to its own Service.",
+)
+@output_option
+def gateway(routes: int, output: str) -> None:
+    """Time to serve many HTTPRoutes, and to follow a changed endpoint or route.
+
+    The real Envoy on a free port of loopback. No requests are sent.
+    """
+    from fairlead.cli.progress import Progress
+    from fairlead.lab.bench import gateway as benchmark
+
+    with Progress() as progress:
+        report = benchmark.run(routes=routes, step=progress.step)
+    click.echo(report.as_json() if output == "json" else report.as_text())
+
+
+@bench.command()
 @click.option("--names", type=click.IntRange(1, 65536), default=10_000, show_default=True, help="Number of names.")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds of each server.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Length of a round.")

@@ -113,7 +113,7 @@ async def test_a_pattern_that_is_none_is_the_routes_own_fault(lab: GatewayLab) -
 
 async def test_a_new_server_adopts_the_proxy_and_sends_nothing_again(lab: GatewayLab) -> None:
     await lab.apply(route("adopted", f"[{{{ONE}}}]"))
-    before = lab.driver._process.pid
+    before = lab.driver.pid
     stop = asyncio.Event()
 
     async def load() -> list[str]:
@@ -130,7 +130,7 @@ async def test_a_new_server_adopts_the_proxy_and_sends_nothing_again(lab: Gatewa
     stop.set()
     assert while_away.backend == "one"
     assert not outcome.failed
-    assert lab.driver._process.pid == before
+    assert lab.driver.pid == before
     assert set(await asking) == {"one"}
 
 
@@ -140,13 +140,13 @@ async def test_a_proxy_that_dies_is_started_again(lab: GatewayLab) -> None:
     lab.driver.on_lost(lost.set)
     await lab.driver.close()
     await lab.settle()
-    before = lab.driver._process.pid
+    before = lab.driver.pid
     assert before is not None
     os.kill(before, signal.SIGKILL)
     await asyncio.wait_for(lost.wait(), 30)
     outcome = await lab.driver.resync(lab.compiler.compile(lab.snapshot).plan)
     assert not outcome.failed
-    assert lab.driver._process.pid not in (before, None)
+    assert lab.driver.pid not in (before, None)
     assert (await lab.ask("http://reborn.example.com/")).backend == "one"
 
 
@@ -154,7 +154,7 @@ async def test_nothing_but_the_proxys_user_reaches_the_server(lab: GatewayLab) -
     folder = lab.folder / "envoy"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     if os.geteuid() == 0:
-        status = Path(f"/proc/{lab.driver._process.pid}/status").read_text()
+        status = Path(f"/proc/{lab.driver.pid}/status").read_text()
         fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
         assert fields["Uid"].split() == [str(USER)] * 4
         assert (fields["CapEff"], fields["NoNewPrivs"], fields["Groups"].strip()) == ("0" * 16, "1", "")
@@ -277,5 +277,5 @@ async def test_nothing_is_left_when_the_last_gateway_goes(lab: GatewayLab) -> No
     for name in ("tls", "private", "web"):
         outcome = await lab.delete("Gateway", name)
     assert not outcome.failed
-    assert lab.driver._process.pid is None
+    assert lab.driver.pid is None
     assert not list((lab.folder / "envoy").glob("process*"))

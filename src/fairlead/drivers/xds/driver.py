@@ -97,6 +97,11 @@ class XdsDriver:
     def __repr__(self) -> str:
         return f"<XdsDriver pid={self._process.pid} streams={list(self._server.streams) if self._server else []}>"
 
+    @property
+    def pid(self) -> int | None:
+        """Return the number of the proxy's process, None when there is none."""
+        return self._process.pid
+
     def on_states(self, callback: Callable[[Mapping[str, ListenerState]], None]) -> None:
         """Call `callback` with the state of every listener whenever one of them changed."""
         self._observers.append(callback)

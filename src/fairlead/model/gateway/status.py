@@ -23,6 +23,7 @@ Json = dict[str, Any]
 FEATURES = (
     "GRPCRoute",
     "Gateway",
+    "GatewayHTTPListenerIsolation",
     "HTTPRoute",
     "HTTPRoute303RedirectStatusCode",
     "HTTPRoute307RedirectStatusCode",
