@@ -71,6 +71,11 @@ def join(one: Path, other: Path, first: str, second: str, device: str = "eth0") 
         configure(place, "link set lo up", f"link set {device} up", f"address add {address} dev {device}")
 
 
+def pod_address(number: int) -> str:
+    """Return an address that no other number gets."""
+    return f"10.{128 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
+
+
 def nft(path: Path, text: str) -> float:
     """Return how many seconds it takes to load a ruleset into the namespace at `path`; raises UserError when it is refused."""
     # Entering the namespace is no part of it: the time is that of nft alone, from its start to its end.

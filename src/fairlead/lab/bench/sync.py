@@ -15,12 +15,10 @@ from statistics import median
 from fairlead.base.errors import UserError
 from fairlead.drivers.nft.kernel import Kernel
 from fairlead.drivers.nft.socket import NftSocket
-from fairlead.lab.bench import whole_path
 from fairlead.lab.bench.peers import ChainPerEndpoint, OneChainPerService, Peer
-from fairlead.lab.bench.places import namespace, nft
+from fairlead.lab.bench.places import namespace, nft, pod_address
 from fairlead.lab.bench.processes import resident_mb
 from fairlead.lab.bench.report import Measurement, Report, machine, quantile
-from fairlead.lab.bench.whole_path import pod_address
 from fairlead.plan.plan import Plan
 from fairlead.plan.tables import ClusterAddress, Endpoint, Key, Row, ServicePort, key_of
 
@@ -73,6 +71,9 @@ def run(sizes: Sequence[int], *, rounds: int, through_api: bool, step: Step) -> 
     for count in sizes:
         rows += _size(count, rounds=rounds, step=step)
     if through_api:
+        # Not before: a lab's modules would weigh more than what is measured above.
+        from fairlead.lab.bench import whole_path
+
         rows += whole_path.run(max(sizes), ENDPOINTS, _API_CHANGES, step=step)
     return Report(name="sync", machine=machine(), rows=tuple(rows))
 

@@ -17,6 +17,7 @@ from typing import Any
 from fairlead.api.resources import ENDPOINTSLICES, SERVICES
 from fairlead.base.errors import UserError
 from fairlead.lab.bench.lab import Step, temporary
+from fairlead.lab.bench.places import pod_address
 from fairlead.lab.bench.processes import resident_mb
 from fairlead.lab.bench.report import Measurement, quantile
 from fairlead.lab.home import LabHome
@@ -112,11 +113,6 @@ def _listener() -> socket.socket:
 
 def _name(number: int) -> str:
     return f"svc-{number}"
-
-
-def pod_address(number: int) -> str:
-    """Return an address that no other number gets."""
-    return f"10.{128 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
 
 
 def _service(number: int) -> dict[str, Any]:
