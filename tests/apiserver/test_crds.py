@@ -75,6 +75,7 @@ def definition(*, names: Json | None = None, versions: list[Json] | None = None,
             {"name": "Sails", "type": "integer", "jsonPath": ".spec.sails"},
             {"name": "Crew", "type": "string", "jsonPath": ".spec.crew[*].name"},
             {"name": "Knots", "type": "integer", "jsonPath": ".status.knots", "priority": 1},
+            {"name": "All", "type": "string", "jsonPath": ".spec.crew", "priority": 1},
         ],
         "selectableFields": [{"jsonPath": ".spec.color"}],
     }
@@ -170,8 +171,11 @@ async def test_subresources_columns_and_selectors(http: Http) -> None:
     )
     assert (changed["status"], changed["spec"]["sails"], changed["metadata"]["generation"]) == ({"knots": 3}, 1, 1)
     table = await http.ok("GET", BOATS, headers={"Accept": TABLE})
-    assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Sails", "Crew", "Knots"]
-    assert [row["cells"] for row in table["rows"]] == [["a", 2, "ann,bob", None], ["b", 1, None, 3]]
+    assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Sails", "Crew", "Knots", "All"]
+    assert [row["cells"] for row in table["rows"]] == [
+        ["a", 2, "ann,bob", None, '[{"name":"ann","role":"sailor"},{"name":"bob","role":"sailor"}]'],
+        ["b", 1, None, 3, None],
+    ]
     red = await http("GET", BOATS, params={"fieldSelector": "spec.color=red"})
     assert red.names == ["b"]
     assert (await http("GET", BOATS, params={"fieldSelector": "spec.sails=1"})).code == 400

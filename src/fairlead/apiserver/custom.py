@@ -6,6 +6,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from fairlead.apiserver.jsonpath import find
 from fairlead.apiserver.kinds import metadata_rules
 from fairlead.apiserver.kinds.ages import age
@@ -182,4 +184,4 @@ def _cell(obj: Json, column: Json, now: datetime) -> Any:
         case _:
             if len(found) > 1:
                 return ",".join(map(str, found))
-            return value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+            return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -23,6 +23,14 @@ def test_the_oldest_that_has_a_port_gets_it() -> None:
     assert targets([waiting], (80, 443)) == {}
 
 
+def test_ingresses_get_a_port_that_no_gateway_has() -> None:
+    ingresses = service("fairlead-gateway-ingress-fairlead", "2025-01", 80, 443, addresses=("203.0.113.12",))
+    assert targets([ingresses, service("fairlead-gateway-web", "2026-01", 80)], (80, 443)) == {
+        80: "203.0.113.10",
+        443: "203.0.113.12",
+    }
+
+
 def test_what_leads_nowhere_has_no_endpoints() -> None:
     for address, count in (("203.0.113.10", 1), (None, 0)):
         (found,) = endpoints(address, 80)["resources"]

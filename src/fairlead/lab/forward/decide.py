@@ -1,6 +1,7 @@
 """Where the forwarded ports of the host lead, as configuration of the proxy that forwards. Pure.
 
-A connection to the host's port for 80 goes to port 80 of the oldest Gateway (or class of Ingresses) that has one, likewise for 443.
+A connection to the host's port for 80 goes to port 80 of the oldest Gateway that has one, and of a class of Ingresses only where no Gateway
+has; likewise for 443.
 """
 
 from __future__ import annotations
@@ -10,15 +11,14 @@ from typing import Any
 
 Json = dict[str, Any]
 
+_OF_INGRESSES = "fairlead-gateway-ingress-"
 _TYPES = "type.googleapis.com/envoy"
 
 
 def targets(services: Iterable[Mapping[str, Any]], ports: Iterable[int]) -> dict[int, str]:
     """Return port → address of the Gateway that has it; `services` are those of Gateways."""
     found: dict[int, str] = {}
-    oldest = sorted(
-        services, key=lambda each: (each["metadata"].get("creationTimestamp", ""), each["metadata"]["name"])
-    )
+    oldest = sorted(services, key=_order)
     wanted = set(ports)
     for service in oldest:
         ingress = (service.get("status") or {}).get("loadBalancer", {}).get("ingress") or ()
@@ -27,6 +27,12 @@ def targets(services: Iterable[Mapping[str, Any]], ports: Iterable[int]) -> dict
             if addresses and port["port"] in wanted:
                 found.setdefault(port["port"], addresses[0])
     return found
+
+
+def _order(service: Mapping[str, Any]) -> tuple[bool, str, str]:
+    metadata = service["metadata"]
+    name: str = metadata["name"]
+    return name.startswith(_OF_INGRESSES), metadata.get("creationTimestamp", ""), name
 
 
 def endpoints(address: str | None, port: int) -> Json:
