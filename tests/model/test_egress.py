@@ -187,6 +187,8 @@ CHANGES: list[dict[str, Any]] = [
     {"pods": {}},
     {"pods": {("default", "a"): pod("a", "n1", 5), ("default", "x"): pod("x", "n1", 9, way="out")}},
     {"pods": {("default", "a"): pod("a", "n1", 7, way="out"), ("default", "e"): pod("e", "n2", 9, way="out")}},
+    {"pods": {("default", "x"): pod("x", "n1", 5, way="out")}},
+    {"pods": {("default", each): pod(each, "n1", 5, way="out") for each in ("a", "x")}},
     {"namespaces": {("", "default"): Namespace(metadata=ObjectMeta(name="default", labels={"team": "x"}))}},
     {"nodes": {each.metadata.name: each for each in (node("n1", gate="yes"), node("n2"))}},
 ]
@@ -204,3 +206,24 @@ def test_the_rows_of_a_world_do_not_depend_on_what_came_before(own: str, steps: 
     assert found.origins == fresh.origins
     assert found.diagnostics == fresh.diagnostics
     assert stage.update(snapshot) is found
+
+
+@pytest.mark.parametrize("own", ["n1", "n2"], ids=["the pods' node", "a gateway"])
+@pytest.mark.parametrize(("old", "new"), [("p", "q"), ("q", "p")])
+@pytest.mark.parametrize("told_late", [False, True], ids=["at once", "told late"])
+def test_an_address_that_goes_to_another_pod_keeps_its_mark(own: str, old: str, new: str, told_late: bool) -> None:
+    base = world(own)
+
+    def of(attached_now: str, *pods: str) -> Snapshot:
+        known = {("default", each): pod(each, "n1", 77, way="out") for each in pods}
+        here = {(attached_now, "eth0"): attached(attached_now, "n1", 77)}
+        return msgspec.structs.replace(base, pods=known, attachments=here)
+
+    stage = EgressStage()
+    stage.update(of(old, old))
+    if told_late:
+        stage.update(of(new, old, new))
+    last = of(new, new)
+    found = stage.update(last)
+    assert found.tables["egress_sources"].keys() == {("10.244.1.77",), ("fd10:244:0:1::4d",)}
+    assert text(found) == text(EgressStage().update(last))

@@ -57,7 +57,9 @@ class EgressStage:
         self._local: dict[ObjectKey, tuple[str, ...]] = {}
         self._labels: dict[str, Mapping[str, str]] = {}
         self._held: dict[ObjectKey, tuple[str, ...]] = {}
-        """Pod → its addresses that have a row."""
+        """Pod → its addresses that it claims a row for."""
+        self._claims: dict[str, dict[ObjectKey, tuple[int, Origin]]] = {}
+        """Address → the mark that each pod wants for it: of a pod that goes and the one that gets its address, either may be told first."""
         self._sources: dict[Key, Row] = {}
         self._origins: dict[tuple[str, Key], tuple[Origin, ...]] = {}
         self._rows = Rows()
@@ -74,7 +76,7 @@ class EgressStage:
             self._read = read
             self._define(snapshot)
             touched: Iterable[ObjectKey] = snapshot.pods.keys() | local.keys() if self._ways else ()
-            self._held, self._sources, self._origins = {}, {}, {}
+            self._held, self._claims, self._sources, self._origins = {}, {}, {}, {}
         elif not self._ways:
             touched = ()
         else:
@@ -95,9 +97,20 @@ class EgressStage:
         return self._rows
 
     def _place(self, key: ObjectKey, here: set[int]) -> None:
-        for address in self._held.pop(key, ()):
-            self._sources.pop((address,), None)
-            self._origins.pop(("egress_sources", (address,)), None)
+        former = self._held.pop(key, ())
+        for address in former:
+            del self._claims[address][key]
+        wanted = self._wanted(key, here)
+        if wanted is not None:
+            addresses, mark, origin = wanted
+            self._held[key] = addresses
+            for address in addresses:
+                self._claims.setdefault(address, {})[key] = (mark, origin)
+        for address in {*former, *self._held.get(key, ())}:
+            self._settle(address)
+
+    def _wanted(self, key: ObjectKey, here: set[int]) -> tuple[tuple[str, ...], int, Origin] | None:
+        """Return (addresses, mark, gateway) of a pod; None when no gateway concerns it on this node."""
         pod = self._pods.get(key)
         namespace = self._labels.get(key[0], {NAME_LABEL: key[0]})
         if pod is None:
@@ -105,22 +118,34 @@ class EgressStage:
             mark = HOLD
         else:
             if pod.spec.host_network or pod.is_finished:
-                return
+                return None
             labels = pod.metadata.labels or {}
             way = next(
                 (each for each in self._ways if each.namespaces.matches(namespace) and each.pods.matches(labels)), None
             )
             mark = way.mark if way else 0
         if way is None or not (key in self._local or mark in here):
-            return
+            return None
         try:
             addresses = tuple(map(canonical, (pod.addresses if pod else ()) or self._local.get(key, ())))
         except ValueError:
+            return None
+        return addresses, mark, way.origin
+
+    def _settle(self, address: str) -> None:
+        """Give an address the row of the pod that holds it: of the one attached here, else of the one that all agree with."""
+        claims = self._claims[address]
+        if not claims:
+            del self._claims[address]
+            self._sources.pop((address,), None)
+            self._origins.pop(("egress_sources", (address,)), None)
             return
-        self._held[key] = addresses
-        for address in addresses:
-            self._sources[address,] = EgressSource(address=address, mark=mark)
-            self._origins["egress_sources", (address,)] = (way.origin, reference("Pod", *key))
+        attached = claims.keys() & self._local.keys()
+        key = min(attached or claims)
+        marks = {claims[each][0] for each in attached or claims}
+        mark = marks.pop() if len(marks) == 1 else HOLD
+        self._sources[address,] = EgressSource(address=address, mark=mark)
+        self._origins["egress_sources", (address,)] = (claims[key][1], reference("Pod", *key))
 
     def _define(self, snapshot: Snapshot) -> None:
         out = RowsBuilder()
