@@ -205,6 +205,8 @@ def test_observe_names_the_policy_that_denied(shop: Lab) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Whoever runs the tests in the background ignores the signal, and a child inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as following:
         assert following.stdout is not None and following.stderr is not None
         for _ in range(3):

@@ -157,7 +157,9 @@ class Server:
         with contextlib.suppress(OSError):
             while (received := self._socket.recvfrom(1024))[1]:
                 peer = received[1]
-                self._socket.sendto(f"{self._name} {peer[0]}".encode(), peer)
+                # An answer that the kernel refuses to send is lost, and the server lives on for the next.
+                with contextlib.suppress(PermissionError, ConnectionError):
+                    self._socket.sendto(f"{self._name} {peer[0]}".encode(), peer)
 
 
 class NftLab:
@@ -250,6 +252,8 @@ class NftLab:
             # up what the kernel grants the pod in ICMP errors.
             switches = {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1}
             switches |= {f"ipv4/conf/{each}/send_redirects": 0 for each in ("all", "default")}
+            # Link-local addresses would be tentative for a second, and neighbors not be found from them.
+            switches |= {f"ipv6/conf/{each}/accept_dad": 0 for each in ("all", "default")}
             # Refusals are awaited, so none may be held back by the kernel's limit on ICMP errors.
             switches |= {"ipv4/icmp_ratelimit": 0, "ipv6/icmp/ratelimit": 0}
             commands = (f"echo {value} > /proc/sys/net/{path}" for path, value in switches.items())

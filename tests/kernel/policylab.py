@@ -275,6 +275,8 @@ class PolicyLab:
             self._stack.callback(run, "ip", "netns", "delete", self.path(where).name, check=False)
             switches = {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1}
             switches |= {f"ipv4/conf/{each}/send_redirects": 0 for each in ("all", "default")}
+            # Link-local addresses would be tentative for a second, and neighbors not be found from them.
+            switches |= {f"ipv6/conf/{each}/accept_dad": 0 for each in ("all", "default")}
             self.run(where, "sh", "-c", "; ".join(f"echo {v} > /proc/sys/net/{path}" for path, v in switches.items()))
         outside = "link set lo up\nlink add br0 type bridge\nlink set br0 up\naddress add 10.10.0.1/20 dev br0\n"
         outside += "address add fd10:10::1/64 dev br0 nodad\n" + "".join(
