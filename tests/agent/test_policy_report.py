@@ -34,6 +34,15 @@ def test_entries_say_what_differs_from_the_ordinary_and_are_bounded() -> None:
     assert entries["NetworkPolicy/n/b"]["unresolved"] == ["port web"]
 
 
+def test_names_that_do_not_exist_are_said_where_a_rule_has_them() -> None:
+    facts = {
+        "ClusterNetworkPolicy//c": PolicyFact(names=(("spec.egress[0]", "a.example"), ("spec.egress[1]", "b.example")))
+    }
+    entries = entries_of(facts, frozenset({"b.example", "c.example"}))
+    assert entries["ClusterNetworkPolicy//c"]["absent"] == ["spec.egress[1]: there is no name b.example"]
+    assert "absent" not in entries_of(facts)["ClusterNetworkPolicy//c"]
+
+
 def test_only_differences_are_sent() -> None:
     old = {"a": {"generation": 1, "selects": True}, "b": {"generation": 1}, "c": {"generation": 1}}
     new = {"a": {"generation": 2}, "b": {"generation": 1}, "d": {"generation": 1}}

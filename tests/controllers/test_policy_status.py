@@ -58,6 +58,10 @@ CASES: dict[str, tuple[dict[str, Json | None], list[tuple[str, str]]]] = {
         {"a": entry(unresolved=[PORT]), "b": entry()},
         [("True", "Accepted"), ("True", "Enforced"), ("True", "PodsSelected"), ("True", "Resolved")],
     ),
+    "a domain name that is not there, as one node was told": (
+        {"a": entry(absent=["spec.egress[0]: there is no name no.example"]), "b": entry()},
+        [("True", "Accepted"), ("True", "Enforced"), ("True", "PodsSelected"), ("False", "NotResolved")],
+    ),
     "a part that makes no sense": (
         {"a": entry(problems=["spec.ingress[0]: matches nothing"]), "b": entry()},
         [("False", "Invalid"), ("True", "Enforced"), ("True", "PodsSelected"), ("True", "Resolved")],

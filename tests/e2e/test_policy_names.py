@@ -48,6 +48,24 @@ def test_a_name_opens_its_addresses_and_nothing_else(named: Lab) -> None:
     assert "matches nothing" not in said
 
 
+def test_the_status_names_a_name_that_is_not_there(named: Lab) -> None:
+    rule = '{"op": "add", "path": "/spec/egress/0", "value": {"action": "Accept", "to": [{"domainNames": ["no.example.com"]}]}}'
+    named.kubectl("patch", "clusternetworkpolicy", "partners-by-name", "--type=json", "-p", f"[{rule}]")
+    try:
+        assert not answers(named, "http://no.example.com/")
+        resolved = '{.status.conditions[?(@.type=="fairlead.dev/Resolved")].message}'
+        wait_for(
+            lambda: (
+                "spec.egress[0]: there is no name no.example.com"
+                in named.kubectl("get", "clusternetworkpolicy", "partners-by-name", "-o", f"jsonpath={resolved}")
+            ),
+            "the condition says so",
+        )
+    finally:
+        undo = '[{"op": "remove", "path": "/spec/egress/0"}]'
+        named.kubectl("patch", "clusternetworkpolicy", "partners-by-name", "--type=json", "-p", undo)
+
+
 def test_the_agent_s_death_takes_nothing_back(named: Lab) -> None:
     assert answers(named, "http://www.example.com/")
     pid = named.record("agent-node-1")["pid"]

@@ -137,7 +137,7 @@ async def _serve(
         StatusKeeper(options.state / "status.json", engine.receipt).run(),
         CertificateKeeper(client, vault, engine).run(),
         GatewayReporter(client, engine, floor.xds, options.settings.node).run(),
-        PolicyReporter(client, engine, options.settings.node).run(),
+        PolicyReporter(client, engine, options.settings.node, floor.policy.absent).run(),
         flows.run(),
         _install_when_ready(options, engine),
         _spare_memory(engine),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fairlead.api.resources import NODEPOLICYREPORTS, NODES
@@ -32,12 +32,16 @@ _MOST_LINES, _MOST_CHARACTERS = 16, 512
 class PolicyReporter:
     """Keeps the NodePolicyReport of one node current."""
 
-    def __init__(self, client: Client, engine: Engine, node: str) -> None:
+    def __init__(
+        self, client: Client, engine: Engine, node: str, absent: Callable[[], frozenset[str]] = frozenset
+    ) -> None:
+        """`absent` returns the domain names of which pods of the node were told that there are none."""
         self._client = client
         self._engine = engine
         self._node = node
+        self._absent = absent
         self._candidate: tuple[int, Mapping[str, Json]] | None = None
-        self._looked_at = 0
+        self._looked_at: tuple[int, frozenset[str]] = (0, frozenset())
         self._written: Mapping[str, Json] | None = None
         """What the object holds; None before it was read, or made."""
 
@@ -55,7 +59,7 @@ class PolicyReporter:
                     await self._write(entries)
                 except (ApiError, Unreachable) as error:
                     log.info("policies not reported", extra={"node": self._node, "error": str(error)})
-                    self._written, self._looked_at = None, 0
+                    self._written, self._looked_at = None, (0, frozenset())
                     pause = _RETRY_S
                 else:
                     pause = max(_PERIOD_S, (time.monotonic() - begin) / _SHARE)
@@ -64,9 +68,10 @@ class PolicyReporter:
     def _in_force(self) -> Mapping[str, Json] | None:
         """Return the entries of the newest plan that was looked at and is in force by now, None when there is none."""
         plan = self._engine.plan
-        if self._candidate is None and plan is not None and plan.serial != self._looked_at:
-            self._looked_at = plan.serial
-            self._candidate = plan.serial, entries_of(self._engine.policy_facts())
+        absent = self._absent()
+        if self._candidate is None and plan is not None and (plan.serial, absent) != self._looked_at:
+            self._looked_at = (plan.serial, absent)
+            self._candidate = plan.serial, entries_of(self._engine.policy_facts(), absent)
         driver = next((each for each in self._engine.driver_health() if each.driver == _DRIVER), None)
         if self._candidate is None or driver is None or driver.serial < self._candidate[0]:
             return None
@@ -102,9 +107,9 @@ class PolicyReporter:
         await self._client.create(NODEPOLICYREPORTS, report)
 
 
-def entries_of(facts: Mapping[str, PolicyFact]) -> dict[str, Json]:
-    """Return the report's entries, bounded in size."""
-    return {origin: _entry(fact) for origin, fact in facts.items()}
+def entries_of(facts: Mapping[str, PolicyFact], absent: frozenset[str] = frozenset()) -> dict[str, Json]:
+    """Return the report's entries, bounded in size; `absent` are domain names that do not exist."""
+    return {origin: _entry(fact, absent) for origin, fact in facts.items()}
 
 
 def changes(old: Mapping[str, Json], new: Mapping[str, Json]) -> dict[str, Json | None]:
@@ -117,11 +122,12 @@ def changes(old: Mapping[str, Json], new: Mapping[str, Json]) -> dict[str, Json 
     return found
 
 
-def _entry(fact: PolicyFact) -> Json:
+def _entry(fact: PolicyFact, absent: frozenset[str]) -> Json:
     entry: Json = {"generation": fact.generation}
     if fact.selects:
         entry["selects"] = True
-    for name, lines in (("problems", fact.problems), ("unresolved", fact.unresolved)):
+    missing = tuple(f"{field}: there is no name {name}" for field, name in fact.names if name in absent)
+    for name, lines in (("problems", fact.problems), ("unresolved", fact.unresolved), ("absent", missing)):
         if lines:
             entry[name] = [line[:_MOST_CHARACTERS] for line in lines[:_MOST_LINES]]
     return entry

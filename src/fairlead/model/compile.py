@@ -109,6 +109,9 @@ class Compiler:
         unresolved: dict[Origin, list[str]] = {}
         for origin, text in findings.unresolved:
             unresolved.setdefault(origin, []).append(text)
+        names: dict[Origin, list[tuple[str, str]]] = {}
+        for origin, field, name in findings.names:
+            names.setdefault(origin, []).append((field, name))
         generations: dict[Origin, int] = {
             reference(kind, *key): 0 for kind, key in snapshot.undecodable if kind in POLICY_KINDS
         }
@@ -121,6 +124,7 @@ class Compiler:
                 selects=origin in findings.selecting,
                 problems=tuple(problems.get(origin, ())),
                 unresolved=tuple(unresolved.get(origin, ())),
+                names=tuple(names.get(origin, ())),
             )
             for origin, generation in generations.items()
         }

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 
 import dns.flags
 import dns.message
+import dns.rcode
 import dns.rrset
 import pytest
 from hypothesis import given
@@ -98,9 +99,13 @@ class Gate:
 
     def __init__(self) -> None:
         self.asked: list[tuple[list[str], list[str]]] = []
+        self.absent: list[str] = []
         self.permitted: set[tuple[bytes, bytes]] = set()
         self.called, self.open = asyncio.Event(), asyncio.Event()
         self.error: OSError | None = None
+
+    def nothing(self, name: bytes) -> None:
+        self.absent.append(wire.text(name))
 
     def permits(self, names: Collection[bytes], addresses: Mapping[bytes, int]) -> bool:
         return all((name, address) in self.permitted for name in names for address in addresses)
@@ -196,3 +201,20 @@ async def test_the_operator_s_hosts_are_of_the_world_outside_and_the_cluster_is_
     for _ in range(2):
         assert isinstance(found.respond(query("web.default.svc.cluster.local."), CLIENT, stream=False), bytes)
     assert gate.asked == []
+
+
+async def test_that_there_is_no_name_is_noted() -> None:
+    gate = Gate()
+
+    def nobody(question: dns.message.Message, how: str) -> list[bytes]:
+        reply = dns.message.make_response(question)
+        reply.set_rcode(dns.rcode.NXDOMAIN)
+        return [reply.to_wire()]
+
+    async with serving(nobody) as (_, server):
+        found = Responder(zones(), Resolver([server]), admission=gate)
+        pending = found.respond(query("no.example."), CLIENT, stream=False)
+        assert isinstance(pending, Forward)
+        assert rcode(await found.answer(pending, CLIENT, stream=False)) == wire.NXDOMAIN
+        assert (gate.absent, gate.asked) == (["no.example."], [])
+        await found.resolver.close()

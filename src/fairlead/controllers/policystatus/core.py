@@ -105,6 +105,8 @@ def _resolved(selecting: Sequence[Json], waiting: Sequence[str]) -> _Verdict:
         return _Verdict("Unknown", reason, "names are resolved where pods are selected")
     # What one node's pods lack, another's may declare.
     missing = set.intersection(*(set(each.get("unresolved") or ()) for each in selecting))
+    # Names are the same everywhere, but only where somebody asked anything is known.
+    missing |= {line for each in selecting for line in each.get("absent") or ()}
     if missing:
         return _Verdict("False", "NotResolved", "; ".join(sorted(missing)))
     return _Verdict("True", "Resolved", "every name resolves to something")

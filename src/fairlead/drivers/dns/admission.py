@@ -27,6 +27,9 @@ class Admission(Protocol):
     async def permit(self, names: Collection[bytes], addresses: Mapping[bytes, int]) -> None:
         """Return when connections to the addresses are permitted wherever rules select one of the names; raises OSError."""
 
+    def nothing(self, name: bytes) -> None:
+        """Take note that a client is told that there is no such name."""
+
 
 class Told(msgspec.Struct, frozen=True):
     """The question's name and what it is an alias of, and the addresses that they have."""

@@ -136,6 +136,8 @@ class Responder:
             found = told(reply)
         except (IndexError, struct.error):
             return failure(query, limit=wire.UDP_BYTES, recursion=True, why=(0, "the answer cannot be read"))
+        if reply[3] & 0xF == wire.NXDOMAIN:
+            self._admission.nothing(query.name)
         if not found.addresses or self._admission.permits(found.names, found.addresses):
             return reply
         return Held(query, reply, found)

@@ -18,6 +18,8 @@ class PolicyFact(msgspec.Struct, frozen=True):
     """What makes no sense in it; the same on every node."""
     unresolved: tuple[str, ...] = ()
     """Names of ports that no governed pod of this node, or no peer, declares."""
+    names: tuple[tuple[str, str], ...] = ()
+    """(field, domain name) of its rules here, wildcards left out: whether there is such a name only the resolver knows."""
 
 
 class Findings(msgspec.Struct, frozen=True):
@@ -27,3 +29,5 @@ class Findings(msgspec.Struct, frozen=True):
     """Policies that govern pods of this node."""
     unresolved: tuple[tuple[Origin, str], ...] = ()
     """(policy, field and name) of what resolves to nothing; sorted."""
+    names: tuple[tuple[Origin, str, str], ...] = ()
+    """(policy, field, domain name) of rules by name, wildcards left out; sorted."""

@@ -16,6 +16,7 @@ import msgspec
 from fairlead.api.decode import reference
 from fairlead.api.node import Node
 from fairlead.api.pod import ContainerPort, Pod
+from fairlead.base.domainnames import WILDCARD
 from fairlead.model.policy.book import CLUSTER, TABLES, PolicyBook
 from fairlead.model.policy.facts import Findings
 from fairlead.model.policy.lower import Group, Lowered, closed, lower, port_names, resolve
@@ -111,6 +112,7 @@ class PolicyStage:
         """Return what the last snapshot's policies select and fail to resolve here. Costs time proportional to this node's rules."""
         selecting: set[Origin] = set()
         declared: dict[tuple[Origin, str], bool] = {}
+        domains: set[tuple[Origin, str, str]] = set()
         for (identity, ports), found in self._classes.items():
             selecting.update(found.origins)
             for policy in self._governing[identity]:
@@ -120,11 +122,18 @@ class PolicyStage:
             for chain in found.chains.values():
                 for rule in chain.rules:
                     known = self._groups.get(rule.peers)
-                    if known is not None and known[0].kind == "ports" and not known[1].members:
+                    if known is None:
+                        continue
+                    if known[0].kind == "names":
+                        exact = (each for each in known[1].members if not each.startswith(WILDCARD))
+                        domains.update((*_field(rule.counter), each) for each in exact)
+                    elif known[0].kind == "ports" and not known[1].members:
                         names = sorted({name for name, _ in known[0].ports})
                         declared[_unresolved(rule.counter, ", ".join(names), "peers")] = False
         return Findings(
-            frozenset(selecting), tuple(sorted(at for at, is_declared in declared.items() if not is_declared))
+            frozenset(selecting),
+            tuple(sorted(at for at, is_declared in declared.items() if not is_declared)),
+            tuple(sorted(domains)),
         )
 
     def _forget_classes(self, namespaces: Collection[str]) -> None:
@@ -266,8 +275,14 @@ def _ingress_names(policy: Policy) -> list[tuple[str, str, str]]:
 
 def _unresolved(rule: str, port: str, by: str) -> tuple[Origin, str]:
     """Return the policy of a rule (`Kind/namespace/policy/direction/index`), and what is missing."""
+    policy, field = _field(rule)
+    return policy, f"{field}: port {port} is declared by none of the {by}"
+
+
+def _field(rule: str) -> tuple[Origin, str]:
+    """Return the policy of a rule, and its field there."""
     policy, direction, index = rule.rsplit("/", 2)
-    return policy, f"spec.{direction}[{index}]: port {port} is declared by none of the {by}"
+    return policy, f"spec.{direction}[{index}]"
 
 
 def _amended(row: PolicyGroup, tally: Counter[str], touched: set[str]) -> PolicyGroup:

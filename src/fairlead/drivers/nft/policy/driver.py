@@ -7,14 +7,18 @@ never leave the table empty between two states.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from fairlead.base import domainnames
 from fairlead.drivers.nft.policy.kernel import TABLES, PolicyKernel
 from fairlead.drivers.nft.socket import NftSocket
 from fairlead.drivers.nft.threaded import ThreadedDriver
 from fairlead.drivers.protocol import Outcome
 from fairlead.plan.plan import Plan
+
+_MOST_ABSENT = 1024
 
 
 class PolicyDriver(ThreadedDriver[PolicyKernel]):
@@ -27,6 +31,7 @@ class PolicyDriver(ThreadedDriver[PolicyKernel]):
         """Drive the network namespace at `netns`; by default the one of the process."""
         super().__init__(netns)
         self._applied = asyncio.Event()
+        self._absent: OrderedDict[bytes, None] = OrderedDict()
 
     async def apply(self, plan: Plan) -> Outcome:
         """Make the kernel equal to `plan`. Raises OSError when the kernel refuses; then all is as before."""
@@ -46,7 +51,10 @@ class PolicyDriver(ThreadedDriver[PolicyKernel]):
 
     def permits(self, names: Collection[bytes], addresses: Mapping[bytes, int]) -> bool:
         """Tell whether `permit` would return at once. Costs a look-up for each name and address."""
-        return self._kernel is not None and self._kernel.permits(names, addresses)
+        found = self._kernel is not None and self._kernel.permits(names, addresses)
+        if found:
+            self._exist(names)
+        return found
 
     async def permit(self, names: Collection[bytes], addresses: Mapping[bytes, int]) -> None:
         """Return when rules for any of the names permit the addresses, at least as long as their TTL; raises OSError.
@@ -54,9 +62,24 @@ class PolicyDriver(ThreadedDriver[PolicyKernel]):
         `names` are in wire form and lower case, `addresses` packed with their TTL in seconds. Waits for the first plan: only then is
         it known which rules there are. Names that no rule selects are remembered for rules to come.
         """
+        self._exist(names)
         await self._applied.wait()
         kernel = self._started()
         await self._run(lambda: kernel.permit(names, addresses))
+
+    def nothing(self, name: bytes) -> None:
+        """Note that a pod was told that there is no such name."""
+        self._absent[name] = None
+        while len(self._absent) > _MOST_ABSENT:
+            self._absent.popitem(last=False)
+
+    def absent(self) -> frozenset[str]:
+        """Return names, without the final dot, of which pods were told lately that there are none."""
+        return frozenset(domainnames.text(each)[:-1] for each in self._absent)
+
+    def _exist(self, names: Collection[bytes]) -> None:
+        for name in names if self._absent else ():
+            self._absent.pop(name, None)
 
     async def expire(self) -> bool:
         """Take addresses of names away whose time is over and that no connection uses; return whether to call again at once.
