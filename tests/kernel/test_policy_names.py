@@ -12,6 +12,7 @@ from tests.verify.policy_cases import Case, cluster, cnp, egress, rule
 from fairlead.base import domainnames
 from fairlead.drivers.nft.policy import kernel as kernels
 from fairlead.drivers.nft.policy import names as books
+from fairlead.drivers.nft.wire import Refusal
 from fairlead.plan.plan import Plan
 
 pytestmark = pytest.mark.kernel
@@ -181,3 +182,25 @@ def test_before_the_first_plan_an_answer_waits(lab: PolicyLab) -> None:
 
     asyncio.run(early())
     assert reaches(lab, world, 4)
+
+
+def test_after_a_refusal_nothing_counts_as_permitted_until_it_is(
+    lab: PolicyLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = accepting("www.example.com")
+    rows = lab.enforce(world)[NODE]
+    lab.permit(NODE, "www.example.com", outside(4))
+    driver = lab.drivers[NODE]
+    name, told = [domainnames.name("www.example.com")], {bytes((198, 51, 100, 10)): 5}
+    assert driver.permits(name, told)
+    monkeypatch.setattr(kernels.PolicyKernel, "_commit", lambda *_: [Refusal(1, 16, "busy")])
+    with pytest.raises(OSError, match="busy"):
+        lab.permit(NODE, "www.example.com", outside(6))
+    assert not driver.permits(name, told), "what is in force is not known"
+    with pytest.raises(OSError, match="not in force"):
+        lab.permit(NODE, "www.example.com", outside(4))
+    monkeypatch.undo()
+    lab.apply(NODE, rows)
+    assert driver.permits(name, told)
+    assert reaches(lab, world, 4)
+    assert refused(lab, world, 6)

@@ -36,6 +36,7 @@ _DORMANT = 0x1
 _HIGHEST = 0xFFFFFFFF
 
 
+_EVERYTHING = 1 << 20
 USED_S = 300
 """How long an address lives on that a connection uses, before connections are looked at again."""
 
@@ -112,8 +113,12 @@ class PolicyKernel:
         return Outcome(wanted.size or 1, tuple(failures))
 
     def permits(self, names: Iterable[bytes], addresses: Mapping[bytes, int]) -> bool:
-        """Tell whether `permit` would do nothing. May be asked by any thread."""
-        return self._encoder.names.permits(names, addresses, boot_time())
+        """Tell whether `permit` would do nothing. May be asked by any thread.
+
+        Never while the table has to be looked at first: what should be in it may not be.
+        """
+        book = self._encoder.names
+        return (self._known is not None or not book.selects(names)) and book.permits(names, addresses, boot_time())
 
     def permit(self, names: Collection[bytes], addresses: Mapping[bytes, int]) -> None:
         """Let those groups hold these addresses that select one of the names; raises OSError, and then changes nothing.
@@ -124,17 +129,16 @@ class PolicyKernel:
         try:
             learned = book.learn(names, addresses, boot_time())
         except FullError:
-            self.expire()
+            self.expire(most=_EVERYTHING)
             try:
                 learned = book.learn(names, addresses, boot_time())
             except FullError as error:
                 raise OSError(errno.ENOSPC, str(error)) from error
-        if not learned.pairs:
-            return
-        if self._known is None:
+        if self._known is None and book.selects(names):
             book.undo(learned)
             raise OSError(errno.EAGAIN, f"table {NAME} is not in force")
-        self._say(learned)
+        if learned.pairs:
+            self._say(learned)
 
     def expire(self, most: int = 64) -> bool:
         """Take addresses away whose time is over, unless a connection uses them; return whether more are left to look at.

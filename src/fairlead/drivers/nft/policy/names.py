@@ -99,6 +99,10 @@ class Names:
                     return False
         return True
 
+    def selects(self, names: Iterable[bytes]) -> bool:
+        """Tell whether any group selects one of the names."""
+        return bool(self._patterns) and any(name in self._selected or self._groups(name) for name in names)
+
     def direct(self, patterns: Mapping[str, tuple[str, ...]]) -> None:
         """Take over which patterns each group has (others than `base.domainnames.pattern` returns select nothing).
 
