@@ -7,6 +7,7 @@ way as a number of 32 bits, the count in the lower 15. It must never know a plan
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -71,6 +72,13 @@ def pick_parts(pick: int) -> tuple[int, int, bool]:
     return pick & DROPPED, (pick & 0xFFFFFFFF) >> _COUNT_BITS, bool(pick & LOCAL)
 
 
+@functools.cache
+def _layout(key: tuple[str, ...], data: tuple[str, ...], is_range: bool) -> wire.Layout:
+    if is_range:
+        return wire.RangeLayout(sum(_TYPES[each][1] for each in key))
+    return wire.Layout(sum(_TYPES[each][1] for each in key), sum(_TYPES[each][1] for each in data))
+
+
 class Set(msgspec.Struct, frozen=True, kw_only=True):
     """A set, or a map when it has `data`. `key` and `data` are nft(8)'s names of types; data `("verdict",)` holds chains."""
 
@@ -86,10 +94,7 @@ class Set(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def layout(self) -> wire.Layout:
         """Return the sizes of its elements; a verdict counts as no data."""
-        data = () if self.data == ("verdict",) else self.data
-        if self.is_range:
-            return wire.RangeLayout(sum(_TYPES[each][1] for each in self.key))
-        return wire.Layout(sum(_TYPES[each][1] for each in self.key), sum(_TYPES[each][1] for each in data))
+        return _layout(self.key, () if self.data == ("verdict",) else self.data, self.is_range)
 
     @property
     def is_range(self) -> bool:

@@ -30,6 +30,14 @@ Members: TypeAlias = frozenset[Any]
 """Keys of a set, or the intervals of one that has these; only ever compared with members of the same set."""
 
 
+class Step(msgspec.Struct, frozen=True, gc=False):
+    """From the members `before`, some went and some came."""
+
+    before: Members
+    gone: Members
+    come: Members
+
+
 class State(msgspec.Struct, kw_only=True):
     """Contents of the table, but for the generation."""
 
@@ -43,6 +51,8 @@ class State(msgspec.Struct, kw_only=True):
     counters: set[str] = set()
     memory: dict[bytes, bytes] = {}
     """Key → userdata of what is remembered of names, of both families."""
+    steps: dict[str, Step] = {}
+    """Set → how it came to its members, as far as that is known: nobody has to find it out again."""
 
     @property
     def size(self) -> int:
@@ -55,6 +65,7 @@ class Encoder:
 
     def __init__(self) -> None:
         self._groups: dict[str, tuple[PolicyGroup, list[tuple[Set, Members]]]] = {}
+        self._counters: dict[str, tuple[PolicyChain, set[str]]] = {}
         self.names = Names()
 
     def state(self, plan: Plan) -> tuple[State, list[Failure]]:
@@ -63,18 +74,22 @@ class Encoder:
         groups: dict[str, tuple[PolicyGroup, list[tuple[Set, Members]]]] = {}
         rows = [row for row in plan.table("policy_groups").values() if isinstance(row, PolicyGroup)]
         self.names.direct({row.name: _patterns(row, failures) for row in rows if row.kind == "names"})
+        steps: dict[str, Step] = {}
         for row in rows:
             if row.kind == "names":
                 groups[row.name] = row, list(zip(structure.group_sets(row), self.names.members(row.name), strict=True))
                 continue
             known = self._groups.get(row.name)
             if known is None or known[0] is not row:
-                if known is None or row.kind == "prefixes":
-                    members, errors = _encode(row)
+                again = _steps(known[0], known[1], row) if known is not None and row.kind != "prefixes" else None
+                if known is not None and again is not None:
+                    pairs = zip(known[1], again, strict=True)
+                    known = (row, [(each, step.before - step.gone | step.come) for (each, _), step in pairs])
+                    steps |= {each.name: step for (each, _), step in zip(known[1], again, strict=True)}
                 else:
-                    members, errors = _encode_again(known[0], known[1], row)
-                failures += [Failure("policy_groups", (row.name,), error) for error in errors]
-                known = (row, list(zip(structure.group_sets(row), members, strict=True)))
+                    members, errors = _encode(row)
+                    failures += [Failure("policy_groups", (row.name,), error) for error in errors]
+                    known = (row, list(zip(structure.group_sets(row), members, strict=True)))
             groups[row.name] = known
         self._groups = groups
         chains = {row.name: row for row in plan.table("policy_chains").values() if isinstance(row, PolicyChain)}
@@ -90,9 +105,21 @@ class Encoder:
             pods=frozenset(names.values()),
             selves=frozenset(name * 2 for name in names.values()),
             maps=maps,
-            counters=structure.counters(chains.values()),
+            counters=self._count_in(chains),
             memory=self.names.memory,
+            steps=steps,
         ), failures
+
+    def _count_in(self, chains: Mapping[str, PolicyChain]) -> set[str]:
+        """Return the counters of these chains, at the cost of those that are new."""
+        known = self._counters
+        self._counters = {
+            name: found
+            if (found := known.get(name)) is not None and found[0] is row
+            else (row, structure.counters([row]))
+            for name, row in chains.items()
+        }
+        return set().union(*(counters for _, counters in self._counters.values()))
 
 
 def _patterns(row: PolicyGroup, failures: list[Failure]) -> tuple[str, ...]:
@@ -125,17 +152,22 @@ def _encode(row: PolicyGroup) -> tuple[list[Members], list[str]]:
     return [frozenset(found[False]), frozenset(found[True])], errors
 
 
-def _encode_again(
-    old: PolicyGroup, encoded: list[tuple[Set, Members]], row: PolicyGroup
-) -> tuple[list[Members], list[str]]:
-    """Return what `_encode` would, at the cost of what differs."""
+def _steps(old: PolicyGroup, encoded: list[tuple[Set, Members]], row: PolicyGroup) -> list[Step] | None:
+    """Return how the encoded members change, IPv4 first, at the cost of what differs; None when all must be encoded."""
     before, after = set(old.members), set(row.members)
-    gone, _ = _encode(msgspec.structs.replace(row, members=tuple(before - after)))
-    come, errors = _encode(msgspec.structs.replace(row, members=tuple(after - before)))
+    gone, _ = _encode_some(row, before - after)
+    come, errors = _encode_some(row, after - before)
     # A member that cannot be encoded is complained about as long as it is there.
     if errors or sum(len(members) for _, members in encoded) != len(before):
-        return _encode(row)
-    return [members - less | more for (_, members), less, more in zip(encoded, gone, come, strict=True)], []
+        return None
+    return [Step(members, less, more) for (_, members), less, more in zip(encoded, gone, come, strict=True)]
+
+
+def _encode_some(row: PolicyGroup, members: set[str]) -> tuple[list[Members], list[str]]:
+    return _encode(msgspec.structs.replace(row, members=tuple(members))) if members else _NO_MEMBERS
+
+
+_NO_MEMBERS: tuple[list[Members], list[str]] = ([frozenset(), frozenset()], [])
 
 
 def create(state: State, generation: int, *, logs: bool = True) -> list[wire.Message]:
@@ -175,9 +207,14 @@ def change(old: State, new: State) -> list[wire.Message]:
     found += [_set(each, number) for number, each in enumerate(added, 100)]
     for name, (each, members) in new.sets.items():
         before = old.sets[name][1] if name in old.sets else frozenset()
-        if before is not members:
-            found += _members(wire.DELSETELEM, each, before - members)
-            found += _members(wire.NEWSETELEM, each, members - before)
+        if before is members:
+            continue
+        step = new.steps.get(name)
+        known = step is not None and step.before is before
+        if less := step.gone if step is not None and known else before - members:
+            found += _members(wire.DELSETELEM, each, less)
+        if more := step.come if step is not None and known else members - before:
+            found += _members(wire.NEWSETELEM, each, more)
     found += remember(old.memory, new.memory)
     chains = [structure.chain(row) for name, row in new.chains.items() if name not in old.chains]
     found += [_chain(chain) for chain in chains]
