@@ -59,7 +59,12 @@ def _measure(world: World, rounds: int, step: Step) -> Iterator[Measurement]:
     yield Measurement(case=case, metric="rules", value=own.rules, unit="rules")
     yield against(case, "rules", peer.rules, "rules", PEER, own.rules)
     for what, times in own.changes.items():
-        parts = {"decide": times.decide, "kernel": times.program, "kernel, processor time": times.processor}
+        parts = {
+            "decide": times.decide,
+            "kernel": times.program,
+            "kernel, transaction": times.transaction,
+            "kernel, processor time": times.processor,
+        }
         for part, found in parts.items():
             for share in (0.5, 0.99):
                 metric = f"{what}, p{share * 100:.0f}: {part}"
@@ -83,6 +88,8 @@ class _Times:
     def __init__(self) -> None:
         self.decide: list[float] = []
         self.program: list[float] = []
+        self.transaction: list[float] = []
+        """Of `program`, from the messages to the kernel's answer."""
         self.processor: list[float] = []
         """Of `program`, what this process and the kernel on its behalf were busy: what others do on the machine is not in it."""
 
@@ -129,6 +136,7 @@ class _Own:
                         # Pods that no policy of this node speaks of cost the kernel nothing and would flatter.
                         times.processor.append(time.thread_time() - busy)
                         times.program.append(time.perf_counter() - decided)
+                        times.transaction.append(kernel.last_transaction_s)
                     times.decide.append(decided - begun)
 
     def _event(self, what: str, number: int) -> ObjectChanged:

@@ -60,6 +60,8 @@ class PolicyKernel:
         self._tables_generation: int | None = None
         self._logs = True
         self._is_adopted = False
+        self.last_transaction_s = 0.0
+        """How long the kernel took for the last transaction, from its messages to its answer, in seconds."""
 
     def __repr__(self) -> str:
         return f"<PolicyKernel known={self._known is not None} number={self._number}>"
@@ -245,7 +247,9 @@ class PolicyKernel:
 
     def _commit(self, messages: list[wire.Message]) -> list[wire.Refusal]:
         before = self._tables_generation
+        begin = time.perf_counter()
         refusals = self._socket.transact(wire.transaction(messages))
+        self.last_transaction_s = time.perf_counter() - begin
         now = self._socket.generation()
         # Another driver's transaction in between makes the next resync look.
         following = None if before is None else (before + 1) & _HIGHEST or 1
