@@ -15,6 +15,7 @@ from itertools import islice
 
 from fairlead.drivers.nft import elements, ruleset, wire
 from fairlead.drivers.nft import expressions as x
+from fairlead.drivers.nft.listing import Listing
 from fairlead.drivers.nft.policy import expressions as p
 from fairlead.drivers.nft.policy import state as states
 from fairlead.drivers.nft.policy import structure
@@ -22,7 +23,7 @@ from fairlead.drivers.nft.policy.names import FullError, Learned, key_of
 from fairlead.drivers.nft.policy.state import Encoder, Members, State
 from fairlead.drivers.nft.policy.structure import GENERATION, MAPS, NAME, PODS, SELVES
 from fairlead.drivers.nft.policy.usage import in_use
-from fairlead.drivers.nft.socket import DumpInterruptedError, NftError, NftSocket, describe
+from fairlead.drivers.nft.socket import NftError, NftSocket, describe
 from fairlead.drivers.nft.structure import Set
 from fairlead.drivers.protocol import Outcome
 from fairlead.plan.plan import Plan
@@ -30,12 +31,7 @@ from fairlead.plan.plan import Plan
 log = logging.getLogger(__name__)
 
 TABLES = ("policy_pods", "policy_chains", "policy_groups")
-_OBSERVE_TRIES = 20
-_FAMILY = wire.NFPROTO_INET
-_DORMANT = 0x1
 _HIGHEST = 0xFFFFFFFF
-
-
 _EVERYTHING = 1 << 20
 USED_S = 300
 """How long an address lives on that a connection uses, before connections are looked at again."""
@@ -51,6 +47,7 @@ class PolicyKernel:
 
     def __init__(self, socket: NftSocket) -> None:
         self._socket = socket
+        self._listing = Listing(socket, NAME)
         self._encoder = Encoder()
         self._exists = False
         self._known: State | None = None
@@ -77,7 +74,7 @@ class PolicyKernel:
     def probe(self) -> None:
         """Ask the kernel whether it could hold the table, changing nothing; raises NftError when it could not."""
         for logs in (True, False):
-            messages = [*(states.remove() if self._listed() else ()), *states.create(State(), 1, logs=logs)]
+            messages = [*(states.remove() if self._listing.exists() else ()), *states.create(State(), 1, logs=logs)]
             refusals = self._socket.transact(wire.transaction(messages, commit=False))
             if not refusals:
                 self._logs = logs
@@ -106,7 +103,7 @@ class PolicyKernel:
             log.warning("policy transaction refused", extra={"error": describe(refusals[0])})
         number = self._next()
         messages = states.create(wanted, number, logs=self._logs)
-        self._exists = self._listed()
+        self._exists = self._listing.exists()
         refusals = self._commit([*(states.remove() if self._exists else ()), *messages])
         if refusals:
             self._known = None
@@ -199,11 +196,7 @@ class PolicyKernel:
 
         A connection is counted once for each judgement, a dropped packet each time.
         """
-        found: dict[str, tuple[int, int]] = {}
-        for listed in self._list(wire.GETOBJ):
-            values = wire.attributes(listed.get(4, b""))
-            found[wire.as_text(listed[2])] = (wire.as_u32(values[2]), wire.as_u32(values[1]))
-        return found
+        return self._listing.counters()
 
     def _next(self) -> int:
         if not self._number:
@@ -217,27 +210,22 @@ class PolicyKernel:
             return
         for name in structure.LEARNED.values():
             try:
-                self._encoder.names.adopt(self._remembered(name), boot_time())
+                found, _ = self._listing.consistent(lambda name=name: self._remembered(name))  # type: ignore[misc]
+                self._encoder.names.adopt(found, boot_time())
             except NftError as error:
                 if error.errno != errno.ENOENT:
                     raise
         self._is_adopted = True
 
     def _remembered(self, name: str) -> dict[bytes, bytes]:
-        request = wire.Message(wire.GETSETELEM, _FAMILY, wire.text(1, NAME) + wire.text(2, name))
-        for _ in range(_OBSERVE_TRIES):
-            try:
-                return {key: each for payload in self._socket.dump(request) for key, each in states.remembered(payload)}
-            except DumpInterruptedError:
-                continue
-        raise NftError(errno.EAGAIN, "nf_tables change faster than they can be listed")
+        return {key: each for payload in self._listing.members(name) for key, each in states.remembered(payload)}
 
     def _remove(self) -> Outcome:
         self._known = None
         self._is_adopted = True
         # There is no pod, hence nobody who was told any name.
         self._encoder = Encoder()
-        if not self._listed():
+        if not self._listing.exists():
             return Outcome()
         refusals = self._commit(states.remove())
         if refusals:
@@ -256,43 +244,23 @@ class PolicyKernel:
         self._tables_generation = now if now == following else None
         return refusals
 
-    def _listed(self) -> bool:
-        for payload in self._socket.dump(wire.Message(wire.GETTABLE, wire.NFPROTO_UNSPEC, b"")):
-            family, found = wire.generic(payload)
-            if family == _FAMILY and wire.as_text(found[1]) == NAME:
-                return True
-        return False
-
     def _observe(self, wanted: State) -> State | None:
         """Return what the table holds as far as it is like `wanted`; None when it must be made anew."""
-        for _ in range(_OBSERVE_TRIES):
-            try:
-                before = self._socket.generation()
-                found = self._read(wanted)
-                if self._socket.generation() == before:
-                    self._tables_generation = before
-                    return found
-            except DumpInterruptedError:
-                continue
-        raise NftError(errno.EAGAIN, "nf_tables change faster than they can be listed")
+        found, self._tables_generation = self._listing.consistent(lambda: self._read(wanted))
+        return found
 
     def _read(self, wanted: State) -> State | None:
-        flags = None
-        for payload in self._socket.dump(wire.Message(wire.GETTABLE, wire.NFPROTO_UNSPEC, b"")):
-            family, found = wire.generic(payload)
-            if family == _FAMILY and wire.as_text(found[1]) == NAME:
-                flags = wire.as_u32(found.get(2, b""))
-        shapes = dict(map(ruleset.listed_set, self._list(wire.GETSET))) if flags == 0 else {}
+        shapes = dict(map(ruleset.listed_set, self._listing.objects(wire.GETSET))) if self._listing.flags() == 0 else {}
         fixed = {each.name: each for each in structure.static_sets()}
         if any(shapes.get(name) != each.attributes() for name, each in fixed.items()):
             return None
-        numbers = [elements.as_number(key) for key, _, _ in self._elements(GENERATION)]
+        numbers = [elements.as_number(key) for key, _, _ in self._listing.elements(GENERATION)]
         if len(numbers) != 1:
             return None
         self._number = numbers[0]
-        hooks = dict(map(ruleset.listed_chain, self._list(wire.GETCHAIN)))
+        hooks = dict(map(ruleset.listed_chain, self._listing.objects(wire.GETCHAIN)))
         rules: dict[str, list[x.Parsed]] = {}
-        for found in self._list(wire.GETRULE):
+        for found in self._listing.objects(wire.GETRULE):
             rules.setdefault(wire.as_text(found[2]), []).append(x.parse(found.get(4, b"")))
         static = [*structure.generation_chains(self._number), *structure.static_chains(logs=self._logs)]
         for chain in static:
@@ -311,14 +279,14 @@ class PolicyKernel:
             chains[name] = row
         sets = self._read_sets(wanted, {name: shape for name, shape in shapes.items() if name not in fixed})
         maps = {name: self._read_map(name) for name in MAPS}
-        objects = {wire.as_text(found[2]) for found in self._list(wire.GETOBJ)}
+        objects = {wire.as_text(found[2]) for found in self._listing.objects(wire.GETOBJ)}
         if sets is None or any(each is None for each in maps.values()) or not objects.issuperset(structure.COUNTERS):
             return None
         return State(
             sets=sets,
             chains=chains,
-            pods=frozenset(key for key, _, _ in self._elements(PODS)),
-            selves=frozenset(key for key, _, _ in self._elements(SELVES)),
+            pods=frozenset(key for key, _, _ in self._listing.elements(PODS)),
+            selves=frozenset(key for key, _, _ in self._listing.elements(SELVES)),
             maps={name: each for name, each in maps.items() if each is not None},
             counters=objects - set(structure.COUNTERS),
             memory={key: each for name in structure.LEARNED.values() for key, each in self._remembered(name).items()},
@@ -332,7 +300,7 @@ class PolicyKernel:
             if name not in wanted.sets or wanted.sets[name][0].attributes() != shape:
                 return None
             each, goal = wanted.sets[name]
-            listed = list(self._elements(name))
+            listed = list(self._listing.elements(name))
             if each.interval:
                 pairs = elements.paired((key, bool(flags & wire.INTERVAL_END)) for key, _, flags in listed)
                 if pairs is None:
@@ -345,20 +313,9 @@ class PolicyKernel:
 
     def _read_map(self, name: str) -> dict[bytes, str] | None:
         found: dict[bytes, str] = {}
-        for key, data, _ in self._elements(name):
+        for key, data, _ in self._listing.elements(name):
             target = p.jump_target(data)
             if target is None:
                 return None
             found[key] = target
         return found
-
-    def _elements(self, name: str) -> Iterable[tuple[bytes, bytes, int]]:
-        request = wire.Message(wire.GETSETELEM, _FAMILY, wire.text(1, NAME) + wire.text(2, name))
-        for payload in self._socket.dump(request):
-            yield from wire.elements(payload)
-
-    def _list(self, kind: int) -> Iterable[dict[int, bytes]]:
-        for payload in self._socket.dump(wire.Message(kind, _FAMILY, wire.text(1, NAME))):
-            _, found = wire.generic(payload)
-            if wire.as_text(found.get(1, b"")) == NAME:
-                yield found
