@@ -25,7 +25,7 @@ from fairlead.api.node import Node
 from fairlead.api.pod import Namespace, Pod
 from fairlead.api.service import Service
 from fairlead.world.events import KindReplaced
-from fairlead.world.snapshot import Snapshot
+from fairlead.world.snapshot import TABLES, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -54,34 +54,11 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     certificates: tuple[Certificate, ...] = ()
 
 
-KINDS = {
-    "Node": "nodes",
-    "Service": "services",
-    "EndpointSlice": "slices",
-    "Pod": "pods",
-    "Namespace": "namespaces",
-    "NetworkPolicy": "network_policies",
-    "ClusterNetworkPolicy": "cluster_policies",
-    "AdminNetworkPolicy": "admin_policies",
-    "BaselineAdminNetworkPolicy": "baseline_policies",
-    "EgressGateway": "egress_gateways",
-    "GatewayClass": "gateway_classes",
-    "Gateway": "gateways",
-    "HTTPRoute": "http_routes",
-    "GRPCRoute": "grpc_routes",
-    "ReferenceGrant": "reference_grants",
-    "Ingress": "ingresses",
-    "IngressClass": "ingress_classes",
-    "Secret": "certificates",
-}
-"""Kind → where it is in a record, and in a snapshot."""
-
-
 def facts_of(snapshot: Snapshot) -> Facts:
     """Return what is worth remembering of a snapshot."""
     return Facts(
         revision=snapshot.revision,
-        **{field: tuple(getattr(snapshot, field).values()) for field in KINDS.values()},
+        **{field: tuple(getattr(snapshot, field).values()) for field in TABLES.values()},
     )
 
 
@@ -101,7 +78,7 @@ def load(path: Path) -> list[KindReplaced]:
     except (OSError, msgspec.DecodeError) as error:
         log.warning("record of the cluster not used", extra={"path": str(path), "error": str(error)})
         return []
-    return [KindReplaced(kind, _keyed(getattr(facts, field)), facts.revision) for kind, field in KINDS.items()]
+    return [KindReplaced(kind, _keyed(getattr(facts, field)), facts.revision) for kind, field in TABLES.items()]
 
 
 def _keyed(objects: tuple[Any, ...]) -> dict[tuple[str, str], Any]:

@@ -18,7 +18,7 @@ from fairlead.agent import facts
 from fairlead.drivers.netlink.driver import NetlinkDriver
 from fairlead.engine.reconcile import Engine
 from fairlead.world.events import InterfacesObserved
-from fairlead.world.snapshot import Snapshot
+from fairlead.world.snapshot import TABLES, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class FactsKeeper:
         engine.on_snapshot(self._on_snapshot)
 
     def _on_snapshot(self, snapshot: Snapshot) -> None:
-        now = tuple(getattr(snapshot, field) for field in facts.KINDS.values())
+        now = tuple(getattr(snapshot, field) for field in TABLES.values())
         if len(self._seen) != len(now) or any(a is not b for a, b in zip(now, self._seen, strict=True)):
             self._seen = now
             if self._engine.plan is not None:

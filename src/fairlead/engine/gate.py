@@ -6,30 +6,9 @@ been listed once, by the API server or by the record that the agent's last run l
 
 from __future__ import annotations
 
-from fairlead.world.snapshot import Snapshot
+from fairlead.world.snapshot import TABLES, Snapshot
 
-KINDS = frozenset(
-    (
-        "Node",
-        "Service",
-        "EndpointSlice",
-        "Pod",
-        "Namespace",
-        "NetworkPolicy",
-        "ClusterNetworkPolicy",
-        "AdminNetworkPolicy",
-        "BaselineAdminNetworkPolicy",
-        "EgressGateway",
-        "GatewayClass",
-        "Gateway",
-        "HTTPRoute",
-        "GRPCRoute",
-        "ReferenceGrant",
-        "Ingress",
-        "IngressClass",
-        "Secret",
-    )
-)
+KINDS = frozenset(TABLES)
 
 
 class Gate:

@@ -21,29 +21,9 @@ from fairlead.world.events import (
     ObjectKey,
     ReachabilityObserved,
 )
-from fairlead.world.snapshot import Snapshot, Step
+from fairlead.world.snapshot import TABLES, Snapshot, Step
 
 _REMEMBERED = 32
-_TABLE = {
-    "Node": "nodes",
-    "Service": "services",
-    "EndpointSlice": "slices",
-    "Pod": "pods",
-    "Namespace": "namespaces",
-    "NetworkPolicy": "network_policies",
-    "ClusterNetworkPolicy": "cluster_policies",
-    "AdminNetworkPolicy": "admin_policies",
-    "BaselineAdminNetworkPolicy": "baseline_policies",
-    "EgressGateway": "egress_gateways",
-    "GatewayClass": "gateway_classes",
-    "Gateway": "gateways",
-    "HTTPRoute": "http_routes",
-    "GRPCRoute": "grpc_routes",
-    "ReferenceGrant": "reference_grants",
-    "Ingress": "ingresses",
-    "IngressClass": "ingress_classes",
-    "Secret": "certificates",
-}
 
 
 def fold(snapshot: Snapshot, events: Iterable[Event]) -> Snapshot:
@@ -90,7 +70,7 @@ class _Draft:
             self.changes["revision"] = revision
 
     def replace(self, event: KindReplaced) -> None:
-        name = _TABLE[event.kind]
+        name = TABLES[event.kind]
         known = set(self.changes.get(name, getattr(self._old, name)))
         known = {("", key) if isinstance(key, str) else key for key in known}
         known |= {key for kind, key in self.changes.get("undecodable", self._old.undecodable) if kind == event.kind}
@@ -102,7 +82,7 @@ class _Draft:
     def set_object(self, kind: str, key: ObjectKey, new: ApiObject | Diagnostic | None) -> None:
         self._set_diagnostic((kind, key), new if isinstance(new, Diagnostic) else None)
         obj = None if isinstance(new, Diagnostic) else new
-        name = _TABLE[kind]
+        name = TABLES[kind]
         at: Any = key[1] if kind == "Node" else key
         old = self.changes.get(name, getattr(self._old, name)).get(at)
         if old == obj:

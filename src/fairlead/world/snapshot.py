@@ -26,6 +26,28 @@ from fairlead.world.attachment import Attachment
 from fairlead.world.events import ObjectKey
 from fairlead.world.settings import Settings
 
+TABLES: Mapping[str, str] = {
+    "Node": "nodes",
+    "Service": "services",
+    "EndpointSlice": "slices",
+    "Pod": "pods",
+    "Namespace": "namespaces",
+    "NetworkPolicy": "network_policies",
+    "ClusterNetworkPolicy": "cluster_policies",
+    "AdminNetworkPolicy": "admin_policies",
+    "BaselineAdminNetworkPolicy": "baseline_policies",
+    "EgressGateway": "egress_gateways",
+    "GatewayClass": "gateway_classes",
+    "Gateway": "gateways",
+    "HTTPRoute": "http_routes",
+    "GRPCRoute": "grpc_routes",
+    "ReferenceGrant": "reference_grants",
+    "Ingress": "ingresses",
+    "IngressClass": "ingress_classes",
+    "Secret": "certificates",
+}
+"""Kind → the field of a snapshot that holds its objects: everything that a plan is compiled from."""
+
 
 class Token:
     """The identity of a snapshot: equal to nothing but itself."""
