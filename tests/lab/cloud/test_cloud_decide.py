@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fairlead.lab.cloud.decide import EXCLUDED, checks, hops, targets
+from fairlead.lab.cloud.decide import EXCLUDED, checks, gateways, holders, hops, targets
 from fairlead.lab.cloud.routes import group_id, hop_id, script
 
 
@@ -74,3 +74,24 @@ def test_numbers_of_hops_and_groups_differ() -> None:
     groups = [f"203.0.113.{n}" for n in range(256)] + [f"fd10:203::{n:x}" for n in range(1000)]
     numbers = [*map(hop_id, nodes), *map(group_id, groups)]
     assert len(set(numbers)) == len(numbers)
+
+
+def test_an_egress_gateway_s_address_leads_to_the_first_node_that_lives() -> None:
+    nodes = [
+        node("n1", "10.0.0.1", "fd00::1", gate="yes"),
+        node("n2", "10.0.0.2", "fd00::2", gate="yes"),
+        node("n3", "10.0.0.3"),
+    ]
+    spec = {"subject": {"namespaces": {}}, "nodeSelector": {"matchLabels": {"gate": "yes"}}}
+    way = {"metadata": {"name": "way"}, "spec": spec | {"addresses": ["203.0.113.9", "fd10:203::9"]}}
+    wrong = {"metadata": {"name": "wrong"}, "spec": spec | {"addresses": ["here"]}}
+    wanted = gateways([wrong, way], nodes)
+    assert wanted.keys() == {"203.0.113.9", "fd10:203::9"}
+    first, second = (target.node for target in wanted["203.0.113.9"])
+    assert {first, second} == {"n1", "n2"}
+    four = {"n1": "10.0.0.1", "n2": "10.0.0.2"}
+    six = {"n1": "fd00::1", "n2": "fd00::2"}
+    assert holders(wanted, ()) == {"203.0.113.9": (four[first],), "fd10:203::9": (six[first],)}
+    dead = {(four[first], 10256)}
+    assert holders(wanted, dead) == {"203.0.113.9": (four[second],), "fd10:203::9": (six[second],)}
+    assert set(holders(wanted, checks(wanted)).values()) == {()}
