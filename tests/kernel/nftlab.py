@@ -254,7 +254,8 @@ class NftLab:
             switches |= {f"ipv4/conf/{each}/send_redirects": 0 for each in ("all", "default")}
             # Link-local addresses would be tentative for a second, and neighbors not be found from them.
             switches |= {f"ipv6/conf/{each}/accept_dad": 0 for each in ("all", "default")}
-            # Refusals are awaited, so none may be held back by the kernel's limit on ICMP errors.
+            # Refusals are awaited, so none may be held back by the kernel's limits on ICMP errors, for each host and for all.
+            switches = {"ipv4/icmp_msgs_per_sec": 1_000_000, "ipv4/icmp_msgs_burst": 1_000_000} | switches
             switches |= {"ipv4/icmp_ratelimit": 0, "ipv6/icmp/ratelimit": 0}
             commands = (f"echo {value} > /proc/sys/net/{path}" for path, value in switches.items())
             self.run(where, "sh", "-c", "; ".join(commands))
