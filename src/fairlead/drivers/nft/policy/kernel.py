@@ -49,7 +49,6 @@ class PolicyKernel:
         self._socket = socket
         self._listing = Listing(socket, NAME)
         self._encoder = Encoder()
-        self._exists = False
         self._known: State | None = None
         """What the table holds; None when it has to be made anew, or to be compared first."""
         self._number = 0
@@ -103,12 +102,11 @@ class PolicyKernel:
             log.warning("policy transaction refused", extra={"error": describe(refusals[0])})
         number = self._next()
         messages = states.create(wanted, number, logs=self._logs)
-        self._exists = self._listing.exists()
-        refusals = self._commit([*(states.remove() if self._exists else ()), *messages])
+        refusals = self._commit([*(states.remove() if self._listing.exists() else ()), *messages])
         if refusals:
             self._known = None
             raise NftError(refusals[0].code, f"table {NAME}: {describe(refusals[0])}")
-        self._known, self._number, self._exists = wanted, number, True
+        self._known, self._number = wanted, number
         return Outcome(wanted.size or 1, tuple(failures))
 
     def permits(self, names: Iterable[bytes], addresses: Mapping[bytes, int]) -> bool:
@@ -230,7 +228,6 @@ class PolicyKernel:
         refusals = self._commit(states.remove())
         if refusals:
             raise NftError(refusals[0].code, f"removing table {NAME}: {describe(refusals[0])}")
-        self._exists = False
         return Outcome(1)
 
     def _commit(self, messages: list[wire.Message]) -> list[wire.Refusal]:

@@ -13,19 +13,18 @@ from typing import Any, TypeAlias
 import msgspec
 
 from fairlead.base import domainnames
-from fairlead.drivers.nft import elements, wire
+from fairlead.drivers.nft import elements, ruleset, wire
 from fairlead.drivers.nft import expressions as x
 from fairlead.drivers.nft.policy import expressions as p
 from fairlead.drivers.nft.policy import structure
 from fairlead.drivers.nft.policy.names import Names
 from fairlead.drivers.nft.policy.structure import GENERATION, MAPS, NAME, PODS, SELVES
-from fairlead.drivers.nft.structure import Chain, Set
+from fairlead.drivers.nft.structure import Set
 from fairlead.drivers.protocol import Failure
 from fairlead.plan.plan import Plan
 from fairlead.plan.policy import PolicyChain, PolicyGroup, PolicyPod
 
 _FAMILY = wire.NFPROTO_INET
-_ACCEPT = 1
 Members: TypeAlias = frozenset[Any]
 """Keys of a set, or the intervals of one that has these; only ever compared with members of the same set."""
 
@@ -176,9 +175,9 @@ def create(state: State, generation: int, *, logs: bool = True) -> list[wire.Mes
     found += [_counter(wire.NEWOBJ, name) for name in structure.COUNTERS]
     found += [_set(each, number) for number, each in enumerate(structure.static_sets(), 1)]
     chains = [*structure.generation_chains(generation), *structure.static_chains(logs=logs)]
-    found += [_chain(each) for each in chains]
+    found += [ruleset.new_chain(_FAMILY, each, table=NAME) for each in chains]
     for each in chains:
-        found += _rules(each)
+        found += ruleset.new_rules(_FAMILY, each, table=NAME)
     found += _elements(wire.NEWSETELEM, GENERATION, wire.Layout(4).keys([p.number(generation)]))
     return found + change(State(), state)
 
@@ -193,7 +192,7 @@ def renew(old: int, new: int) -> list[wire.Message]:
     found: list[wire.Message] = []
     for each in structure.generation_chains(new):
         found.append(wire.Message(wire.DELRULE, _FAMILY, wire.text(1, NAME) + wire.text(2, each.name)))
-        found += _rules(each)
+        found += ruleset.new_rules(_FAMILY, each, table=NAME)
     layout = wire.Layout(4)
     found += _elements(wire.DELSETELEM, GENERATION, layout.keys([p.number(old)]))
     return found + _elements(wire.NEWSETELEM, GENERATION, layout.keys([p.number(new)]))
@@ -217,12 +216,12 @@ def change(old: State, new: State) -> list[wire.Message]:
             found += _members(wire.NEWSETELEM, each, more)
     found += remember(old.memory, new.memory)
     chains = [structure.chain(row) for name, row in new.chains.items() if name not in old.chains]
-    found += [_chain(chain) for chain in chains]
+    found += [ruleset.new_chain(_FAMILY, chain, table=NAME) for chain in chains]
     # The compiler never does this to a name, but a driver takes rows as they are.
     again = [structure.chain(row) for name, row in new.chains.items() if old.chains.get(name, row) != row]
     found += [wire.Message(wire.DELRULE, _FAMILY, wire.text(1, NAME) + wire.text(2, chain.name)) for chain in again]
     for chain in (*chains, *again):
-        found += _rules(chain)
+        found += ruleset.new_rules(_FAMILY, chain, table=NAME)
     for name, keys, before_keys in ((PODS, new.pods, old.pods), (SELVES, new.selves, old.selves)):
         layout = wire.Layout(32 if name == SELVES else 16)
         found += _elements(wire.DELSETELEM, name, layout.keys(sorted(before_keys - keys)))
@@ -319,17 +318,3 @@ def _set(each: Set, number: int) -> wire.Message:
     hints = b"".join(bytes((hint, 4)) + value.to_bytes(4, sys.byteorder) for hint, value in ((0, order), (1, 2)))
     body += each.description() + wire.u32(10, number) + wire.attribute(13, hints)
     return wire.Message(wire.NEWSET, _FAMILY, body, wire.NLM_F_CREATE)
-
-
-def _chain(chain: Chain) -> wire.Message:
-    body = wire.text(1, NAME) + wire.text(3, chain.name)
-    if chain.hook is not None:
-        hook = wire.u32(1, chain.hook.number) + wire.u32(2, chain.hook.priority & 0xFFFFFFFF)
-        body += wire.nested(4, hook) + wire.u32(5, _ACCEPT) + wire.text(7, chain.hook.kind)
-    return wire.Message(wire.NEWCHAIN, _FAMILY, body, wire.NLM_F_CREATE)
-
-
-def _rules(chain: Chain) -> list[wire.Message]:
-    names = wire.text(1, NAME) + wire.text(2, chain.name)
-    flags = wire.NLM_F_CREATE | wire.NLM_F_APPEND
-    return [wire.Message(wire.NEWRULE, _FAMILY, names + x.encode(rule), flags) for rule in chain.rules]
