@@ -26,7 +26,7 @@ from fairlead.model.gateway.doors import slices
 from fairlead.model.gateway.ingress import CONTROLLER as INGRESS_CONTROLLER
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener
 from fairlead.model.gateway.names import CONTROLLER
-from fairlead.plan.gateway import GatewayListener
+from fairlead.plan.gateway.listener import GatewayListener
 
 Json = dict[str, Any]
 RUN = ("gateway", "service-lb")

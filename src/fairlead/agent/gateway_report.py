@@ -17,7 +17,7 @@ from fairlead.drivers.xds.driver import ListenerState, XdsDriver
 from fairlead.engine.reconcile import Engine
 from fairlead.model.gateway.doors import NODE_LABEL, slices
 from fairlead.model.gateway.names import service_name
-from fairlead.plan.gateway import GatewayListener
+from fairlead.plan.gateway.listener import GatewayListener
 from fairlead.sources.client import Client
 from fairlead.sources.errors import ApiError, Unreachable
 from fairlead.sources.informer import Informer

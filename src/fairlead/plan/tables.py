@@ -17,13 +17,9 @@ import msgspec
 
 from fairlead.plan.egress import EgressAddress, EgressHolder, EgressRange, EgressRoute, EgressSource
 from fairlead.plan.endpoint import Endpoint as Endpoint
-from fairlead.plan.gateway import (
-    GatewayCertificate,
-    GatewayCluster,
-    GatewayEndpoints,
-    GatewayHost,
-    GatewayListener,
-)
+from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
+from fairlead.plan.gateway.listener import GatewayCertificate, GatewayListener
+from fairlead.plan.gateway.route import GatewayHost
 from fairlead.plan.policy import PolicyChain, PolicyGroup, PolicyPod
 
 Origin: TypeAlias = str

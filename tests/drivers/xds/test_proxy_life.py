@@ -22,7 +22,7 @@ from tests.drivers.xds.gatewaylab import NODE, GatewayLab
 from fairlead.drivers.xds.driver import XdsDriver
 from fairlead.drivers.xds.listeners import FORGEABLE
 from fairlead.drivers.xds.process import USER
-from fairlead.plan.gateway import GatewayHost
+from fairlead.plan.gateway.route import GatewayHost
 from fairlead.plan.plan import Plan
 from fairlead.world.fold import fold
 

@@ -12,7 +12,7 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from fairlead.drivers.xds.pack import milliseconds, number, packed, resource
 from fairlead.drivers.xds.protocol import Resource
-from fairlead.plan.gateway import GatewayCluster, GatewayEndpoints
+from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
 
 _CONNECT_MS = 5000
 _MOST = 1 << 20

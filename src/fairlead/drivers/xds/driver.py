@@ -18,13 +18,9 @@ from fairlead.api.certificate import KeyPair
 from fairlead.drivers.protocol import Failure, Outcome
 from fairlead.drivers.xds.process import Process
 from fairlead.drivers.xds.protocol import Cache, Resource, Stream
-from fairlead.plan.gateway import (
-    GatewayCertificate,
-    GatewayCluster,
-    GatewayEndpoints,
-    GatewayHost,
-    GatewayListener,
-)
+from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
+from fairlead.plan.gateway.listener import GatewayCertificate, GatewayListener
+from fairlead.plan.gateway.route import GatewayHost
 from fairlead.plan.plan import Plan, changes
 from fairlead.plan.tables import Key, Row
 

@@ -21,7 +21,7 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tl
 from fairlead.drivers.xds.clusters import address, by_ads
 from fairlead.drivers.xds.pack import boolean, milliseconds, number, packed, resource
 from fairlead.drivers.xds.protocol import Resource
-from fairlead.plan.gateway import GatewayChain, GatewayListener
+from fairlead.plan.gateway.listener import GatewayChain, GatewayListener
 
 FORGEABLE = (
     "forwarded",

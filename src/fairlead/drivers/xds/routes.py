@@ -20,7 +20,7 @@ from envoy.type.v3 import percent_pb2
 
 from fairlead.drivers.xds.pack import boolean, milliseconds, number, packed, resource_of, serialized
 from fairlead.drivers.xds.protocol import Resource
-from fairlead.plan.gateway import (
+from fairlead.plan.gateway.route import (
     MILLION,
     Cors,
     GatewayHost,

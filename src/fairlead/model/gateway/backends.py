@@ -15,7 +15,7 @@ from fairlead.model.endpoints import choose
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.listeners import Verdict
 from fairlead.plan.endpoint import Endpoint
-from fairlead.plan.gateway import GatewayCluster
+from fairlead.plan.gateway.cluster import GatewayCluster
 from fairlead.world.events import ObjectKey
 
 _PROTOCOLS: Mapping[str | None, str] = {

@@ -16,7 +16,7 @@ import msgspec
 from fairlead.api.endpointslice import SERVICE_NAME
 from fairlead.base.addresses import is_ipv6
 from fairlead.model.gateway.names import GATEWAY_LABEL, service_name
-from fairlead.plan.gateway import GatewayListener
+from fairlead.plan.gateway.listener import GatewayListener
 from fairlead.world.events import ObjectKey
 
 Json = dict[str, Any]

@@ -21,7 +21,7 @@ from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.hosts import intersection
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, Verdict
 from fairlead.model.gateway.rules import RuleError, grpc_routes, http_routes
-from fairlead.plan.gateway import GatewayRoute
+from fairlead.plan.gateway.route import GatewayRoute
 from fairlead.world.events import ObjectKey
 
 Route: TypeAlias = HTTPRoute | GRPCRoute

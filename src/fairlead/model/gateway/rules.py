@@ -29,7 +29,7 @@ from fairlead.api.httproute import (
 )
 from fairlead.model.gateway.backends import Backends
 from fairlead.model.gateway.durations import milliseconds
-from fairlead.plan.gateway import (
+from fairlead.plan.gateway.route import (
     MILLION,
     Cors,
     GatewayRoute,

@@ -24,14 +24,9 @@ from fairlead.model.gateway.routes import BoundRoute, Route, RouteKey, Surroundi
 from fairlead.model.gateway.rules import precedence
 from fairlead.model.merge import MergedRows
 from fairlead.model.rows import Rows
-from fairlead.plan.gateway import (
-    GatewayCertificate,
-    GatewayChain,
-    GatewayEndpoints,
-    GatewayHost,
-    GatewayListener,
-    GatewayRoute,
-)
+from fairlead.plan.gateway.cluster import GatewayEndpoints
+from fairlead.plan.gateway.listener import GatewayCertificate, GatewayChain, GatewayListener
+from fairlead.plan.gateway.route import GatewayHost, GatewayRoute
 from fairlead.plan.tables import Key, Origin, Row, key_of
 from fairlead.world.events import ObjectKey
 from fairlead.world.snapshot import Snapshot

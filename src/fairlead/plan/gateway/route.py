@@ -1,56 +1,10 @@
-"""Rows of the gateway: what the node's proxy listens on, what it does with requests, and where it sends them.
-
-In the proxy's terms, and still readable: a row is one resource of the proxy, so that a changed route or endpoint is one row. Hosts are kept
-apart from their listener because they change apart. Certificates are named by digest; their bytes never stand in a plan.
-"""
+"""What the node's proxy does with requests: hosts and their routes, apart from the listeners because they change apart."""
 
 from __future__ import annotations
 
 import msgspec
 
-from fairlead.plan.endpoint import Endpoint
-
 MILLION = 1_000_000
-
-
-class GatewayChain(msgspec.Struct, frozen=True, kw_only=True):
-    """What one listener does with connections for some server names."""
-
-    name: str
-    """Table of hosts that requests are looked up in (`GatewayHost.table`); unique among all chains."""
-    server_names: tuple[str, ...] = ()
-    """SNI of the connections, exact or `*.suffix`; empty: all others, and all without TLS."""
-    certificates: tuple[str, ...] = ()
-    """Names of `GatewayCertificate` rows; none: no TLS."""
-
-    def __str__(self) -> str:
-        """Return the chain as text without blanks, for plans."""
-        names = "|".join(self.server_names) or "*"
-        tls = f"[{'|'.join(self.certificates)}]" if self.certificates else ""
-        return f"{names}{tls}->{self.name}"
-
-
-class GatewayListener(msgspec.Struct, frozen=True, kw_only=True):
-    """A port of this node's proxy. Key: `name`."""
-
-    name: str
-    """`NAMESPACE/GATEWAY/PORT`, the port being that which clients use."""
-    port: int
-    """The port on this node."""
-    public_port: int
-    addresses: tuple[str, ...]
-    """The node's addresses to listen on."""
-    chains: tuple[GatewayChain, ...]
-    generation: int = 0
-    """Of the Gateway, for receipts."""
-
-
-class GatewayCertificate(msgspec.Struct, frozen=True, kw_only=True):
-    """A certificate and its key. Key: `name`."""
-
-    name: str
-    """`NAMESPACE/SECRET`."""
-    digest: str
 
 
 class NamedValue(msgspec.Struct, frozen=True):
@@ -170,20 +124,3 @@ class GatewayHost(msgspec.Struct, frozen=True, kw_only=True):
     domain: str
     """Exact, `*.suffix`, or `*`: the most exact host of a table decides, whether or not one of its routes matches."""
     routes: tuple[GatewayRoute, ...]
-
-
-class GatewayCluster(msgspec.Struct, frozen=True, kw_only=True):
-    """A port of a Service as a backend. Key: `name`."""
-
-    name: str
-    """`NAMESPACE/SERVICE/PORT`."""
-    protocol: str = "http1"
-    """`http1` or `h2c`."""
-
-
-class GatewayEndpoints(msgspec.Struct, frozen=True, kw_only=True):
-    """Who serves a cluster. Key: `cluster`."""
-
-    cluster: str
-    endpoints: tuple[Endpoint, ...]
-    """Sorted, without duplicates."""
