@@ -65,7 +65,7 @@ async def call(lab: GatewayLab, host: str, method: str, **metadata: str) -> str:
 
 async def test_calls_by_service_method_and_header(callees: GatewayLab) -> None:
     def to(match: str, name: str) -> str:
-        return f"{{matches: [{match}], backendRefs: [{{name: {name}, port: 80}}]}}"
+        return f"{{name: to-{name}, matches: [{match}], backendRefs: [{{name: {name}, port: 80}}]}}"
 
     rules = ", ".join(
         (

@@ -29,7 +29,7 @@ async def test_the_more_exact_match_decides(lab: GatewayLab) -> None:
         await lab.backend(f"m-{name}")
 
     def to(match: str, name: str) -> str:
-        return f"{{matches: [{match}], backendRefs: [{{name: m-{name}, port: 80}}]}}"
+        return f"{{name: to-{name}, matches: [{match}], backendRefs: [{{name: m-{name}, port: 80}}]}}"
 
     rules = ", ".join(
         (
@@ -160,6 +160,40 @@ async def test_headers_of_one_backend(lab: GatewayLab) -> None:
     await lab.apply(route("backend-headers", f"[{{backendRefs: {refs}}}]"))
     found = [(await lab.ask("http://backend-headers.example.com/")).json for _ in range(60)]
     assert {(each["pod"], each["headers"].get("x-b")) for each in found} == {("one", "y"), ("two", None)}
+
+
+async def test_rewrites_and_redirects_of_one_backend(lab: GatewayLab) -> None:
+    rewrite = "{hostname: one.internal, path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}}"
+    refs = f"""[
+    {{name: one, port: 80, filters: [{{type: URLRewrite, urlRewrite: {rewrite}}}]}},
+    {{name: two, port: 80}},
+    {{name: two, port: 80, filters: [{{type: RequestRedirect, requestRedirect: {{hostname: other.example}}}}]}},
+    {{name: nobody, port: 80}}]"""
+    await lab.apply(route("apart", f"[{{matches: [{{path: {{value: /p}}}}], backendRefs: {refs}}}]"))
+    answers = [await lab.ask("http://apart.example.com/p/a") for _ in range(400)]
+    count = Counter(
+        (each.json["pod"], each.json["path"], each.json["headers"]["host"])
+        if each.status == 200
+        else (str(each.status), each.headers.get("location", ""), "")
+        for each in answers
+    )
+    assert set(count) == {
+        ("one", "/new/a", "one.internal"),
+        ("two", "/p/a", "apart.example.com"),
+        ("302", "http://other.example/p/a", ""),
+        ("500", "", ""),
+    }
+    # Five standard deviations of a binomial distribution around the mean.
+    assert all(57 < each < 143 for each in count.values())
+
+
+async def test_parts_are_kept_whatever_the_weights_have_in_common(lab: GatewayLab) -> None:
+    refs = "[{name: one, port: 80, weight: 500000}, {name: two, port: 80, weight: 500000}, {name: nobody, weight: 1000000, port: 80}]"
+    await lab.apply(route("parts", f"[{{backendRefs: {refs}}}]"))
+    count = Counter([(await lab.ask("http://parts.example.com/")).backend for _ in range(400)])
+    assert 57 < count["one"] < 143
+    assert 57 < count["two"] < 143
+    assert 150 < count["500"] < 250
 
 
 REDIRECTS = {

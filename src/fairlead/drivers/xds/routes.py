@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import msgspec
 from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2 as route_pb2
 from envoy.config.route.v3 import route_pb2 as table_pb2
@@ -31,6 +32,7 @@ from fairlead.plan.gateway.route import (
     PathChange,
     Redirect,
     Retries,
+    WeightedCluster,
 )
 
 _UNSENT = "connect-failure,refused-stream,reset-before-request"
@@ -39,6 +41,8 @@ _UNSENT_RETRIES = 2
 _OTHER_HOST_ATTEMPTS = 10
 _CORS = "envoy.filters.http.cors"
 _NO_TIMEOUT = 0
+_NO_CLUSTER = "none"
+"""Names of clusters have slashes."""
 _HIGHEST_WEIGHT = (1 << 32) - 1
 
 
@@ -57,18 +61,39 @@ def host(row: GatewayHost) -> bytes:
 
 
 def _routes(row: GatewayRoute) -> Iterator[Any]:
-    """Yield the routes of a row: usually one; with invalid backends beside valid ones first one that takes their part."""
+    """Yield the routes of a row: usually one; one for each backend where the backends change requests each in its own way."""
     total = sum(each.weight for each in row.clusters)
     if row.redirect is not None:
         yield _route(row, redirect=_redirect(row, row.redirect))
-        return
-    if row.invalid_weight and total:
-        part = row.invalid_weight * MILLION // (row.invalid_weight + total)
-        yield _route(row, direct_response=route_pb2.DirectResponseAction(status=500), millionths=part)
-    if not total:
+    elif not total:
         yield _route(row, direct_response=route_pb2.DirectResponseAction(status=500))
-        return
-    yield _route(row, route=_forward(row))
+    elif all(each.plain for each in row.clusters):
+        yield _route(row, route=_forward(row))
+    else:
+        yield from _apart(row, row.invalid_weight + total)
+
+
+def _apart(row: GatewayRoute, total: int) -> Iterator[Any]:
+    """Yield a route for each backend. All of them see the same random number, so each takes what is below its own threshold."""
+    below = row.invalid_weight
+    if below:
+        refused = route_pb2.DirectResponseAction(status=500)
+        yield _route(row, direct_response=refused, millionths=below * MILLION // total)
+    for each in row.clusters:
+        below += each.weight
+        millionths = below * MILLION // total if below < total else None
+        if each.redirect is not None:
+            yield _route(row, redirect=_redirect(row, each.redirect), millionths=millionths)
+            continue
+        path = row.rewrite_path if each.rewrite_path == PathChange() else each.rewrite_path
+        alone = msgspec.structs.replace(
+            row,
+            clusters=(each,),
+            invalid_weight=0,
+            rewrite_host=each.rewrite_host or row.rewrite_host,
+            rewrite_path=path,
+        )
+        yield _route(alone, route=_forward(alone), millionths=millionths)
 
 
 def _route(row: GatewayRoute, *, millionths: int | None = None, **action: Any) -> Any:
@@ -130,9 +155,9 @@ def _forward(row: GatewayRoute) -> Any:
         request_mirror_policies=[_mirror(each) for each in row.mirrors],
         cluster_not_found_response_code=route_pb2.RouteAction.ClusterNotFoundResponseCode.INTERNAL_SERVER_ERROR,
     )
-    plain = row.clusters[0].request == row.clusters[0].response == HeaderChange()
-    if len(row.clusters) == 1 and plain:
-        action.cluster = row.clusters[0].cluster
+    first, *others = row.clusters
+    if not others and not row.invalid_weight and first.request == first.response == HeaderChange():
+        action.cluster = first.cluster
     else:
         action.weighted_clusters.CopyFrom(
             route_pb2.WeightedCluster(
@@ -145,7 +170,7 @@ def _forward(row: GatewayRoute) -> Any:
                         response_headers_to_add=_added(each.response),
                         response_headers_to_remove=each.response.remove,
                     )
-                    for each in row.clusters
+                    for each in (*row.clusters, *_nowhere(row))
                 ]
             )
         )
@@ -154,6 +179,12 @@ def _forward(row: GatewayRoute) -> Any:
     _rewrite(action, row)
     action.retry_policy.CopyFrom(_retries(row))
     return action
+
+
+def _nowhere(row: GatewayRoute) -> Iterator[WeightedCluster]:
+    """Yield the part of requests that leads nowhere: a cluster that does not exist is answered with 500."""
+    if row.invalid_weight:
+        yield WeightedCluster(cluster=_NO_CLUSTER, weight=row.invalid_weight)
 
 
 def _rewrite(action: Any, row: GatewayRoute) -> None:

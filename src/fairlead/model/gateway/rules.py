@@ -25,6 +25,7 @@ from fairlead.api.httproute import (
     PathMatch,
     PathModifier,
     RedirectFilter,
+    RewriteFilter,
     RouteFilter,
 )
 from fairlead.model.gateway.backends import Backends
@@ -162,9 +163,8 @@ def _action(
                 changes["response"] = _headers(headers)
             case RouteFilter(type="RequestRedirect", request_redirect=RedirectFilter() as redirect):
                 changes["redirect"] = _redirect(redirect, where)
-            case RouteFilter(type="URLRewrite") if each.url_rewrite is not None:
-                changes["rewrite_host"] = each.url_rewrite.hostname or ""
-                changes["rewrite_path"] = _path(each.url_rewrite.path, f"{where}.urlRewrite.path")
+            case RouteFilter(type="URLRewrite", url_rewrite=RewriteFilter() as rewrite):
+                changes |= _rewrite(rewrite, where)
             case RouteFilter(type="RequestMirror", request_mirror=MirrorFilter() as mirror):
                 target = backends.resolve(mirror.backend_ref, f"{where}.requestMirror.backendRef")
                 if target is not None:
@@ -193,26 +193,30 @@ def _action(
 
 
 def _weighted(cluster: str, ref: HTTPBackendRef, field: str) -> WeightedCluster:
-    request = response = HeaderChange()
+    changes: dict[str, object] = {}
     for at, each in enumerate(ref.filters or ()):
+        where = f"{field}.filters[{at}]"
         match each:
             case RouteFilter(type="RequestHeaderModifier", request_header_modifier=HeaderFilter() as headers):
-                request = _headers(headers)
+                changes["request"] = _headers(headers)
             case RouteFilter(type="ResponseHeaderModifier", response_header_modifier=HeaderFilter() as headers):
-                response = _headers(headers)
+                changes["response"] = _headers(headers)
+            case RouteFilter(type="RequestRedirect", request_redirect=RedirectFilter() as redirect):
+                changes["redirect"] = _redirect(redirect, where)
+            case RouteFilter(type="URLRewrite", url_rewrite=RewriteFilter() as rewrite):
+                changes |= _rewrite(rewrite, where)
             case _:
-                raise RuleError(f"{field}.filters[{at}].type: {each.type} is not supported for a single backend")
-    return WeightedCluster(cluster=cluster, weight=ref.weight, request=request, response=response)
+                raise RuleError(f"{where}.type: {each.type} is not supported for a single backend")
+    return WeightedCluster(cluster=cluster, weight=ref.weight, **changes)  # type: ignore[arg-type]
 
 
 def _together(clusters: Iterable[WeightedCluster]) -> tuple[WeightedCluster, ...]:
     """Return the backends, those that differ in their weight alone as one."""
-    found: dict[tuple[object, ...], WeightedCluster] = {}
+    weights: dict[WeightedCluster, int] = {}
     for each in clusters:
-        key = (each.cluster, each.request, each.response)
-        weight = each.weight + (found[key].weight if key in found else 0)
-        found[key] = WeightedCluster(cluster=each.cluster, weight=weight, request=each.request, response=each.response)
-    return tuple(found.values())
+        alone = msgspec.structs.replace(each, weight=1)
+        weights[alone] = weights.get(alone, 0) + each.weight
+    return tuple(msgspec.structs.replace(each, weight=weight) for each, weight in weights.items())
 
 
 def _headers(change: HeaderFilter) -> HeaderChange:
@@ -221,6 +225,11 @@ def _headers(change: HeaderFilter) -> HeaderChange:
         add=tuple(NamedValue(each.name.lower(), each.value) for each in change.add or ()),
         remove=tuple(each.lower() for each in change.remove or ()),
     )
+
+
+def _rewrite(rewrite: RewriteFilter, field: str) -> dict[str, object]:
+    path = _path(rewrite.path, f"{field}.urlRewrite.path")
+    return {"rewrite_host": rewrite.hostname or "", "rewrite_path": path}
 
 
 def _redirect(redirect: RedirectFilter, field: str) -> Redirect:

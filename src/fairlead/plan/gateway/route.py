@@ -27,15 +27,6 @@ class HeaderChange(msgspec.Struct, frozen=True, kw_only=True):
     remove: tuple[str, ...] = ()
 
 
-class WeightedCluster(msgspec.Struct, frozen=True, kw_only=True):
-    """One backend of a route."""
-
-    cluster: str
-    weight: int = 1
-    request: HeaderChange = HeaderChange()
-    response: HeaderChange = HeaderChange()
-
-
 class PathChange(msgspec.Struct, frozen=True, kw_only=True):
     """A new path: whole, or in place of the matched prefix."""
 
@@ -51,6 +42,24 @@ class Redirect(msgspec.Struct, frozen=True, kw_only=True):
     host: str = ""
     port: int = 0
     path: PathChange = PathChange()
+
+
+class WeightedCluster(msgspec.Struct, frozen=True, kw_only=True):
+    """One backend of a route."""
+
+    cluster: str
+    weight: int = 1
+    request: HeaderChange = HeaderChange()
+    response: HeaderChange = HeaderChange()
+    rewrite_host: str = ""
+    rewrite_path: PathChange = PathChange()
+    redirect: Redirect | None = None
+    """The answer to its part of the requests: none of them is sent there."""
+
+    @property
+    def plain(self) -> bool:
+        """Tell whether its requests are treated as those of any other backend of the route."""
+        return self.redirect is None and not self.rewrite_host and self.rewrite_path == PathChange()
 
 
 class Mirror(msgspec.Struct, frozen=True, kw_only=True):
