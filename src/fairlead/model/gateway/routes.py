@@ -20,7 +20,8 @@ from fairlead.model.gateway.backends import Backends, Target
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.hosts import intersection
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, Verdict
-from fairlead.model.gateway.rules import RuleError, grpc_routes, http_routes
+from fairlead.model.gateway.rules import grpc_routes, http_routes
+from fairlead.model.gateway.values import RuleError, is_hostname
 from fairlead.plan.gateway.route import GatewayRoute
 from fairlead.world.events import ObjectKey
 
@@ -121,6 +122,9 @@ def bind(key: RouteKey, route: Route, around: Surroundings, services: Mapping[Ob
 
 
 def _rules(route: Route, origin: str, backends: Backends) -> tuple[tuple[GatewayRoute, ...], str]:
+    wrong = next((each for each in route.spec.hostnames or () if not is_hostname(each)), None)
+    if wrong is not None:
+        return (), f"spec.hostnames: {wrong[:64]!r} is neither a host name nor *. and one"
     found: list[GatewayRoute] = []
     try:
         if isinstance(route, HTTPRoute):

@@ -17,6 +17,7 @@ from fairlead.api.httproute import (
     GRPCMatch,
     GRPCRule,
     HeaderFilter,
+    HeaderValue,
     HTTPBackendRef,
     HTTPMatch,
     HTTPRule,
@@ -28,8 +29,10 @@ from fairlead.api.httproute import (
     RewriteFilter,
     RouteFilter,
 )
+from fairlead.model.gateway import values
 from fairlead.model.gateway.backends import Backends
 from fairlead.model.gateway.durations import milliseconds
+from fairlead.model.gateway.values import RuleError
 from fairlead.plan.gateway.route import (
     MILLION,
     Cors,
@@ -44,17 +47,17 @@ from fairlead.plan.gateway.route import (
 )
 
 _LONGEST_REGEX = 1024
+MOST_INSTRUCTIONS = 2048
+"""Of a pattern's program: repeated repetitions make much of few characters."""
 _BACKOFF_MS = 25
+_MOST_ATTEMPTS = 100
 _RETRIED = (500, 502, 503, 504)
+_AUTHORITY = ":authority"
 _RANK = {"exact": 0, "regex": 1, "prefix": 2}
 
 
 _QUIET = re2.Options()
 _QUIET.log_errors = False
-
-
-class RuleError(Exception):
-    """A rule asks for what it cannot have; the message names the field."""
 
 
 def precedence(route: GatewayRoute) -> tuple[int, int, bool, int, int]:
@@ -99,18 +102,19 @@ def _call(match: GRPCMatch) -> HTTPMatch:
 
 def _matched(action: GatewayRoute, match: HTTPMatch, field: str) -> GatewayRoute:
     changes: dict[str, object] = {
-        "method": match.method or "",
+        "method": values.token(match.method, f"{field}.method") if match.method else "",
         # Of several conditions on one header the first counts (HTTPRouteMatch.headers).
         "headers": _named(match.headers, f"{field}.headers", fold=True),
         "query": _named(match.query_params, f"{field}.queryParams", fold=False),
     }
     path = match.path
     if path.type == "Exact":
-        changes |= {"path_kind": "exact", "path": path.value}
+        changes |= {"path_kind": "exact", "path": values.path(path.value, f"{field}.path.value")}
     elif path.type == "RegularExpression":
         changes |= {"path_kind": "regex", "path": _regex(path.value, f"{field}.path.value")}
     elif path.type == "PathPrefix":
-        changes |= {"path_kind": "prefix", "path": path.value.rstrip("/") or "/"}
+        prefix = values.path(path.value, f"{field}.path.value").rstrip("/")
+        changes |= {"path_kind": "prefix", "path": prefix or "/"}
     else:
         raise RuleError(f"{field}.path.type: {path.type} is not supported")
     return msgspec.structs.replace(action, **changes)
@@ -119,11 +123,14 @@ def _matched(action: GatewayRoute, match: HTTPMatch, field: str) -> GatewayRoute
 def _named(matches: Iterable[NamedMatch] | None, field: str, *, fold: bool) -> tuple[NamedValue, ...]:
     found: dict[str, NamedValue] = {}
     for at, each in enumerate(matches or ()):
-        name = each.name.lower() if fold else each.name
+        # Ingresses ask for the host by what it is called in HTTP/2.
+        name = each.name if each.name == _AUTHORITY else values.token(each.name, f"{field}[{at}].name")
+        name = name.lower() if fold else name
         if each.type not in ("Exact", "RegularExpression"):
             raise RuleError(f"{field}[{at}].type: {each.type} is not supported")
         is_regex = each.type == "RegularExpression"
-        value = _regex(each.value, f"{field}[{at}].value") if is_regex else each.value
+        where = f"{field}[{at}].value"
+        value = _regex(each.value, where) if is_regex else values.header_value(each.value, where)
         found.setdefault(name, NamedValue(name, value, is_regex))
     return tuple(found.values())
 
@@ -133,9 +140,11 @@ def _regex(text: str, field: str) -> str:
     if not text or len(text) > _LONGEST_REGEX:
         raise RuleError(f"{field}: a pattern has 1 to {_LONGEST_REGEX} characters")
     try:
-        re2.compile(text, _QUIET)
+        size = re2.compile(text, _QUIET).programsize
     except re2.error as error:
         raise RuleError(f"{field}: no pattern of RE2: {_words(error)}") from error
+    if size > MOST_INSTRUCTIONS:
+        raise RuleError(f"{field}: a pattern of {size} instructions; at most {MOST_INSTRUCTIONS} are allowed")
     return text
 
 
@@ -158,9 +167,9 @@ def _action(
         where = f"{field}.filters[{at}]"
         match each:
             case RouteFilter(type="RequestHeaderModifier", request_header_modifier=HeaderFilter() as headers):
-                changes["request"] = _headers(headers)
+                changes["request"] = _headers(headers, where)
             case RouteFilter(type="ResponseHeaderModifier", response_header_modifier=HeaderFilter() as headers):
-                changes["response"] = _headers(headers)
+                changes["response"] = _headers(headers, where)
             case RouteFilter(type="RequestRedirect", request_redirect=RedirectFilter() as redirect):
                 changes["redirect"] = _redirect(redirect, where)
             case RouteFilter(type="URLRewrite", url_rewrite=RewriteFilter() as rewrite):
@@ -170,16 +179,17 @@ def _action(
                 if target is not None:
                     mirrors.append(Mirror(cluster=target.name, millionths=_millionths(mirror, where)))
             case RouteFilter(type="CORS", cors=CorsFilter() as cors):
-                changes["cors"] = _cors(cors)
+                changes["cors"] = _cors(cors, f"{where}.cors")
             case _:
                 raise RuleError(f"{where}.type: a filter of type {each.type} is not supported")
     clusters: list[WeightedCluster] = []
     invalid = 0
     for at, ref in enumerate(refs or ()):
         target = backends.resolve(ref, f"{field}.backendRefs[{at}]")
+        weight = values.number(ref.weight, 0, values.MOST_WEIGHT, f"{field}.backendRefs[{at}].weight")
         if target is None:
-            invalid += ref.weight
-        elif ref.weight:
+            invalid += weight
+        elif weight:
             clusters.append(_weighted(target.name, ref, f"{field}.backendRefs[{at}]"))
     return GatewayRoute(
         path_kind="prefix",
@@ -198,9 +208,9 @@ def _weighted(cluster: str, ref: HTTPBackendRef, field: str) -> WeightedCluster:
         where = f"{field}.filters[{at}]"
         match each:
             case RouteFilter(type="RequestHeaderModifier", request_header_modifier=HeaderFilter() as headers):
-                changes["request"] = _headers(headers)
+                changes["request"] = _headers(headers, where)
             case RouteFilter(type="ResponseHeaderModifier", response_header_modifier=HeaderFilter() as headers):
-                changes["response"] = _headers(headers)
+                changes["response"] = _headers(headers, where)
             case RouteFilter(type="RequestRedirect", request_redirect=RedirectFilter() as redirect):
                 changes["redirect"] = _redirect(redirect, where)
             case RouteFilter(type="URLRewrite", url_rewrite=RewriteFilter() as rewrite):
@@ -219,28 +229,38 @@ def _together(clusters: Iterable[WeightedCluster]) -> tuple[WeightedCluster, ...
     return tuple(msgspec.structs.replace(each, weight=weight) for each, weight in weights.items())
 
 
-def _headers(change: HeaderFilter) -> HeaderChange:
+def _headers(change: HeaderFilter, field: str) -> HeaderChange:
     return HeaderChange(
-        set=tuple(NamedValue(each.name.lower(), each.value) for each in change.set or ()),
-        add=tuple(NamedValue(each.name.lower(), each.value) for each in change.add or ()),
-        remove=tuple(each.lower() for each in change.remove or ()),
+        set=tuple(_header(each, f"{field}: set") for each in change.set or ()),
+        add=tuple(_header(each, f"{field}: add") for each in change.add or ()),
+        remove=tuple(values.changed_header(each, f"{field}: remove") for each in change.remove or ()),
+    )
+
+
+def _header(each: HeaderValue, field: str) -> NamedValue:
+    return NamedValue(
+        values.changed_header(each.name, f"{field}.name"), values.header_value(each.value, f"{field}.value")
     )
 
 
 def _rewrite(rewrite: RewriteFilter, field: str) -> dict[str, object]:
-    path = _path(rewrite.path, f"{field}.urlRewrite.path")
-    return {"rewrite_host": rewrite.hostname or "", "rewrite_path": path}
+    where = f"{field}.urlRewrite"
+    host = values.host(rewrite.hostname, f"{where}.hostname") if rewrite.hostname else ""
+    return {"rewrite_host": host, "rewrite_path": _path(rewrite.path, f"{where}.path")}
 
 
 def _redirect(redirect: RedirectFilter, field: str) -> Redirect:
     if redirect.status_code not in (301, 302, 303, 307, 308):
         raise RuleError(f"{field}.requestRedirect.statusCode: {redirect.status_code} is no redirect that is supported")
+    where = f"{field}.requestRedirect"
+    if redirect.scheme not in (None, "http", "https"):
+        raise RuleError(f"{where}.scheme: {redirect.scheme} is not supported; supported are http, https")
     return Redirect(
         status=redirect.status_code,
         scheme=redirect.scheme or "",
-        host=redirect.hostname or "",
-        port=redirect.port or 0,
-        path=_path(redirect.path, f"{field}.requestRedirect.path"),
+        host=values.host(redirect.hostname, f"{where}.hostname") if redirect.hostname else "",
+        port=0 if redirect.port is None else values.number(redirect.port, 1, 65535, f"{where}.port"),
+        path=_path(redirect.path, f"{where}.path"),
     )
 
 
@@ -248,28 +268,37 @@ def _path(change: PathModifier | None, field: str) -> PathChange:
     if change is None:
         return PathChange()
     if change.type == "ReplaceFullPath":
-        return PathChange(full=change.replace_full_path or "/")
+        return PathChange(full=_new_path(change.replace_full_path, f"{field}.replaceFullPath"))
     if change.type == "ReplacePrefixMatch":
-        return PathChange(prefix=change.replace_prefix_match or "/")
+        return PathChange(prefix=_new_path(change.replace_prefix_match, f"{field}.replacePrefixMatch"))
     raise RuleError(f"{field}.type: {change.type} is not supported")
+
+
+def _new_path(text: str | None, field: str) -> str:
+    return values.header_value(text, field) if text else "/"
 
 
 def _millionths(mirror: MirrorFilter, field: str) -> int:
     if mirror.fraction is not None:
         if mirror.fraction.denominator < 1:
             raise RuleError(f"{field}.requestMirror.fraction.denominator: must be at least 1")
-        return min(MILLION, mirror.fraction.numerator * MILLION // mirror.fraction.denominator)
-    return MILLION if mirror.percent is None else mirror.percent * MILLION // 100
+        return min(MILLION, max(0, mirror.fraction.numerator) * MILLION // mirror.fraction.denominator)
+    if mirror.percent is None:
+        return MILLION
+    return values.number(mirror.percent, 0, 100, f"{field}.requestMirror.percent") * MILLION // 100
 
 
-def _cors(cors: CorsFilter) -> Cors:
+def _cors(cors: CorsFilter, field: str) -> Cors:
+    def tokens(names: Iterable[str] | None, part: str) -> tuple[str, ...]:
+        return tuple(values.token(each, f"{field}.{part}") for each in names or ())
+
     return Cors(
-        origins=cors.allow_origins or (),
-        methods=cors.allow_methods or (),
-        headers=cors.allow_headers or (),
-        expose=cors.expose_headers or (),
+        origins=tuple(values.origin(each, f"{field}.allowOrigins") for each in cors.allow_origins or ()),
+        methods=tokens(cors.allow_methods, "allowMethods"),
+        headers=tokens(cors.allow_headers, "allowHeaders"),
+        expose=tokens(cors.expose_headers, "exposeHeaders"),
         credentials=cors.allow_credentials,
-        max_age_s=cors.max_age,
+        max_age_s=values.number(cors.max_age, 0, (1 << 31) - 1, f"{field}.maxAge"),
     )
 
 
@@ -283,7 +312,13 @@ def _timed(action: GatewayRoute, rule: HTTPRule, field: str) -> GatewayRoute:
         if rule.retry is not None:
             backoff = milliseconds(rule.retry.backoff) if rule.retry.backoff else _BACKOFF_MS
             attempts = 1 if rule.retry.attempts is None else rule.retry.attempts
-            changes["retries"] = Retries(attempts=attempts, codes=rule.retry.codes or _RETRIED, backoff_ms=backoff)
+            changes["retries"] = Retries(
+                attempts=values.number(attempts, 0, _MOST_ATTEMPTS, f"{field}.retry.attempts"),
+                codes=tuple(
+                    values.number(each, 100, 599, f"{field}.retry.codes") for each in rule.retry.codes or _RETRIED
+                ),
+                backoff_ms=backoff,
+            )
     except ValueError as error:
         raise RuleError(f"{field}.timeouts or retry: {error}") from error
     return msgspec.structs.replace(action, **changes)
