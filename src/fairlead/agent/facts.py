@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from fairlead.api.backendtraffic import BackendTrafficPolicy
 from fairlead.api.certificate import Certificate
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from fairlead.api.egressgateway import EgressGateway
@@ -52,6 +53,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ingresses: tuple[Ingress, ...] = ()
     ingress_classes: tuple[IngressClass, ...] = ()
     certificates: tuple[Certificate, ...] = ()
+    backend_traffic_policies: tuple[BackendTrafficPolicy, ...] = ()
 
 
 def facts_of(snapshot: Snapshot) -> Facts:

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from fairlead.api.backendtraffic import BackendTrafficPolicy
 from fairlead.api.certificate import Certificate
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from fairlead.api.egressgateway import EgressGateway
@@ -39,6 +40,7 @@ ApiObject: TypeAlias = (
     | Ingress
     | IngressClass
     | Certificate
+    | BackendTrafficPolicy
 )
 
 KINDS: Mapping[str, type[ApiObject]] = {
@@ -60,6 +62,7 @@ KINDS: Mapping[str, type[ApiObject]] = {
     "Ingress": Ingress,
     "IngressClass": IngressClass,
     "Secret": Certificate,
+    "BackendTrafficPolicy": BackendTrafficPolicy,
 }
 """Kind → type of the objects that the network is compiled from."""
 

@@ -99,6 +99,7 @@ BASELINEADMINNETWORKPOLICIES = Resource(
 _OWN = "fairlead.dev"
 NODEPOLICYREPORTS = Resource(_OWN, "v1alpha1", "nodepolicyreports", "NodePolicyReport", namespaced=False)
 EGRESSGATEWAYS = Resource(_OWN, "v1alpha1", "egressgateways", "EgressGateway", namespaced=False)
+BACKENDTRAFFICPOLICIES = Resource(_OWN, "v1alpha1", "backendtrafficpolicies", "BackendTrafficPolicy")
 NETWORKPOLICYSTATUSES = Resource(_OWN, "v1alpha1", "networkpolicystatuses", "NetworkPolicyStatus")
 
 CERTIFICATESIGNINGREQUESTS = Resource(

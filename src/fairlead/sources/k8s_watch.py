@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from fairlead.api.decode import decode
 from fairlead.api.resources import (
     ADMINNETWORKPOLICIES,
+    BACKENDTRAFFICPOLICIES,
     BASELINEADMINNETWORKPOLICIES,
     CLUSTERNETWORKPOLICIES,
     EGRESSGATEWAYS,
@@ -64,6 +65,7 @@ OPTIONAL: Mapping[str, Resource] = {
     "HTTPRoute": HTTPROUTES,
     "GRPCRoute": GRPCROUTES,
     "ReferenceGrant": REFERENCEGRANTS,
+    "BackendTrafficPolicy": BACKENDTRAFFICPOLICIES,
 }
 """The same of kinds that someone has to install: without their definition there are none of them."""
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from fairlead.api.backendtraffic import BackendTrafficPolicy
 from fairlead.api.certificate import Certificate
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from fairlead.api.egressgateway import EgressGateway
@@ -45,6 +46,7 @@ TABLES: Mapping[str, str] = {
     "Ingress": "ingresses",
     "IngressClass": "ingress_classes",
     "Secret": "certificates",
+    "BackendTrafficPolicy": "backend_traffic_policies",
 }
 """Kind → the field of a snapshot that holds its objects: everything that a plan is compiled from."""
 
@@ -92,6 +94,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     ingresses: Mapping[ObjectKey, Ingress] = {}
     ingress_classes: Mapping[ObjectKey, IngressClass] = {}
     certificates: Mapping[ObjectKey, Certificate] = {}
+    backend_traffic_policies: Mapping[ObjectKey, BackendTrafficPolicy] = {}
     attachments: Mapping[tuple[str, str], Attachment] = {}
     undecodable: Mapping[tuple[str, ObjectKey], Diagnostic] = {}
     """(kind, key) of objects that cannot be understood."""

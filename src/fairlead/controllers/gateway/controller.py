@@ -12,6 +12,7 @@ from typing import Any
 from fairlead.api.certificate import reduced
 from fairlead.api.decode import decode
 from fairlead.api.resources import (
+    BACKENDTRAFFICPOLICIES,
     ENDPOINTSLICES,
     GATEWAYCLASSES,
     GATEWAYS,
@@ -58,6 +59,7 @@ _FOLLOWED: Mapping[str, Resource] = {
     "Namespace": NAMESPACES,
     "Service": SERVICES,
     "Secret": SECRETS,
+    "BackendTrafficPolicy": BACKENDTRAFFICPOLICIES,
 }
 _STATUSES = frozenset(("HTTPRoute", "GRPCRoute"))
 _EVERYTHING: Key = ("", "")
@@ -78,6 +80,8 @@ class GatewayController(Controller):
         self._pending: list[Event] = []
         self._unwritten: set[tuple[str, Key]] = set()
         """Routes whose status may be another one than the API server holds."""
+        self._unstated: set[tuple[str, Key]] = set()
+        """The same of policies."""
         self._informers = {kind: self.follow(resource) for kind, resource in _FOLLOWED.items()}
         for kind, informer in self._informers.items():
             self._listen(kind, informer)
@@ -104,6 +108,10 @@ class GatewayController(Controller):
             if route[0] in _STATUSES:
                 await self.perform(key, self._route_actions(*route))
             self._unwritten.discard(route)
+        self._unstated |= self._stage.policies.take_restated()
+        for policy in sorted(self._unstated):
+            await self.perform(key, self._policy_actions(*policy))
+            self._unstated.discard(policy)
 
     def _class_actions(self, obj: Json) -> Iterable[Action]:
         if obj["spec"].get("controllerName") != CONTROLLER:
@@ -204,6 +212,17 @@ class GatewayController(Controller):
         parents = status.merged_parents(present, wanted, generation, now)
         if parents or present:
             yield from _status(_FOLLOWED[kind], obj, {"parents": parents})
+
+    def _policy_actions(self, kind: str, key: Key) -> Iterable[Action]:
+        obj = self._informers[kind].store.get(key)
+        if obj is None:
+            return
+        wanted = status.policy_ancestors(self._stage.policies.state(kind, key))
+        present = (obj.get("status") or {}).get("ancestors")
+        now = moments.text(self.context.now())
+        ancestors = status.merged_ancestors(present, wanted, obj["metadata"].get("generation", 0), now)
+        if ancestors or present:
+            yield from _status(_FOLLOWED[kind], obj, {"ancestors": ancestors})
 
     def _timed(self, wanted: Iterable[status.Condition], obj: Json) -> list[Json]:
         former = (obj.get("status") or {}).get("conditions")

@@ -10,11 +10,11 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
+from fairlead.drivers.xds.balancing import balancing
 from fairlead.drivers.xds.pack import milliseconds, number, packed, resource
 from fairlead.drivers.xds.protocol import Resource
 from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
 
-_CONNECT_MS = 5000
 _MOST = 1 << 20
 """Of connections, waiting and running requests of one cluster: limits are the user's business, not a default of 1024."""
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -41,8 +41,8 @@ def cluster(row: GatewayCluster) -> Resource:
         name=row.name,
         type=cluster_pb2.Cluster.DiscoveryType.EDS,
         eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=by_ads()),
-        connect_timeout=milliseconds(_CONNECT_MS),
-        lb_policy=cluster_pb2.Cluster.LbPolicy.LEAST_REQUEST,
+        connect_timeout=milliseconds(row.traffic.connect_ms),
+        load_balancing_policy=balancing(row.traffic.balancing),
         circuit_breakers=circuit_breaker_pb2.CircuitBreakers(thresholds=[limits]),
         # Endpoints are what the cluster says they are: the proxy has no better knowledge of their health.
         common_lb_config=cluster_pb2.Cluster.CommonLbConfig(ignore_new_hosts_until_first_hc=False),

@@ -16,6 +16,7 @@ from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.listeners import Verdict
 from fairlead.plan.endpoint import Endpoint
 from fairlead.plan.gateway.cluster import GatewayCluster
+from fairlead.plan.gateway.traffic import Traffic
 from fairlead.world.events import ObjectKey
 
 _PROTOCOLS: Mapping[str | None, str] = {
@@ -46,10 +47,14 @@ class Target(msgspec.Struct, frozen=True):
         suffix = "/h2c" if self.protocol == "h2c" else ""
         return f"{self.service[0]}/{self.service[1]}/{self.port}{suffix}"
 
-    @property
-    def row(self) -> GatewayCluster:
+    def row(self, traffic: Traffic) -> GatewayCluster:
         """Return its cluster."""
-        return GatewayCluster(name=self.name, protocol=self.protocol)
+        return GatewayCluster(name=self.name, protocol=self.protocol, traffic=traffic)
+
+    def port_name(self, service: Service | None) -> str:
+        """Return how the Service calls the port, empty where it has no name."""
+        port = _port(self, service)
+        return port.name or "" if port is not None else ""
 
 
 class Backends:

@@ -20,6 +20,7 @@ from fairlead.model.gateway.hosts import ANY, most_exact
 from fairlead.model.gateway.ingress import IngressReader
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, ingress_gateways, our_gateways
 from fairlead.model.gateway.names import GATEWAY_LABEL, listener_name, service_name
+from fairlead.model.gateway.policies import Objects, Policies, route_place, service_place
 from fairlead.model.gateway.routes import BoundRoute, Route, RouteKey, Surroundings, bind, origin_of
 from fairlead.model.gateway.rules import precedence
 from fairlead.model.merge import MergedRows
@@ -27,6 +28,7 @@ from fairlead.model.rows import Rows
 from fairlead.plan.gateway.cluster import GatewayEndpoints
 from fairlead.plan.gateway.listener import GatewayCertificate, GatewayChain, GatewayListener
 from fairlead.plan.gateway.route import GatewayHost, GatewayRoute
+from fairlead.plan.gateway.traffic import Traffic
 from fairlead.plan.tables import Key, Origin, Row, key_of
 from fairlead.world.events import ObjectKey
 from fairlead.world.snapshot import Snapshot
@@ -41,6 +43,7 @@ class GatewayStage:
     def __init__(self) -> None:
         self._read: tuple[object, ...] = ()
         self.ingresses = IngressReader()
+        self.policies = Policies()
         self._tables_read: dict[str, Mapping[ObjectKey, Route]] = {}
         self._around = Surroundings({}, {}, Grants({}))
         self.bound: dict[RouteKey, BoundRoute] = {}
@@ -101,6 +104,8 @@ class GatewayStage:
             parents = self.bound[route].parents
             problems = {verdict.problem for parent in parents for verdict in (parent.accepted, parent.resolved)}
             found += [Diagnostic(object=origin_of(route), message=each) for each in sorted(problems) if each]
+        for state in self.policies.troubled():
+            found += state.problems
         return found
 
     def update(self, snapshot: Snapshot, touched: frozenset[ObjectKey] | None) -> Mapping[str, frozenset[Key]] | None:
@@ -112,9 +117,12 @@ class GatewayStage:
         self.ingresses.update(snapshot.ingress_classes, snapshot.ingresses)
         read = (node, self.ingresses.gateways, *(getattr(snapshot, name) for name in _SURROUNDINGS))
         same = len(read) == len(self._read) and all(a is b for a, b in zip(read, self._read, strict=True))
+        governed = self.policies.update(snapshot)
         if not same or touched is None or touched & self._doors:
             self._read = read
             self._start_anew(snapshot, node)
+            self.policies.concern_all()
+            self._settle(snapshot)
             return None
         hosts: set[tuple[str, str]] = set()
         clusters: set[str] = set()
@@ -122,6 +130,7 @@ class GatewayStage:
         for key in self._changed_routes(snapshot, touched):
             self._replace(key, tables[key[0]].get(key[1]), snapshot, hosts, clusters)
         self._tables_read = tables
+        touched |= {(each.namespace, each.name) for each in governed if each.kind == "Service"}
         for service in touched & self._asked.keys():
             for route in self._asked[service]:
                 targets = self.bound[route].targets
@@ -130,7 +139,14 @@ class GatewayStage:
             ("host", f"{table} {domain}"): self._host(table, domain) for table, domain in hosts
         }
         parts |= {("cluster", name): self._cluster(name, snapshot, node) for name in clusters}
+        self.policies.concern(service_place(each) for each in touched)
+        self._settle(snapshot)
         return self._merged.update(parts)
+
+    def _settle(self, snapshot: Snapshot) -> None:
+        """Find what became of the policies, once all routes are bound."""
+        users = self._asked
+        self.policies.settle(Objects(snapshot, self.gateways, self.bound, lambda service: users.get(service, ())))
 
     def _start_anew(self, snapshot: Snapshot, node: Node | None) -> None:
         grants = Grants(snapshot.reference_grants)
@@ -192,6 +208,7 @@ class GatewayStage:
         old = self.bound.pop(key, None)
         self._troubled.discard(key)
         self._rebound.add(key)
+        self.policies.concern((route_place(key), *(map(service_place, old.asked) if old is not None else ())))
         if old is not None:
             self._attached.subtract(_listeners(old))
             for place in _places(old):
@@ -221,6 +238,7 @@ class GatewayStage:
         for name, target in new.targets.items():
             self._needed.setdefault(name, (target, set()))[1].add(key)
             clusters.add(name)
+        self.policies.concern(map(service_place, new.asked))
         for service in new.asked:
             self._asked.setdefault(service, set()).add(key)
             self._services[service] = snapshot.services.get(service)
@@ -256,10 +274,17 @@ class GatewayStage:
         zone = (node.metadata.label(_ZONE) or "") if node is not None else ""
         endpoints = endpoints_of(target, service, slices, node=snapshot.settings.node, zone=zone)
         rows: list[tuple[str, Row]] = [
-            ("gateway_clusters", target.row),
+            ("gateway_clusters", target.row(self._traffic(target, service))),
             ("gateway_endpoints", GatewayEndpoints(cluster=name, endpoints=endpoints)),
         ]
         return _rows(rows, [reference("Service", *target.service)])
+
+    def _traffic(self, target: Target, service: Service | None) -> Traffic:
+        reading = self.policies.of("BackendTrafficPolicy").applying(
+            service_place(target.service), target.port_name(service)
+        )
+        # What is not valid applies nowhere: the policy's own conditions say so.
+        return reading.value if reading is not None and reading.value is not None else Traffic()
 
 
 def _gateway_rows(gateway: BoundGateway, snapshot: Snapshot, node: Node | None) -> Rows:

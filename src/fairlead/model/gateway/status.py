@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from fairlead.api.gateway import GROUP
+from fairlead.model.gateway.attachment import MOST_ANCESTORS, PolicyState
 from fairlead.model.gateway.doors import NodeState
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, Verdict
 from fairlead.model.gateway.names import CONTROLLER
@@ -91,6 +92,20 @@ def route_parents(route: BoundRoute) -> list[tuple[Json, list[Condition]]]:
     ]
 
 
+def policy_ancestors(state: PolicyState) -> list[tuple[Json, list[Condition]]]:
+    """Return (ancestorRef, conditions) of each ancestor of a policy."""
+    return [
+        (
+            _parent(each.ancestor),
+            [
+                _condition("Accepted", each.accepted, "Accepted"),
+                *([_condition("ResolvedRefs", each.resolved, "ResolvedRefs")] if each.resolved is not None else []),
+            ],
+        )
+        for each in state.verdicts
+    ]
+
+
 def gateway_conditions(gateway: BoundGateway, serving: Serving) -> list[Condition]:
     """Return the conditions of a Gateway as a whole."""
     bad = [each for each in gateway.listeners if not each.usable]
@@ -161,15 +176,28 @@ def merged_parents(
     present: Iterable[Json] | None, wanted: list[tuple[Json, list[Condition]]], generation: int, now: str
 ) -> list[Json]:
     """Return `status.parents` with ours replaced; what other controllers wrote stays."""
+    return _merged("parentRef", present, wanted, generation, now)
+
+
+def merged_ancestors(
+    present: Iterable[Json] | None, wanted: list[tuple[Json, list[Condition]]], generation: int, now: str
+) -> list[Json]:
+    """Return `status.ancestors` with ours replaced, as far as there is room; what other controllers wrote stays."""
+    return _merged("ancestorRef", present, wanted, generation, now)[:MOST_ANCESTORS]
+
+
+def _merged(
+    field: str, present: Iterable[Json] | None, wanted: list[tuple[Json, list[Condition]]], generation: int, now: str
+) -> list[Json]:
     others = [each for each in present or () if each.get("controllerName") != CONTROLLER]
     former = {
-        json.dumps(each["parentRef"], sort_keys=True): each.get("conditions")
+        json.dumps(each[field], sort_keys=True): each.get("conditions")
         for each in present or ()
         if each.get("controllerName") == CONTROLLER
     }
     ours = [
         {
-            "parentRef": ref,
+            field: ref,
             "controllerName": CONTROLLER,
             "conditions": with_times(conditions, former.get(json.dumps(ref, sort_keys=True)), generation, now),
         }

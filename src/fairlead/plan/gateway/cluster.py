@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fairlead.plan.endpoint import Endpoint
+from fairlead.plan.gateway.traffic import Traffic
 
 
 class GatewayCluster(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,6 +15,7 @@ class GatewayCluster(msgspec.Struct, frozen=True, kw_only=True):
     """`NAMESPACE/SERVICE/PORT`."""
     protocol: str = "http1"
     """`http1` or `h2c`."""
+    traffic: Traffic = Traffic()
 
 
 class GatewayEndpoints(msgspec.Struct, frozen=True, kw_only=True):

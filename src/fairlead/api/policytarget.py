@@ -1,0 +1,15 @@
+"""What policies have in common that attach to objects of their own namespace: `spec.targetRefs` (GEP-713, GEP-2648)."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class PolicyTargetRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """An object, or a named part of it, that a policy is attached to."""
+
+    name: str
+    group: str = ""
+    kind: str = "Service"
+    section_name: str | None = None
+    """A listener of a Gateway or ListenerSet, a rule of a route, a port of a Service; none: all of it."""

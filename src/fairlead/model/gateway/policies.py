@@ -1,0 +1,149 @@
+"""All kinds of policies, and what they are attached to in one snapshot. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from fairlead.api.gateway import GROUP, ParentRef
+from fairlead.model.gateway import traffic
+from fairlead.model.gateway.attachment import Attachments, Place, PolicyKey, PolicyKind, PolicyState
+from fairlead.model.gateway.listeners import BoundGateway
+from fairlead.model.gateway.routes import BoundRoute, RouteKey
+from fairlead.world.events import ObjectKey
+from fairlead.world.snapshot import Snapshot
+
+KINDS: tuple[PolicyKind, ...] = (traffic.KIND,)
+
+
+def service_place(key: ObjectKey) -> Place:
+    """Return a Service as a place of policies."""
+    return Place("", "Service", *key)
+
+
+def route_place(key: RouteKey) -> Place:
+    """Return a route as a place of policies."""
+    return Place(GROUP, key[0], *key[1])
+
+
+class Objects(msgspec.Struct, frozen=True):
+    """What policies may be attached to, and which Gateways that concerns."""
+
+    snapshot: Snapshot
+    gateways: Mapping[ObjectKey, BoundGateway]
+    bound: Mapping[RouteKey, BoundRoute]
+    users: Callable[[ObjectKey], Iterable[RouteKey]]
+    """Service → the routes that name it."""
+
+    def missing(self, place: Place, section: str) -> str:
+        """Return why there is no such place, empty when there is."""
+        found, sections = self._sections(place)
+        if not found:
+            return f"there is no {place.kind} {place.namespace}/{place.name}"
+        if section and section not in sections:
+            return f"{place.kind} {place.namespace}/{place.name} has no section {section}"
+        return ""
+
+    def ancestors(self, place: Place) -> list[ParentRef]:
+        """Return the Gateways of ours whose requests an object concerns, by namespace and name."""
+        key = (place.namespace, place.name)
+        routes: Iterable[RouteKey] = ()
+        found: set[ObjectKey] = set()
+        if place.kind == "Gateway" and key in self.gateways:
+            found.add(key)
+        elif place.kind == "Service":
+            routes = self.users(key)
+        else:
+            routes = ((place.kind, key),)
+        for each in routes:
+            if (route := self.bound.get(each)) is not None:
+                found |= {attached.listener.gateway for attached in route.attached}
+        return [
+            ParentRef(namespace=namespace, name=name)
+            for namespace, name in sorted(found)
+            if (namespace, name) in self.snapshot.gateways
+        ]
+
+    def _sections(self, place: Place) -> tuple[bool, set[str | None]]:
+        key = (place.namespace, place.name)
+        match place.kind:
+            case "Service":
+                service = self.snapshot.services.get(key)
+                return service is not None, {each.name for each in (service.spec.ports if service else None) or ()}
+            case "Gateway":
+                gateway = self.snapshot.gateways.get(key)
+                return gateway is not None, {each.name for each in gateway.spec.listeners} if gateway else set()
+            case "HTTPRoute" | "GRPCRoute":
+                table = self.snapshot.http_routes if place.kind == "HTTPRoute" else self.snapshot.grpc_routes
+                route = table.get(key)
+                rules = (route.spec.rules if route is not None else None) or ()
+                return route is not None, {each.name for each in rules}
+        return False, set()
+
+
+class Policies:
+    """Policies of all kinds, one snapshot after the other, and what became of each."""
+
+    def __init__(self, kinds: Iterable[PolicyKind] = KINDS) -> None:
+        self._of = {kind.kind: Attachments(kind) for kind in kinds}
+        self._states: dict[PolicyKey, PolicyState] = {}
+        self._troubled: set[PolicyKey] = set()
+        self._stale: set[PolicyKey] = set()
+        self._restated: set[PolicyKey] = set()
+
+    def __repr__(self) -> str:
+        return f"<Policies {list(self._of.values())}>"
+
+    def of(self, kind: str) -> Attachments:
+        """Return the policies of a kind."""
+        return self._of[kind]
+
+    def update(self, snapshot: Snapshot) -> frozenset[Place]:
+        """Take in a snapshot and return the objects whose policies changed."""
+        changed: set[Place] = set()
+        for kind, attachments in self._of.items():
+            before = set(attachments.policies())
+            found = attachments.update(snapshot)
+            self.concern(found)
+            if found:
+                self._stale |= {(kind, key) for key in before ^ set(attachments.policies())}
+            changed |= found
+        return frozenset(changed)
+
+    def concern(self, places: Iterable[Place]) -> None:
+        """Note that objects changed to which policies may be attached. Costs time proportional to the objects."""
+        for place in places:
+            self._stale |= {(kind, key) for kind, each in self._of.items() for key in each.at(place)}
+
+    def concern_all(self) -> None:
+        """Note that anything may have changed."""
+        self._stale |= {(kind, key) for kind, each in self._of.items() for key in each.policies()}
+
+    def settle(self, objects: Objects) -> None:
+        """Find what became of the policies that what was noted concerns."""
+        for kind, key in self._stale:
+            state = self._of[kind].state(key, objects)
+            at = (kind, key)
+            self._troubled.discard(at)
+            if state == PolicyState():
+                self._states.pop(at, None)
+            else:
+                self._states[at] = state
+                if state.problems:
+                    self._troubled.add(at)
+        self._restated |= self._stale
+        self._stale = set()
+
+    def state(self, kind: str, key: ObjectKey) -> PolicyState:
+        """Return what became of a policy."""
+        return self._states.get((kind, key), PolicyState())
+
+    def take_restated(self) -> frozenset[PolicyKey]:
+        """Return the policies of which something may have changed since the last call."""
+        taken, self._restated = frozenset(self._restated), set()
+        return taken
+
+    def troubled(self) -> Iterable[PolicyState]:
+        """Return what became of the policies with something wrong. Costs time proportional to these."""
+        return (self._states[each] for each in sorted(self._troubled))
