@@ -19,6 +19,7 @@ from fairlead.plan.egress import EgressAddress, EgressHolder, EgressRange, Egres
 from fairlead.plan.endpoint import Endpoint as Endpoint
 from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
 from fairlead.plan.gateway.listener import GatewayCertificate, GatewayListener
+from fairlead.plan.gateway.policy import GatewayJwt
 from fairlead.plan.gateway.route import GatewayHost
 from fairlead.plan.policy import PolicyChain, PolicyGroup, PolicyPod
 
@@ -259,6 +260,7 @@ Row: TypeAlias = (
     | GatewayCluster
     | GatewayEndpoints
     | GatewayHost
+    | GatewayJwt
     | GatewayListener
 )
 
@@ -297,6 +299,7 @@ TABLES: Mapping[str, tuple[type[Row], tuple[str, ...]]] = {
     "gateway_clusters": (GatewayCluster, ("name",)),
     "gateway_endpoints": (GatewayEndpoints, ("cluster",)),
     "gateway_hosts": (GatewayHost, ("table", "domain")),
+    "gateway_jwt": (GatewayJwt, ("name",)),
     "gateway_listeners": (GatewayListener, ("name",)),
 }
 """Table name → row type and the fields that make its key, in the order in which rows are added; removed in reverse."""

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fairlead.api.certificate import KeyPair
+from fairlead.api.credentials import CredentialData
 from fairlead.drivers.protocol import Failure, Outcome
 from fairlead.drivers.xds.process import Process
 from fairlead.drivers.xds.protocol import Cache, Resource, Stream
 from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
 from fairlead.plan.gateway.listener import GatewayCertificate, GatewayListener
+from fairlead.plan.gateway.policy import GatewayJwt
 from fairlead.plan.gateway.route import GatewayHost
 from fairlead.plan.plan import Plan, changes
 from fairlead.plan.tables import Key, Row
@@ -33,9 +35,10 @@ _TYPES = "type.googleapis.com/"
 CLUSTER = f"{_TYPES}envoy.config.cluster.v3.Cluster"
 ENDPOINTS = f"{_TYPES}envoy.config.endpoint.v3.ClusterLoadAssignment"
 SECRET = f"{_TYPES}envoy.extensions.transport_sockets.tls.v3.Secret"
+EXTENSION = f"{_TYPES}envoy.config.core.v3.TypedExtensionConfig"
 LISTENER = f"{_TYPES}envoy.config.listener.v3.Listener"
 ROUTES = f"{_TYPES}envoy.config.route.v3.RouteConfiguration"
-TYPES = (CLUSTER, ENDPOINTS, SECRET, LISTENER, ROUTES)
+TYPES = (CLUSTER, ENDPOINTS, SECRET, EXTENSION, LISTENER, ROUTES)
 _TABLES = {
     "gateway_clusters": CLUSTER,
     "gateway_endpoints": ENDPOINTS,
@@ -63,14 +66,21 @@ class XdsDriver:
     """Keeps the node's Envoy at the plan's gateway rows. Implements `fairlead.drivers.protocol.Driver`."""
 
     name = "xds"
-    tables = frozenset((*_TABLES, "gateway_hosts"))
+    tables = frozenset((*_TABLES, "gateway_hosts", "gateway_jwt"))
 
     def __init__(
-        self, folder: Path, node: str, keys: Callable[[str], KeyPair | None], *, answer_s: float = _ANSWER_S
+        self,
+        folder: Path,
+        node: str,
+        keys: Callable[[str], KeyPair | None],
+        credentials: Callable[[str], CredentialData | None] = lambda _: None,
+        *,
+        answer_s: float = _ANSWER_S,
     ) -> None:
-        """`folder` is the proxy's; `keys` gives the bytes behind a certificate's digest."""
+        """`folder` is the proxy's; `keys` gives the bytes behind a certificate's digest, `credentials` those behind credentials'."""
         self._process = Process(folder, node)
         self._keys = keys
+        self._credentials = credentials
         self._answer_s = answer_s
         self._cache = Cache(TYPES)
         self._server: Server | None = None
@@ -85,6 +95,8 @@ class XdsDriver:
         """Certificate → digest of the bytes that are in the cache."""
         self._bad: dict[tuple[str, str], str] = {}
         """(table, domain) → Envoy's words about a part that it rejects."""
+        self._closed: dict[tuple[str, str], str] = {}
+        """(table, domain) → which credentials are missing there."""
         self._states: dict[str, ListenerState] | None = None
         """None before the first plan."""
         self._lost: Callable[[], None] = lambda: None
@@ -155,7 +167,7 @@ class XdsDriver:
         await self._process.end()
         await self.close()
         self._cache = Cache(TYPES)
-        self._hosts, self._good, self._bad, self._digests = {}, {}, {}, {}
+        self._hosts, self._good, self._bad, self._digests, self._closed = {}, {}, {}, {}, {}
         self._unused = {CLUSTER: set(), ENDPOINTS: set(), SECRET: set()}
         # Whatever rows the plan holds beside listeners, none of them is in force.
         self._plan = Plan.empty(plan.node)
@@ -164,6 +176,8 @@ class XdsDriver:
 
     def _take(self, plan: Plan) -> dict[str, set[str]]:
         """Bring the cache to the plan but for removals; return what changed (type → names)."""
+        from fairlead.drivers.xds import jwt
+
         touched: dict[str, set[str]] = {each: set() for each in TYPES}
         for table, type_url in _TABLES.items():
             for key, _, row in changes(self._plan, plan, table):
@@ -176,6 +190,8 @@ class XdsDriver:
             # Their bytes come another way than the rows, and may be later.
             if isinstance(row, GatewayCertificate) and self._take_certificate(row):
                 touched[SECRET].add(row.name)
+        if self._take_jwt(plan):
+            touched[EXTENSION].add(jwt.NAME)
         self._take_hosts(plan, touched)
         self._plan = plan
         return touched
@@ -191,7 +207,19 @@ class XdsDriver:
         self._digests[row.name] = row.digest
         return self._cache.put(SECRET, clusters.certificate(row.name, pair.chain, pair.key))
 
+    def _take_jwt(self, plan: Plan) -> bool:
+        from fairlead.drivers.xds import jwt
+
+        rows = plan.table("gateway_jwt")
+        if jwt.NAME in self._cache.of(EXTENSION) and rows is self._plan.table("gateway_jwt"):
+            return False
+        return self._cache.put(
+            EXTENSION, jwt.jwt(row for _, row in sorted(rows.items()) if isinstance(row, GatewayJwt))
+        )
+
     def _missing(self) -> Iterator[Failure]:
+        for host, words in self._closed.items():
+            yield Failure("gateway_hosts", host, words)
         for key, row in self._plan.table("gateway_certificates").items():
             if isinstance(row, GatewayCertificate) and self._digests.get(row.name) != row.digest:
                 yield Failure("gateway_certificates", key, f"the bytes of Secret {row.name} are not known yet")
@@ -201,12 +229,18 @@ class XdsDriver:
 
         chains = {chain.name for row in _listeners(plan) for chain in row.chains}
         changed: set[str] = set()
-        for key, _, new in changes(self._plan, plan, "gateway_hosts"):
+        # Bytes of credentials may come later than the rows that want them.
+        wanted: dict[Key, Row | None] = {key: plan.table("gateway_hosts").get(key) for key in self._closed}
+        wanted |= {key: new for key, _, new in changes(self._plan, plan, "gateway_hosts")}
+        for key, new in wanted.items():
             table, domain = str(key[0]), str(key[1])
             hosts = self._hosts.setdefault(table, {})
             self._bad.pop((table, domain), None)
+            self._closed.pop((table, domain), None)
             if isinstance(new, GatewayHost):
-                hosts[domain] = routes.host(new)
+                hosts[domain], missing = routes.host(new, self._credentials)
+                if missing:
+                    self._closed[table, domain] = missing
             else:
                 hosts.pop(domain, None)
             changed.add(table)
@@ -244,7 +278,7 @@ class XdsDriver:
         connected = await self._wait_connected(server)
         gone = {type_url: self._gone(type_url, names) for type_url, names in touched.items()}
         stay = {type_url: set(names) - gone[type_url] for type_url, names in touched.items()}
-        server.push({type_url: stay[type_url] for type_url in (CLUSTER, ENDPOINTS, SECRET)})
+        server.push({type_url: stay[type_url] for type_url in (CLUSTER, ENDPOINTS, SECRET, EXTENSION)})
         settled = await self._wait({CLUSTER: stay[CLUSTER]})
         bad_clusters = {name for url, name in self._rejected() if url == CLUSTER}
         settled &= await self._wait({ENDPOINTS: (stay[ENDPOINTS] | stay[CLUSTER]) - bad_clusters})
@@ -255,7 +289,11 @@ class XdsDriver:
         chains = [chain for row in _listeners(self._plan) if row.name not in bad_listeners for chain in row.chains]
         secrets = {each for chain in chains for each in chain.certificates if each in self._digests}
         settled &= await self._wait(
-            {ROUTES: stay[ROUTES] & {chain.name for chain in chains}, SECRET: stay[SECRET] & secrets}
+            {
+                ROUTES: stay[ROUTES] & {chain.name for chain in chains},
+                SECRET: stay[SECRET] & secrets,
+                EXTENSION: stay[EXTENSION] if chains else (),
+            }
         )
         if settled and connected:
             rows = [row for row in _listeners(self._plan) if row.name in stay[LISTENER] - bad_listeners]
@@ -291,6 +329,8 @@ class XdsDriver:
         if type_url == ROUTES:
             chains = {chain.name for row in _listeners(self._plan) for chain in row.chains}
             return {name for name in names if name not in chains}
+        if type_url == EXTENSION:
+            return set()
         table = next(table for table, url in _TABLES.items() if url == type_url)
         rows = self._plan.table(table)
         return {name for name in names if (name,) not in rows}

@@ -11,7 +11,6 @@ from typing import Any
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
 from envoy.config.core.v3 import base_pb2, extension_pb2, protocol_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
-from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
@@ -20,6 +19,7 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tl
 
 from fairlead.drivers.xds.clusters import address, by_ads
 from fairlead.drivers.xds.pack import boolean, milliseconds, number, packed, resource
+from fairlead.drivers.xds.policies import places
 from fairlead.drivers.xds.protocol import Resource
 from fairlead.plan.gateway.listener import GatewayChain, GatewayListener
 
@@ -106,7 +106,7 @@ def _http(table: str, *, tls: bool) -> Any:
         codec_type=manager.CodecType.AUTO,
         rds=hcm_pb2.Rds(config_source=by_ads(), route_config_name=table),
         http_filters=[
-            hcm_pb2.HttpFilter(name="envoy.filters.http.cors", typed_config=packed(cors_pb2.Cors())),
+            *places(),
             hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=packed(_router())),
         ],
         upgrade_configs=[manager.UpgradeConfig(upgrade_type="websocket")],

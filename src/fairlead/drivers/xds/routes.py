@@ -20,6 +20,7 @@ from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from envoy.type.v3 import percent_pb2
 
 from fairlead.drivers.xds.pack import boolean, milliseconds, number, packed, resource_of, serialized
+from fairlead.drivers.xds.policies import Find, MissingCredentials, filters_of
 from fairlead.drivers.xds.protocol import Resource
 from fairlead.plan.gateway.route import (
     MILLION,
@@ -53,11 +54,25 @@ def table(name: str, hosts: Iterable[bytes]) -> Resource:
     return resource_of(name, serialized(head) + b"".join(hosts))
 
 
-def host(row: GatewayHost) -> bytes:
-    """Return a host as the part of its table that it is."""
-    routes = [each for route in row.routes for each in _routes(route)]
+def host(row: GatewayHost, find: Find) -> tuple[bytes, str]:
+    """Return a host as the part of its table that it is, and which credentials are missing: their routes answer 500."""
+    routes = []
+    missing = ""
+    for route in row.routes:
+        try:
+            filters = dict(filters_of(route.policy, find)) if route.policy is not None else {}
+        except MissingCredentials as error:
+            missing, filters, route = missing or str(error), {}, _refused(route)
+        for each in _routes(route):
+            for place, message in filters.items():
+                each.typed_per_filter_config[place].CopyFrom(message)
+            routes.append(each)
     message = route_pb2.VirtualHost(name=row.domain, domains=[row.domain], routes=routes)
-    return serialized(table_pb2.RouteConfiguration(virtual_hosts=[message]))
+    return serialized(table_pb2.RouteConfiguration(virtual_hosts=[message])), missing
+
+
+def _refused(row: GatewayRoute) -> GatewayRoute:
+    return msgspec.structs.replace(row, clusters=(), invalid_weight=0, redirect=None, mirrors=(), policy=None)
 
 
 def _routes(row: GatewayRoute) -> Iterator[Any]:

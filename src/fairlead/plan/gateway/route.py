@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from fairlead.plan.gateway.policy import RequestPolicy
+
 MILLION = 1_000_000
 
 
@@ -112,6 +114,8 @@ class GatewayRoute(msgspec.Struct, frozen=True, kw_only=True):
     """For the whole request; 0: none."""
     try_timeout_ms: int | None = None
     retries: Retries | None = None
+    policy: RequestPolicy | None = None
+    """What requests have to pass first."""
     origin: str = ""
     """`KIND/NAMESPACE/NAME/RULE` that causes it, also the route's name in the proxy."""
 

@@ -1,0 +1,49 @@
+"""Messages of Envoy 1.40 that `xds-protos` does not know yet. Source: envoy.extensions.filters.http.filter_chain.v3, body_size_limit.v3."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envoy.config.core.v3 import extension_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
+
+_FIELD = descriptor_pb2.FieldDescriptorProto
+_FILTERS = "envoy.extensions.filters.http"
+_POOL = descriptor_pool.Default()
+
+
+def _messages(package: str, dependency: str, **fields: tuple[str, str, bool]) -> dict[str, Any]:
+    """Register messages of one field, numbered 1: name → field, its type, whether it repeats."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name=f"fairlead/{package}.proto", package=f"{_FILTERS}.{package}", syntax="proto3", dependency=[dependency]
+    )
+    for name, (field, kind, repeated) in fields.items():
+        file.message_type.add(name=name).field.add(
+            name=field,
+            number=1,
+            type=_FIELD.TYPE_MESSAGE,
+            type_name=f".{kind}",
+            label=_FIELD.LABEL_REPEATED if repeated else _FIELD.LABEL_OPTIONAL,
+        )
+    _POOL.Add(file)
+    return {
+        name: message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"{file.package}.{name}")) for name in fields
+    }
+
+
+_EXTENSION = extension_pb2.TypedExtensionConfig.DESCRIPTOR
+_CHAIN = f"{_FILTERS}.filter_chain.v3.FilterChain"
+_chain = _messages(
+    "filter_chain.v3",
+    _EXTENSION.file.name,
+    FilterChain=("filters", _EXTENSION.full_name, True),
+    FilterChainConfig=("filter_chain", _CHAIN, False),
+    FilterChainConfigPerRoute=("filter_chain", _CHAIN, False),
+)
+_limit = _messages(
+    "body_size_limit.v3",
+    wrappers_pb2.DESCRIPTOR.name,
+    BodySizeLimit=("max_request_bytes", wrappers_pb2.UInt32Value.DESCRIPTOR.full_name, False),
+)
+FilterChain, FilterChainConfig, FilterChainConfigPerRoute = _chain.values()
+BodySizeLimit = _limit["BodySizeLimit"]

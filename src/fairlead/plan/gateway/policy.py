@@ -1,0 +1,171 @@
+"""What the node's proxy asks of requests before it serves them, and what it does with the answers.
+
+Credentials are named by digest; their bytes never stand in a plan.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What a Secret holds, without it."""
+
+    name: str
+    """`NAMESPACE/SECRET`."""
+    digest: str
+
+    def __str__(self) -> str:
+        """Return it as text, for plans."""
+        return f"{self.name}#{self.digest[:12]}"
+
+
+class Addresses(msgspec.Struct, frozen=True, kw_only=True):
+    """Prefixes of clients; what is denied is never allowed."""
+
+    allow: tuple[str, ...] | None = None
+    """None: all."""
+    deny: tuple[str, ...] = ()
+
+
+class RateRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A bucket for all requests, or for those that are alike."""
+
+    requests: int
+    seconds: int
+    burst: int
+    by: str = ""
+    """Empty: one bucket; `address`: one for each client; else one for each value of the header of that name."""
+
+
+class ApiKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """Keys of clients, and where they stand in a request."""
+
+    credentials: tuple[Credentials, ...]
+    headers: tuple[str, ...] = ()
+    params: tuple[str, ...] = ()
+    cookies: tuple[str, ...] = ()
+    client_header: str = ""
+    hide: bool = False
+
+
+class Users(msgspec.Struct, frozen=True, kw_only=True):
+    """Users and their passwords."""
+
+    credentials: Credentials
+    user_header: str = ""
+
+
+class ExternalAuth(msgspec.Struct, frozen=True, kw_only=True):
+    """Who decides about requests."""
+
+    cluster: str
+    host: str
+    """What it is asked as."""
+    grpc: bool = False
+    path: str = ""
+    headers: tuple[str, ...] = ()
+    """Of the request, sent to it."""
+    to_backend: tuple[str, ...] = ()
+    to_client: tuple[str, ...] = ()
+    body_bytes: int = 0
+    timeout_ms: int = 1000
+    fail_open: bool = False
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim of a token that was verified; with values it has or holds one of them, without it is there."""
+
+    provider: str
+    """`GatewayJwt` provider, as its payload is known."""
+    path: tuple[str, ...]
+    values: tuple[str, ...] = ()
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """A header with one of some values."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+class Who(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it."""
+
+    addresses: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    headers: tuple[Header, ...] = ()
+
+
+class AccessRule(msgspec.Struct, frozen=True, kw_only=True):
+    """Of several the first that fits decides."""
+
+    allow: bool
+    who: Who = Who()
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may do what."""
+
+    rules: tuple[AccessRule, ...]
+    default: bool = False
+
+
+class Compression(msgspec.Struct, frozen=True, kw_only=True):
+    """Encodings of answers, the best first."""
+
+    algorithms: tuple[str, ...]
+    """Of `zstd`, `brotli` and `gzip`."""
+    content_types: tuple[str, ...] = ()
+    """None: the proxy's own list."""
+    min_bytes: int = 0
+
+
+class RequestPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request has to pass, in this order."""
+
+    addresses: Addresses | None = None
+    rates: tuple[RateRule, ...] = ()
+    keys: ApiKeys | None = None
+    users: Users | None = None
+    jwt: str = ""
+    """Name of a `GatewayJwt`."""
+    token: tuple[Who, ...] = ()
+    """Of these the verified token has to be one; none: any is good."""
+    external: ExternalAuth | None = None
+    access: Access | None = None
+    max_bytes: int = 0
+    """0: any number."""
+    compression: Compression | None = None
+
+    @property
+    def credentials(self) -> tuple[Credentials, ...]:
+        """Return all credentials that it needs."""
+        keys = self.keys.credentials if self.keys is not None else ()
+        return (*keys, self.users.credentials) if self.users is not None else keys
+
+
+class JwtProvider(msgspec.Struct, frozen=True, kw_only=True):
+    """Who issues tokens: keys as text, or a cluster that serves them."""
+
+    name: str
+    issuer: str
+    audiences: tuple[str, ...] = ()
+    jwks: str = ""
+    cluster: str = ""
+    url: str = ""
+    cache_ms: int = 300_000
+    claim_headers: tuple[tuple[str, str], ...] = ()
+    """Header, claim."""
+    headers: tuple[tuple[str, str], ...] = (("authorization", "Bearer "),)
+    """Header, text before the token."""
+    params: tuple[str, ...] = ()
+    cookies: tuple[str, ...] = ()
+
+
+class GatewayJwt(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens of which one has to be good. Key: `name`."""
+
+    name: str
+    providers: tuple[JwtProvider, ...]
+    optional: bool = False
