@@ -12,6 +12,7 @@ from fairlead.api import crds
 from fairlead.api.gateway import Gateway, GatewayAddress, GatewaySpec, Infrastructure, Listener, RouteMeta
 from fairlead.api.resources import (
     ENDPOINTSLICES,
+    EVENTS,
     GATEWAYCLASSES,
     GATEWAYS,
     HTTPROUTES,
@@ -23,7 +24,7 @@ from fairlead.api.resources import (
 from fairlead.controllers.context import Settings
 from fairlead.controllers.gateway import services
 from fairlead.model.gateway.doors import slices
-from fairlead.model.gateway.ingress import CONTROLLER as INGRESS_CONTROLLER
+from fairlead.model.gateway.ingress_classes import CONTROLLER as INGRESS_CONTROLLER
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener
 from fairlead.model.gateway.names import CONTROLLER
 from fairlead.plan.gateway.listener import GatewayListener
@@ -139,6 +140,36 @@ async def test_ingresses_of_a_class_share_a_service_and_say_its_address(tmp_path
             await it.until(lambda name=name: addresses(name) == ["203.0.113.10"], f"the address of {name}")
         assert addresses("other") == []
         assert len(it.all(SERVICES, "kube-system")) == 1
+
+
+async def test_what_cannot_be_honored_of_an_ingress_is_an_event(tmp_path: Path, certificates: Path) -> None:
+    async with lab(tmp_path, certificates, RUN, nodes=1, settings=POOLS, definitions=crds.FOLDER) as it:
+        it.follow(INGRESSES)
+        it.follow(EVENTS)
+        await it.client.create(INGRESSCLASSES, made(INGRESSCLASSES, "nginx", controller=INGRESS_CONTROLLER))
+        backend = {"service": {"name": "nobody", "port": {"number": 80}}}
+        ingress = made(INGRESSES, "a", ingressClassName="nginx", defaultBackend=backend)
+        snippet = "nginx.ingress.kubernetes.io/server-snippet"
+        ingress["metadata"]["annotations"] = {snippet: "return 200;"}
+        await it.client.create(INGRESSES, ingress)
+
+        def notes() -> list[str]:
+            found = [each for each in it.all(EVENTS) if each["involvedObject"]["kind"] == "Ingress"]
+            assert all((each["type"], each["reason"]) == ("Warning", "NotHonored") for each in found)
+            return sorted(each["message"] for each in found)
+
+        first = (
+            f"metadata.annotations[{snippet}]: is not supported; the Ingress answers 500; "
+            "write what it does as an HTTPRoute"
+        )
+        await it.until(lambda: notes() == [first], "the Event")
+        patterns = {"metadata": {"annotations": {snippet: None, "nginx.ingress.kubernetes.io/use-regex": "true"}}}
+        paths = [{"path": "/(", "pathType": "ImplementationSpecific", "backend": backend}]
+        await it.client.patch(
+            INGRESSES, "a", {**patterns, "spec": {"rules": [{"http": {"paths": paths}}]}}, namespace="default"
+        )
+        await it.until(lambda: any("no pattern of RE2" in each for each in notes()), "the Event about the path")
+        assert len(notes()) == 2
 
 
 async def test_a_service_of_somebody_else_is_left_alone(tmp_path: Path, certificates: Path) -> None:

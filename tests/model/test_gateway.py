@@ -13,7 +13,7 @@ from fairlead.model.compile import Compiler
 from fairlead.model.gateway import status
 from fairlead.model.gateway.durations import milliseconds
 from fairlead.model.gateway.hosts import intersection, most_exact
-from fairlead.model.gateway.ingress import CONTROLLER as INGRESS_CONTROLLER
+from fairlead.model.gateway.ingress_classes import CONTROLLER as INGRESS_CONTROLLER
 from fairlead.model.gateway.names import CONTROLLER, GATEWAY_LABEL, service_name
 from fairlead.model.gateway.stage import GatewayStage
 from fairlead.world.events import Event, ObjectChanged
@@ -229,6 +229,17 @@ def test_what_is_no_duration(text: str) -> None:
         milliseconds(text)
 
 
+_NGINX = "nginx.ingress.kubernetes.io"
+ANNOTATIONS = (
+    "",
+    f"{_NGINX}/canary: 'true', {_NGINX}/canary-weight: '30'",
+    f"{_NGINX}/use-regex: 'true'",
+    f"{_NGINX}/server-alias: b.x",
+    f"{_NGINX}/auth-url: x",
+    f"{_NGINX}/ssl-redirect: 'true'",
+)
+
+
 def _random_event(rng: random.Random) -> Event:
     number = rng.randrange(3)
     match rng.randrange(7):
@@ -256,9 +267,10 @@ ports: [{{port: 8080}}]
             host, cls = rng.choice(("a.x", "'*.y'")), rng.choice(("in", "in", "other"))
             text = f"""
 kind: Ingress
-metadata: {{name: i{number}}}
+metadata: {{name: i{number}, annotations: {{{rng.choice(ANNOTATIONS)}}}}}
 spec:
   ingressClassName: {cls}
+  tls: [{{hosts: [{rng.choice(("a.x", "c.x"))}], secretName: s}}]
   rules: [{{host: {host}, http: {{paths: [{{path: /, backend: {{service: {{name: s0, port: {{number: 80}}}}}}}}]}}}}]
 """
             return events(text)[0]

@@ -6,7 +6,8 @@ import pytest
 from tests.drivers.xds.gatewaylab import GatewayLab
 from tests.drivers.xds.test_proxy_life import secret, trusting
 
-from fairlead.model.gateway.ingress import CONTROLLER, gateway_of
+from fairlead.model.gateway.ingress import gateway_of
+from fairlead.model.gateway.ingress_classes import CONTROLLER
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 GATEWAY = gateway_of("ours")[1]

@@ -29,6 +29,7 @@ from fairlead.api.resources import (
 )
 from fairlead.controllers import conditions, moments
 from fairlead.controllers.actions import Action, Create, Patch, Status
+from fairlead.controllers.actions import Event as Told
 from fairlead.controllers.context import Context
 from fairlead.controllers.controller import Controller
 from fairlead.controllers.expectations import Key
@@ -82,6 +83,8 @@ class GatewayController(Controller):
         """Routes whose status may be another one than the API server holds."""
         self._unstated: set[tuple[str, Key]] = set()
         """The same of policies."""
+        self._told: dict[Key, frozenset[str]] = {}
+        """Ingress → what was said of it by Events, as it has no conditions."""
         self._informers = {kind: self.follow(resource) for kind, resource in _FOLLOWED.items()}
         for kind, informer in self._informers.items():
             self._listen(kind, informer)
@@ -103,8 +106,8 @@ class GatewayController(Controller):
                 await self.perform(key, self._ingress_actions(gateway))
             else:
                 await self.perform(key, self._gateway_actions(gateway))
+        await self.perform(key, self._events_of_ingresses())
         for route in sorted(self._unwritten):
-            # Ingresses have no conditions.
             if route[0] in _STATUSES:
                 await self.perform(key, self._route_actions(*route))
             self._unwritten.discard(route)
@@ -145,6 +148,23 @@ class GatewayController(Controller):
                 yield from _status(
                     INGRESSES, ingress, {"loadBalancer": {"ingress": [{"ip": each} for each in addresses]}}
                 )
+
+    def _events_of_ingresses(self) -> list[Action]:
+        """Return Events about what cannot be honored of Ingresses, each once for as long as it holds."""
+        wrong: dict[Key, set[str]] = {}
+        for each in self._stage.ingress_diagnostics():
+            _, namespace, name = each.object.split("/", 2)
+            text = f"{each.field}: {each.message}" if each.field else each.message
+            wrong.setdefault((namespace, name), set()).add(f"{text}; {each.fix}" if each.fix else text)
+        found: list[Action] = []
+        for at in self._told.keys() | wrong.keys():
+            known = self._told.pop(at, frozenset())
+            obj = self._informers["Ingress"].store.get(at)
+            if obj is None or at not in wrong:
+                continue
+            self._told[at] = frozenset(wrong[at])
+            found += [Told(obj, "Warning", "NotHonored", each) for each in sorted(wrong[at] - known)]
+        return found
 
     def _door(self, gateway: BoundGateway, obj: Json, resource: Resource) -> tuple[Json | None, str, list[Action]]:
         """Return the present Service of a Gateway, why it cannot have one, and what brings it nearer to what it should be."""

@@ -40,6 +40,7 @@ _UNSENT = "connect-failure,refused-stream,reset-before-request"
 """Failures before a backend has seen a request: sending it elsewhere is safe whatever it does."""
 _UNSENT_RETRIES = 2
 _OTHER_HOST_ATTEMPTS = 10
+_REPEATABLE = "GET|HEAD|OPTIONS|TRACE|PUT|DELETE"
 _CORS = "envoy.filters.http.cors"
 _NO_TIMEOUT = 0
 _NO_CLUSTER = "none"
@@ -189,6 +190,8 @@ def _forward(row: GatewayRoute) -> Any:
                 ]
             )
         )
+    if row.idle_timeout_ms is not None:
+        action.idle_timeout.CopyFrom(milliseconds(row.idle_timeout_ms))
     if row.rewrite_host:
         action.host_rewrite_literal = row.rewrite_host
     _rewrite(action, row)
@@ -204,7 +207,11 @@ def _nowhere(row: GatewayRoute) -> Iterator[WeightedCluster]:
 
 def _rewrite(action: Any, row: GatewayRoute) -> None:
     change = row.rewrite_path
-    if change.full is not None:
+    if change.pattern is not None:
+        action.regex_rewrite.CopyFrom(
+            regex_pb2.RegexMatchAndSubstitute(pattern=_regex(change.pattern), substitution=change.substitution)
+        )
+    elif change.full is not None:
         action.regex_rewrite.CopyFrom(_whole(change.full))
     elif change.prefix is not None:
         regex = _prefix_regex(row, change)
@@ -282,6 +289,8 @@ def _retries(row: GatewayRoute) -> Any:
         ],
         host_selection_retry_max_attempts=_OTHER_HOST_ATTEMPTS,
     )
+    if tries.repeatable_only:
+        policy.retriable_request_headers.append(_header(NamedValue(":method", _REPEATABLE, regex=True)))
     if row.try_timeout_ms:
         policy.per_try_timeout.CopyFrom(milliseconds(row.try_timeout_ms))
     if tries.backoff_ms:

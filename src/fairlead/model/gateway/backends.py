@@ -8,10 +8,10 @@ import msgspec
 
 from fairlead.api.endpointslice import EndpointSlice
 from fairlead.api.gateway import GROUP, BackendRef
-from fairlead.api.httproute import HTTPBackendRef
 from fairlead.api.service import Service, ServicePort
 from fairlead.base.addresses import is_ipv6
 from fairlead.model.endpoints import choose
+from fairlead.model.gateway.extended import NamedPortRef
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.listeners import Verdict
 from fairlead.plan.endpoint import Endpoint
@@ -26,12 +26,6 @@ _PROTOCOLS: Mapping[str | None, str] = {
     "kubernetes.io/h2c": "h2c",
 }
 """`appProtocol` (KEP-3726) → protocol of the cluster; what is unknown is tried as HTTP/1.1."""
-
-
-class NamedPortRef(HTTPBackendRef, frozen=True, kw_only=True, gc=False):
-    """A reference of an Ingress, which may name the port."""
-
-    port_name: str = ""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -86,13 +80,13 @@ class Backends:
         if service is None or service.spec.type == "ExternalName":
             self._refuse("BackendNotFound", f"{field}: there is no Service {where[0]}/{where[1]} with endpoints")
             return None
-        name = ref.port_name if isinstance(ref, NamedPortRef) else ""
+        name, wanted = (ref.port_name, ref.protocol) if isinstance(ref, NamedPortRef) else ("", "")
         ports = service.spec.ports or ()
         port = next((each for each in ports if each.port == ref.port or (name and each.name == name)), None)
         if port is None:
             self._refuse("BackendNotFound", f"{field}: Service {where[0]}/{where[1]} has no port {name or ref.port}")
             return None
-        protocol = "h2c" if self._kind == "GRPCRoute" else _PROTOCOLS.get(port.app_protocol, "http1")
+        protocol = wanted or ("h2c" if self._kind == "GRPCRoute" else _PROTOCOLS.get(port.app_protocol, "http1"))
         target = Target(where, port.port, protocol)
         self.targets[target.name] = target
         return target

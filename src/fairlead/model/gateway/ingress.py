@@ -1,15 +1,17 @@
 """Ingresses as the Gateways and routes that they mean: one Gateway for each class of ours, one route for each host of an Ingress.
 
 Source: networking.k8s.io/v1. What both APIs say is said once, by the code for Gateways; here is only what differs: a star stands for one
-label, a port may be named, and the default backend takes what no rule wants.
+label, a port may be named, the default backend takes what no rule wants, and annotations of other controllers are read as what they wish.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
 
+import msgspec
+
+from fairlead.api.decode import reference
 from fairlead.api.gateway import (
     AllowedRoutes,
     Gateway,
@@ -17,23 +19,25 @@ from fairlead.api.gateway import (
     Listener,
     ListenerTls,
     ObjectRef,
-    ParentRef,
     RouteMeta,
     RouteNamespaces,
 )
-from fairlead.api.httproute import HTTPMatch, HTTPRoute, HTTPRouteSpec, HTTPRule, NamedMatch, PathMatch
-from fairlead.api.ingress import DEFAULT_CLASS, LEGACY_CLASS, Ingress, IngressBackend, IngressClass, IngressPath
-from fairlead.model.gateway.backends import NamedPortRef
-from fairlead.model.gateway.routes import PART
+from fairlead.api.httproute import HTTPRoute
+from fairlead.api.ingress import LEGACY_CLASS, Ingress, IngressClass
+from fairlead.base.diagnostics import Diagnostic
+from fairlead.model.gateway import ingress_classes
+from fairlead.model.gateway.annotations import read
+from fairlead.model.gateway.annotations.wishes import Wishes
+from fairlead.model.gateway.ingress_classes import OurClass, our_classes
+from fairlead.model.gateway.ingress_routes import Around, CanaryPath, Place, hosts_of, other_hosts, places, routes
 from fairlead.world.events import ObjectKey
 
-CONTROLLER = "fairlead.dev/ingress-controller"
-"""`spec.controller` of IngressClasses that are ours."""
 NAMESPACE = "kube-system"
 """Where the Services of classes are."""
 _PREFIX = "ingress-"
 _ALL = AllowedRoutes(namespaces=RouteNamespaces(source="All"))
-_PATHS = {"Exact": "Exact", "Prefix": "PathPrefix", "ImplementationSpecific": "PathPrefix"}
+_REDIRECTING = ("nginx", "haproxy")
+"""Dialects whose controllers redirect hosts with a certificate to HTTPS unless told otherwise."""
 
 
 def gateway_of(class_name: str) -> ObjectKey:
@@ -41,53 +45,175 @@ def gateway_of(class_name: str) -> ObjectKey:
     return NAMESPACE, _PREFIX + class_name
 
 
+class _Read(msgspec.Struct, frozen=True):
+    """An Ingress and what can be said of it alone."""
+
+    key: ObjectKey
+    ingress: Ingress
+    of: OurClass
+    wishes: Wishes
+    hosts: tuple[str, ...]
+    """Those of its rules, and its default backend's."""
+    others: tuple[str, ...]
+    """Those that annotations add."""
+
+
+class _Made(msgspec.Struct, frozen=True):
+    """An Ingress among the others."""
+
+    read: _Read
+    around: Around
+    routes: Mapping[ObjectKey, HTTPRoute]
+
+
+class _Class:
+    """What the Ingresses of one class say together."""
+
+    def __init__(self, of: OurClass) -> None:
+        self.of = of
+        self.members: list[_Read] = []
+        self.certified: set[str] = set()
+        """Hosts of `spec.tls`, empty for all."""
+        self.patterned: set[str] = set()
+        self.hosts: set[str] = set()
+        self.canaries: dict[Place, list[_Read]] = {}
+
+    def add(self, each: _Read) -> None:
+        self.members.append(each)
+        for tls in each.ingress.spec.tls or ():
+            if tls.secret_name:
+                self.certified.update(host.lower() for host in tls.hosts or ("",))
+        if each.wishes.canary is not None:
+            for place, _ in places(each.key, each.ingress):
+                self.canaries.setdefault(place, []).append(each)
+            return
+        self.hosts.update(each.hosts)
+        if each.wishes.patterns:
+            self.patterned.update(each.hosts)
+
+    def around(self, each: _Read) -> Around:
+        hosts = (*each.hosts, *each.others)
+        return Around(
+            gateway=gateway_of(self.of.name),
+            redirects=self.of.dialect in _REDIRECTING,
+            https_only=self.of.dialect == "traefik",
+            secured=frozenset(host for host in hosts if self._is_certified(host)),
+            patterned=frozenset(self.patterned.intersection(each.hosts)),
+            taken=frozenset(self.hosts.intersection(each.others)),
+            canaries=tuple(self._canaries(each)) if self.canaries and each.wishes.canary is None else (),
+        )
+
+    def _is_certified(self, host: str) -> bool:
+        labels = host.split(".")
+        wider = (".".join(("*", *labels[at:])) for at in range(1, len(labels)))
+        return bool(self.certified) and any(each in self.certified for each in ("", host, *wider))
+
+    def _canaries(self, each: _Read) -> Iterator[tuple[Place, CanaryPath]]:
+        """Yield the canaries of an Ingress's paths: of several for one path the oldest."""
+        for place, _ in places(each.key, each.ingress):
+            found = min(self.canaries.get(place, ()), key=lambda one: _age(one.ingress), default=None)
+            if found is None or found.wishes.canary is None or found.wishes.refusals:
+                continue
+            path = next(path for at, path in places(found.key, found.ingress) if at == place)
+            yield place, CanaryPath(found.key, path.backend, found.wishes.canary)
+
+
 class IngressReader:
     """Reads Ingresses, one snapshot after the other. What says the same stays the same object."""
 
     def __init__(self) -> None:
         self._read: tuple[object, object] = (None, None)
-        self._known: dict[ObjectKey, tuple[Ingress, str, dict[ObjectKey, HTTPRoute]]] = {}
+        self._known: dict[ObjectKey, _Made] = {}
+        self._classes: Mapping[ObjectKey, IngressClass] = {}
         self.gateways: Mapping[ObjectKey, Gateway] = {}
         self.routes: Mapping[ObjectKey, HTTPRoute] = {}
         """(namespace, `NAME~HOST`) → what an Ingress wants of a host."""
         self.members: Mapping[ObjectKey, tuple[ObjectKey, ...]] = {}
         """Gateway → its Ingresses."""
+        self.remarks: Mapping[ObjectKey, tuple[Diagnostic, ...]] = {}
+        """Ingress → what cannot be honored of its annotations; only those of which there is something to say."""
+
+    def __repr__(self) -> str:
+        return f"<IngressReader ingresses={len(self._known)} routes={len(self.routes)}>"
 
     def update(self, classes: Mapping[ObjectKey, IngressClass], ingresses: Mapping[ObjectKey, Ingress]) -> None:
-        """Take in a snapshot's Ingresses. Costs time proportional to those that changed, and one look at each of the others."""
+        """Take in a snapshot's Ingresses. Costs time proportional to those that changed, and a few looks at each of the others."""
         if self._read[0] is classes and self._read[1] is ingresses:
             return
         self._read = (classes, ingresses)
-        ours = {name: each for (_, name), each in classes.items() if each.spec.controller == CONTROLLER}
-        default = next((name for name in sorted(ours) if _annotation(ours[name].metadata, DEFAULT_CLASS) == "true"), "")
-        known: dict[ObjectKey, tuple[Ingress, str, dict[ObjectKey, HTTPRoute]]] = {}
-        members: dict[ObjectKey, list[ObjectKey]] = {}
+        self._classes = classes
+        ours = our_classes(classes)
+        default = next((name for name in sorted(ours) if ours[name].is_default), "")
+        together: dict[str, _Class] = {}
         for key, ingress in ingresses.items():
-            name = ingress.spec.ingress_class_name or _annotation(ingress.metadata, LEGACY_CLASS) or default
-            if name not in ours:
-                continue
-            before = self._known.get(key)
-            same = before is not None and before[0] is ingress and before[1] == name
-            known[key] = before if same and before is not None else (ingress, name, dict(_routes(key, ingress, name)))
-            members.setdefault(gateway_of(name), []).append(key)
-        self._known = known
-        self.routes = {at: route for _, _, routes in known.values() for at, route in routes.items()}
-        self.members = {gateway: tuple(sorted(keys)) for gateway, keys in members.items()}
+            annotations = ingress.metadata.annotations or {}
+            name = ingress.spec.ingress_class_name or annotations.get(LEGACY_CLASS) or default
+            if name in ours:
+                together.setdefault(name, _Class(ours[name])).add(self._reading(key, ingress, ours[name]))
+        self._known = {
+            each.key: self._making(each, found.around(each)) for found in together.values() for each in found.members
+        }
+        self.routes = {at: route for made in self._known.values() for at, route in made.routes.items()}
+        self.remarks = dict(self._remarks())
+        self.members = {
+            gateway_of(name): tuple(sorted(each.key for each in found.members)) for name, found in together.items()
+        }
         gateways = {
-            gateway: _gateway(gateway, sorted((known[key][0] for key in keys), key=_age))
+            gateway: _gateway(gateway, sorted((self._known[key].read.ingress for key in keys), key=_age))
             for gateway, keys in self.members.items()
         }
         if gateways != self.gateways:
             self.gateways = gateways
 
+    def diagnostics(self) -> list[Diagnostic]:
+        """Return what is wrong with classes, and what cannot be honored. Costs time proportional to that, and to the classes."""
+        own = ingress_classes.diagnostics(self._classes)
+        return own + [each for remarks in self.remarks.values() for each in remarks]
+
+    def _remarks(self) -> Iterator[tuple[ObjectKey, tuple[Diagnostic, ...]]]:
+        used = {canary.ingress for made in self._known.values() for _, canary in made.around.canaries}
+        for key, made in self._known.items():
+            wishes = made.read.wishes
+            found = list(_remarks(key, wishes)) if wishes.refusals or wishes.notes else []
+            if wishes.canary is not None and not wishes.refusals and key not in used:
+                message = (
+                    "no other Ingress of its namespace and class has one of its paths, or an older canary has them all"
+                )
+                fix = "give both the same host, path and pathType"
+                found.append(
+                    Diagnostic(object=reference("Ingress", *key), field="spec.rules", message=message, fix=fix)
+                )
+            if found:
+                yield key, tuple(found)
+
+    def _reading(self, key: ObjectKey, ingress: Ingress, of: OurClass) -> _Read:
+        known = self._known.get(key)
+        if known is not None and known.read.ingress is ingress and known.read.of == of:
+            return known.read
+        wishes = read(ingress.metadata.annotations or {}, of.dialect)
+        return _Read(key, ingress, of, wishes, hosts_of(ingress), tuple(other_hosts(ingress, wishes)))
+
+    def _making(self, each: _Read, around: Around) -> _Made:
+        known = self._known.get(each.key)
+        if known is not None and known.read is each and known.around == around:
+            return known
+        return _Made(each, around, dict(routes(each.key, each.ingress, each.wishes, around)))
+
+
+def _remarks(key: ObjectKey, wishes: Wishes) -> Iterator[Diagnostic]:
+    name = reference("Ingress", *key)
+    outcome = "the Ingress answers 500" if wishes.canary is None else "no request goes to this canary"
+    for refused, remarks in ((True, wishes.refusals), (False, wishes.notes)):
+        for each in remarks:
+            message = f"{each.message}; {outcome}" if refused else each.message
+            yield Diagnostic(
+                object=name, field=f"metadata.annotations[{each.annotation}]", message=message, fix=each.fix
+            )
+
 
 def _age(ingress: Ingress) -> tuple[str, str, str]:
     metadata = ingress.metadata
     return metadata.creation_timestamp or "9999", metadata.namespace, metadata.name
-
-
-def _annotation(metadata: RouteMeta, name: str) -> str:
-    return (metadata.annotations or {}).get(name, "")
 
 
 def _gateway(key: ObjectKey, ingresses: list[Ingress]) -> Gateway:
@@ -114,42 +240,3 @@ def _tls(host: str, namespace: str, secret: str) -> Listener:
         tls=ListenerTls(certificate_refs=(ObjectRef(name=secret, namespace=namespace),)),
         allowed_routes=_ALL,
     )
-
-
-def _routes(key: ObjectKey, ingress: Ingress, class_name: str) -> Iterator[tuple[ObjectKey, HTTPRoute]]:
-    namespace, name = gateway_of(class_name)
-    parents = (ParentRef(namespace=namespace, name=name),)
-    by_host: dict[str, list[HTTPRule]] = {}
-    for rule in ingress.spec.rules or ():
-        host = (rule.host or "").lower()
-        rules = by_host.setdefault(host, [])
-        rules += [_rule(each, host) for each in (rule.http.paths if rule.http else ())]
-    last = ingress.spec.default_backend
-    if last is not None:
-        by_host.setdefault("", [])
-        for host, rules in by_host.items():
-            rules.append(_rule(IngressPath(backend=last, path="/", path_type="Prefix"), host))
-    for host, rules in by_host.items():
-        spec = HTTPRouteSpec(parent_refs=parents, hostnames=(host,) if host else None, rules=tuple(rules))
-        yield (key[0], f"{key[1]}{PART}{host or '*'}"), HTTPRoute(metadata=ingress.metadata, spec=spec)
-
-
-def _rule(path: IngressPath, host: str) -> HTTPRule:
-    kind = _PATHS.get(path.path_type, "PathPrefix")
-    match = HTTPMatch(path=PathMatch(type=kind, value=path.path or "/"), headers=_one_label(host))
-    return HTTPRule(matches=(match,), backend_refs=_backend(path.backend))
-
-
-def _one_label(host: str) -> tuple[NamedMatch, ...] | None:
-    """Return what keeps a wildcard to hosts with one label in place of the star (IngressRule.host)."""
-    if not host.startswith("*."):
-        return None
-    pattern = f"(?i)[^.]+{re.escape(host[1:])}(:[0-9]+)?"
-    return (NamedMatch(name=":authority", type="RegularExpression", value=pattern),)
-
-
-def _backend(backend: IngressBackend) -> tuple[NamedPortRef, ...]:
-    service = backend.service
-    if service is None:
-        return ()
-    return (NamedPortRef(name=service.name, port=service.port.number, port_name=service.port.name or ""),)

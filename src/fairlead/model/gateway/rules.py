@@ -32,6 +32,7 @@ from fairlead.api.httproute import (
 from fairlead.model.gateway import values
 from fairlead.model.gateway.backends import Backends
 from fairlead.model.gateway.durations import milliseconds
+from fairlead.model.gateway.extended import PatternModifier, StreamTimeouts, UnsentOrRepeatable
 from fairlead.model.gateway.values import RuleError
 from fairlead.plan.gateway.route import (
     MILLION,
@@ -271,6 +272,8 @@ def _path(change: PathModifier | None, field: str) -> PathChange:
         return PathChange(full=_new_path(change.replace_full_path, f"{field}.replaceFullPath"))
     if change.type == "ReplacePrefixMatch":
         return PathChange(prefix=_new_path(change.replace_prefix_match, f"{field}.replacePrefixMatch"))
+    if isinstance(change, PatternModifier):
+        return PathChange(pattern=_regex(change.pattern, f"{field}.pattern"), substitution=change.substitution)
     raise RuleError(f"{field}.type: {change.type} is not supported")
 
 
@@ -309,15 +312,17 @@ def _timed(action: GatewayRoute, rule: HTTPRule, field: str) -> GatewayRoute:
             changes["timeout_ms"] = milliseconds(rule.timeouts.request)
         if rule.timeouts is not None and rule.timeouts.backend_request is not None:
             changes["try_timeout_ms"] = milliseconds(rule.timeouts.backend_request)
+        if isinstance(rule.timeouts, StreamTimeouts) and rule.timeouts.idle is not None:
+            changes["idle_timeout_ms"] = milliseconds(rule.timeouts.idle)
         if rule.retry is not None:
             backoff = milliseconds(rule.retry.backoff) if rule.retry.backoff else _BACKOFF_MS
             attempts = 1 if rule.retry.attempts is None else rule.retry.attempts
+            codes = _RETRIED if rule.retry.codes is None else rule.retry.codes
             changes["retries"] = Retries(
                 attempts=values.number(attempts, 0, _MOST_ATTEMPTS, f"{field}.retry.attempts"),
-                codes=tuple(
-                    values.number(each, 100, 599, f"{field}.retry.codes") for each in rule.retry.codes or _RETRIED
-                ),
+                codes=tuple(values.number(each, 100, 599, f"{field}.retry.codes") for each in codes),
                 backoff_ms=backoff,
+                repeatable_only=isinstance(rule.retry, UnsentOrRepeatable),
             )
     except ValueError as error:
         raise RuleError(f"{field}.timeouts or retry: {error}") from error

@@ -91,7 +91,7 @@ class GatewayStage:
 
     def diagnostics(self) -> list[Diagnostic]:
         """Return what is wrong with Gateways and routes. Costs time proportional to what is wrong."""
-        found = []
+        found = self.ingresses.diagnostics()
         for key, gateway in self._around.gateways.items():
             for at, listener in enumerate(gateway.listeners):
                 for verdict in (listener.accepted, listener.conflicted, listener.resolved):
@@ -106,6 +106,15 @@ class GatewayStage:
             found += [Diagnostic(object=origin_of(route), message=each) for each in sorted(problems) if each]
         for state in self.policies.troubled():
             found += state.problems
+        return found
+
+    def ingress_diagnostics(self) -> list[Diagnostic]:
+        """Return what cannot be honored of Ingresses; a backend that is not there is not that. Costs time proportional to what is wrong."""
+        found = [each for remarks in self.ingresses.remarks.values() for each in remarks]
+        for route in self._troubled:
+            problems = {each.accepted.problem for each in self.bound[route].parents if each.accepted.problem}
+            if route[0] == "Ingress":
+                found += [Diagnostic(object=origin_of(route), message=each) for each in sorted(problems)]
         return found
 
     def update(self, snapshot: Snapshot, touched: frozenset[ObjectKey] | None) -> Mapping[str, frozenset[Key]] | None:

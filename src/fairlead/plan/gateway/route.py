@@ -30,10 +30,13 @@ class HeaderChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PathChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A new path: whole, or in place of the matched prefix."""
+    """A new path: whole, in place of the matched prefix, or in place of what a pattern matches."""
 
     full: str | None = None
     prefix: str | None = None
+    pattern: str | None = None
+    substitution: str = ""
+    """With `\\1` for what the pattern's first group matched."""
 
 
 class Redirect(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +92,8 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     codes: tuple[int, ...] = ()
     backoff_ms: int = 0
+    repeatable_only: bool = False
+    """Only requests whose method is idempotent (RFC 9110)."""
 
 
 class GatewayRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +118,8 @@ class GatewayRoute(msgspec.Struct, frozen=True, kw_only=True):
     timeout_ms: int | None = None
     """For the whole request; 0: none."""
     try_timeout_ms: int | None = None
+    idle_timeout_ms: int | None = None
+    """For how long nothing may come from either side; 0: for ever."""
     retries: Retries | None = None
     policy: RequestPolicy | None = None
     """What requests have to pass first."""

@@ -1,0 +1,190 @@
+"""Annotations of the two controllers of HAProxy: haproxy.org and haproxy-ingress.github.io. Source: their references, 3.2 and 0.15."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from fairlead.api.httproute import (
+    CorsFilter,
+    HeaderFilter,
+    HeaderValue,
+    PathModifier,
+    RedirectFilter,
+    RouteTimeouts,
+)
+from fairlead.model.gateway.annotations import values
+from fairlead.model.gateway.annotations.reader import Reader
+from fairlead.model.gateway.annotations.wishes import Secured, Wishes
+from fairlead.model.gateway.extended import PatternModifier, StreamTimeouts
+
+PREFIXES = ("haproxy.org/", "haproxy-ingress.github.io/")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+_METHODS_INGRESS = ("GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
+_HEADERS_INGRESS = (
+    "DNT", "X-CustomHeader", "Keep-Alive", "User-Agent", "X-Requested-With", "If-Modified-Since", "Cache-Control",
+    "Content-Type", "Authorization",
+)  # fmt: skip
+_UNIT_MS = {"us": 0.001, "ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "": 1}
+_MOST_MS = 86_400_000
+_IDLE = frozenset(
+    (
+        "check", "check-http", "check-interval", "forwarded-for", "pod-maxconn", "request-capture", "request-capture-len",
+        "scale-server-slots", "server-slots", "timeout-check", "timeout-client", "timeout-connect", "timeout-http-keep-alive",
+        "timeout-http-request", "timeout-keep-alive", "timeout-queue", "timeout-stop", "timeout-client-fin", "timeout-server-fin",
+        "maxconn-server", "maxqueue-server", "slots-min-free", "slots-increment", "health-check-interval", "health-check-uri",
+        "dynamic-scaling", "initial-weight", "service-upstream",
+    )
+)  # fmt: skip
+_POLICY = "write what it does as an HTTPRoute or a policy"
+_REFUSED: Mapping[str, str] = dict.fromkeys(
+    (
+        "affinity", "balance-algorithm", "blue-green-deploy", "blue-green-mode", "cookie-persistence", "load-balance",
+        "proxy-body-size", "rate-limit-period", "rate-limit-requests", "rate-limit-size", "rate-limit-status-code",
+        "route-acl", "standalone-backend", "send-proxy-protocol", "server-alias-regex", "config-backend", "backend-config-snippet",
+        "request-set-header", "response-set-header", "headers", "hsts", "path-type", "path-type-order", "agent-check-port",
+    ),
+    _POLICY,
+)  # fmt: skip
+
+
+def read_haproxy_org(reader: Reader) -> Wishes:
+    """Return what an Ingress's annotations with the prefix haproxy.org/ wish."""
+    take = reader.take
+    host = take("set-host", values.hostname, "")
+    wishes = Wishes(
+        secured=_secured(reader),
+        secured_status=take("ssl-redirect-code", _status, 302),
+        rewrite=take("path-rewrite", _path_rewrite, None),
+        redirect=_redirect(reader),
+        host_header=host,
+        request=_headers(reader, "request-set-header"),
+        response=_headers(reader, "response-set-header"),
+        cors=_cors(reader, _METHODS, ("*",), credentials=False, max_age_s=5),
+        timeouts=_timeouts(reader),
+        protocol="h2c" if take("server-proto", values.one_of("h2"), "") else "",
+    )
+    return _finish(reader, wishes)
+
+
+def read_haproxy_ingress(reader: Reader) -> Wishes:
+    """Return what an Ingress's annotations with the prefix haproxy-ingress.github.io/ wish."""
+    take = reader.take
+    prefix = take("rewrite-target", values.path, "")
+    redirect = take("redirect-to", values.redirect, None)
+    code = take("redirect-to-code", _status, 302)
+    wishes = Wishes(
+        secured=_secured(reader),
+        secured_status=take("ssl-redirect-code", _status, 302),
+        rewrite=PathModifier(type="ReplacePrefixMatch", replace_prefix_match=prefix) if prefix else None,
+        app_root=take("app-root", values.path, ""),
+        redirect=msgspec.structs.replace(redirect, status_code=code) if redirect is not None else None,
+        cors=_cors(reader, _METHODS_INGRESS, _HEADERS_INGRESS, credentials=True, max_age_s=86_400),
+        timeouts=_timeouts(reader),
+        protocol=take("backend-protocol", _protocol, ""),
+        aliases=take("server-alias", values.items(values.hostname), ()),
+    )
+    return _finish(reader, wishes)
+
+
+def _finish(reader: Reader, wishes: Wishes) -> Wishes:
+    reader.finish(idle=_IDLE, refused=_REFUSED)
+    return msgspec.structs.replace(wishes, refusals=tuple(reader.refusals), notes=tuple(reader.notes))
+
+
+def _secured(reader: Reader) -> Secured:
+    if not reader.has("ssl-redirect"):
+        return ""
+    return "with-certificate" if reader.take("ssl-redirect", values.truth, True) else "never"
+
+
+def _status(text: str) -> int:
+    if text not in ("301", "302", "303", "307", "308"):
+        raise ValueError(f"{text!r} is none of 301, 302, 303, 307, 308")
+    return int(text)
+
+
+def _redirect(reader: Reader) -> RedirectFilter | None:
+    """Return where `request-redirect` leads: a host, with a port or not; path and query stay."""
+    code = reader.take("request-redirect-code", _status, 302)
+    wanted = reader.take("request-redirect", lambda text: values.redirect(f"http://{text}$request_uri"), None)
+    return msgspec.structs.replace(wanted, scheme=None, status_code=code) if wanted is not None else None
+
+
+def _path_rewrite(text: str) -> PathModifier:
+    """Return a new path, or a pattern and what replaces it."""
+    pattern, _, new = text.partition(" ")
+    if not new:
+        return PathModifier(type="ReplaceFullPath", replace_full_path=values.path(pattern))
+    new = new.strip()
+    if not re.fullmatch(r"(?:/|\\[1-9])(?:[^\s\\?#%]|\\[1-9])*", new):
+        raise ValueError(f"{new!r} is no path that may hold \\1 to \\9")
+    groups = values.groups(pattern)
+    if any(int(each) > groups for each in re.findall(r"\\([1-9])", new)):
+        raise ValueError(f"{new!r} names a group that {pattern!r} does not have")
+    return PatternModifier(type="ReplacePattern", pattern=pattern, substitution=new)
+
+
+def _headers(reader: Reader, name: str) -> HeaderFilter | None:
+    """Return the headers that an annotation sets, one a line: a name and a value."""
+
+    def read(text: str) -> HeaderFilter:
+        found = []
+        for line in text.splitlines():
+            if line.strip():
+                key, _, value = line.strip().partition(" ")
+                plain = value.strip()
+                if len(plain) > 1 and plain[0] == plain[-1] == '"':
+                    plain = plain[1:-1]
+                if "%" in plain:
+                    raise ValueError("must have no expression of HAProxy (%)")
+                found.append(HeaderValue(name=values.token(key), value=values.header_value(plain)))
+        if not 1 <= len(found) <= 16:
+            raise ValueError("must have 1 to 16 lines, each a name and a value")
+        return HeaderFilter(set=tuple(found))
+
+    return reader.take(name, read, None)
+
+
+def _cors(
+    reader: Reader, methods: tuple[str, ...], headers: tuple[str, ...], *, credentials: bool, max_age_s: int
+) -> CorsFilter | None:
+    take = reader.take
+    wanted = take("cors-enable", values.truth, False)
+    cors = CorsFilter(
+        allow_origins=take("cors-allow-origin", values.items(values.origin), ("*",)),
+        allow_methods=take("cors-allow-methods", values.items(values.token), methods),
+        allow_headers=take("cors-allow-headers", values.items(values.token), headers),
+        expose_headers=take("cors-expose-headers", values.items(values.token), ()) or None,
+        allow_credentials=take("cors-allow-credentials", values.truth, credentials),
+        max_age=take("cors-max-age", lambda text: duration_ms(text, unit="s") // 1000, max_age_s),
+    )
+    return cors if wanted else None
+
+
+def _timeouts(reader: Reader) -> RouteTimeouts | None:
+    """Return how long a request's streams may be silent: longer than the server, and a tunnel, may be."""
+    found = [reader.take(name, duration_ms, 0) for name in ("timeout-server", "timeout-tunnel")]
+    longest = max(found)
+    # A duration has five digits at most.
+    return StreamTimeouts(idle=f"{longest}ms" if longest < 100_000 else f"{longest // 1000}s") if longest else None
+
+
+def duration_ms(text: str, *, unit: str = "ms") -> int:
+    """Return a duration of HAProxy's in milliseconds; without its unit it is one of `unit`."""
+    match = re.fullmatch(r"([0-9]{1,9})(us|ms|s|m|h|d|)", text)
+    if match is None:
+        raise ValueError(f"{text!r} is no duration such as 30s")
+    found = int(int(match[1]) * _UNIT_MS[match[2] or unit])
+    if found > _MOST_MS:
+        raise ValueError(f"{text!r} is more than a day")
+    return found
+
+
+def _protocol(text: str) -> str:
+    found = {"h1": "http1", "http": "http1", "h2": "h2c", "grpc": "h2c"}.get(text.lower())
+    if found is None:
+        raise ValueError(f"{text!r} is not supported; supported are h1, h2, grpc")
+    return found

@@ -1,0 +1,164 @@
+"""Annotations of ingress-nginx. Source: docs/user-guide/nginx-configuration/annotations.md of kubernetes/ingress-nginx 1.14, its last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from fairlead.api.httproute import CorsFilter, HeaderFilter, HeaderValue, RedirectFilter, RouteRetry, RouteTimeouts
+from fairlead.model.gateway.annotations import values
+from fairlead.model.gateway.annotations.reader import Reader
+from fairlead.model.gateway.annotations.wishes import Canary, Secured, Wishes
+from fairlead.model.gateway.extended import StreamTimeouts, UnsentOrRepeatable
+
+PREFIXES = ("nginx.ingress.kubernetes.io/",)
+_METHODS = ("GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
+_HEADERS = (
+    "DNT", "Keep-Alive", "User-Agent", "X-Requested-With", "If-Modified-Since", "Cache-Control", "Content-Type",
+    "Range", "Authorization",
+)  # fmt: skip
+_CORS_MAX_AGE_S = 1_728_000
+_TRIES = 3
+_MOST_TRIES = 10
+_PROTOCOLS = {"HTTP": "http1", "AUTO_HTTP": "http1", "GRPC": "h2c"}
+_IDLE = frozenset(
+    (
+        "affinity-canary-behavior", "affinity-mode", "client-body-buffer-size", "connection-proxy-header",
+        "enable-access-log", "enable-global-auth", "enable-opentelemetry", "enable-opentracing", "enable-rewrite-log",
+        "http2-push-preload", "limit-burst-multiplier", "opentelemetry-operation-name", "opentelemetry-trust-incoming-span",
+        "opentracing-trust-incoming-span", "preserve-trailing-slash", "proxy-buffer-size", "proxy-buffering",
+        "proxy-buffers-number", "proxy-busy-buffers-size", "proxy-connect-timeout", "proxy-http-version",
+        "proxy-max-temp-file-size", "proxy-next-upstream-timeout", "proxy-request-buffering", "service-upstream",
+        "session-cookie-conditional-samesite-none",
+    )
+)  # fmt: skip
+_ROUTES = "write what it does as an HTTPRoute"
+REFUSED: Mapping[str, str] = {
+    **dict.fromkeys(("configuration-snippet", "server-snippet", "stream-snippet", "auth-snippet"), _ROUTES),
+    **dict.fromkeys(("enable-modsecurity", "enable-owasp-core-rules", "modsecurity-snippet", "modsecurity-transaction-id"), ""),
+    **dict.fromkeys(("custom-http-errors", "default-backend", "mirror-target", "mirror-request-body", "mirror-host"), _ROUTES),
+    **dict.fromkeys(("custom-headers", "proxy-cookie-domain", "proxy-cookie-path", "proxy-redirect-from", "proxy-redirect-to"), _ROUTES),
+    "affinity": "",
+    "auth-type": "",
+    "auth-url": "",
+    "auth-tls-secret": "",
+    "ssl-passthrough": "use a TLSRoute",
+    "upstream-hash-by": "",
+}  # fmt: skip
+
+
+def read(reader: Reader) -> Wishes:
+    """Return what an Ingress's annotations wish."""
+    take = reader.take
+    patterns = take("use-regex", values.truth, False)
+    target = take("rewrite-target", values.target, "")
+    prefix = take("x-forwarded-prefix", values.header_value, "")
+    wishes = Wishes(
+        secured=_secured(reader),
+        patterns=patterns or bool(target),
+        target=target or None,
+        app_root=take("app-root", values.path, ""),
+        with_www=take("from-to-www-redirect", values.truth, False),
+        redirect=_redirect(reader),
+        host_header=take("upstream-vhost", values.hostname, ""),
+        request=HeaderFilter(set=(HeaderValue(name="x-forwarded-prefix", value=prefix),)) if prefix else None,
+        cors=_cors(reader),
+        timeouts=_timeouts(reader),
+        retry=_retry(reader),
+        protocol=take("backend-protocol", _protocol, ""),
+        aliases=take("server-alias", values.items(values.hostname), ()),
+        canary=_canary(reader),
+    )
+    if reader.has("proxy-body-size") and take("proxy-body-size", str, "") not in ("0", "0m", "0k"):
+        reader.refuse("proxy-body-size", "limits of bodies are not supported")
+    reader.finish(idle=_IDLE, refused=REFUSED)
+    return msgspec.structs.replace(wishes, refusals=tuple(reader.refusals), notes=tuple(reader.notes))
+
+
+def _secured(reader: Reader) -> Secured:
+    always = reader.take("force-ssl-redirect", values.truth, False)
+    if not reader.has("ssl-redirect"):
+        return "always" if always else ""
+    wanted = reader.take("ssl-redirect", values.truth, True)
+    return "always" if always else "with-certificate" if wanted else "never"
+
+
+def _redirect(reader: Reader) -> RedirectFilter | None:
+    take = reader.take
+    code = take("permanent-redirect-code", _status, 301)
+    other = take("temporal-redirect-code", _status, 302)
+    permanent = take("permanent-redirect", values.redirect, None)
+    temporal = take("temporal-redirect", values.redirect, None)
+    # Of both the temporary one counts, as it does there.
+    if temporal is not None:
+        return msgspec.structs.replace(temporal, status_code=other)
+    return msgspec.structs.replace(permanent, status_code=code) if permanent is not None else None
+
+
+def _status(text: str) -> int:
+    if text not in ("301", "302", "303", "307", "308"):
+        raise ValueError(f"{text!r} is none of 301, 302, 303, 307, 308")
+    return int(text)
+
+
+def _cors(reader: Reader) -> CorsFilter | None:
+    take = reader.take
+    wanted = take("enable-cors", values.truth, False)
+    cors = CorsFilter(
+        allow_origins=take("cors-allow-origin", values.items(values.origin), ("*",)),
+        allow_methods=take("cors-allow-methods", values.items(values.token), _METHODS),
+        allow_headers=take("cors-allow-headers", values.items(values.token), _HEADERS),
+        expose_headers=take("cors-expose-headers", values.items(values.token), ()) or None,
+        allow_credentials=take("cors-allow-credentials", values.truth, True),
+        max_age=take("cors-max-age", values.number(1, 86_400 * 366), _CORS_MAX_AGE_S),
+    )
+    return cors if wanted else None
+
+
+def _timeouts(reader: Reader) -> RouteTimeouts | None:
+    """Return how long a request's streams may be silent: longer than either direction may be (proxy_read_timeout, proxy_send_timeout)."""
+    found = [reader.take(name, values.seconds, "") for name in ("proxy-read-timeout", "proxy-send-timeout")]
+    known = [int(each.removesuffix("s")) for each in found if each]
+    return StreamTimeouts(idle=f"{max(known)}s") if known else None
+
+
+def _retry(reader: Reader) -> RouteRetry | None:
+    given = reader.has("proxy-next-upstream") or reader.has("proxy-next-upstream-tries")
+    conditions = reader.take("proxy-next-upstream", _conditions, ("error", "timeout"))
+    tries = reader.take("proxy-next-upstream-tries", values.number(0, 1000), _TRIES)
+    if not given:
+        return None
+    codes = tuple(int(each.removeprefix("http_")) for each in conditions if each.startswith("http_"))
+    again = 0 if "off" in conditions else min((tries or _MOST_TRIES) - 1, _MOST_TRIES)
+    kind = RouteRetry if "non_idempotent" in conditions or not codes else UnsentOrRepeatable
+    return kind(codes=codes, attempts=again)
+
+
+def _conditions(text: str) -> tuple[str, ...]:
+    read = values.one_of(
+        "error", "timeout", "invalid_header", "http_500", "http_502", "http_503", "http_504", "http_403", "http_404",
+        "http_429", "non_idempotent", "off",
+    )  # fmt: skip
+    return tuple(read(each) for each in text.split())
+
+
+def _protocol(text: str) -> str:
+    found = _PROTOCOLS.get(text.upper())
+    if found is None:
+        raise ValueError(f"{text!r} is not supported; supported are {', '.join(_PROTOCOLS)}")
+    return found
+
+
+def _canary(reader: Reader) -> Canary | None:
+    take = reader.take
+    wanted = take("canary", values.truth, False)
+    canary = Canary(
+        header=take("canary-by-header", values.token, "").lower(),
+        value=take("canary-by-header-value", values.header_value, ""),
+        pattern=take("canary-by-header-pattern", values.pattern, ""),
+        cookie=take("canary-by-cookie", values.token, ""),
+        weight=take("canary-weight", values.number(0, 1_000_000), 0),
+        total=take("canary-weight-total", values.number(1, 1_000_000), 100),
+    )
+    return canary if wanted else None

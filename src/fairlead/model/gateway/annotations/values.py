@@ -1,0 +1,150 @@
+"""Strict readers of annotations' values. Each returns the value or raises ValueError with what it should have been."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import re2
+
+from fairlead.api.httproute import PathModifier, RedirectFilter
+from fairlead.model.gateway.values import is_host
+
+_HOST = r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_URL = re.compile(rf"(?:(https?)://({_HOST})(?::([0-9]{{1,5}}))?)?(/[^\s$\\%]*)?", re.IGNORECASE)
+_ORIGIN = re.compile(rf"\*|https?://(?:\*\.)?{_HOST}(?::[0-9]{{1,5}})?", re.IGNORECASE)
+_TOKEN = re.compile(r"[A-Za-z0-9!#$&'*+.^_`|~-]{1,128}")
+_PATH = re.compile(r"/[^\x00-\x20\x7f-\uffff?#\\%]{0,1023}")
+_TRUE, _FALSE = ("true", "1", "on", "yes"), ("false", "0", "off", "no")
+_MOST_ITEMS = 64
+_LONGEST_PATTERN = 512
+_MOST_S = 86_400
+_QUIET = re2.Options()
+_QUIET.log_errors = False
+
+
+def truth(text: str) -> bool:
+    """Return true or false."""
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise ValueError(f"{text!r} is neither true nor false")
+
+
+def number(least: int, most: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers within bounds."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,10}", text) or not least <= int(text) <= most:
+            raise ValueError(f"{text!r} is no number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def seconds(text: str) -> str:
+    """Return a number of seconds, with or without its unit, as a duration of the Gateway API."""
+    found = number(0, _MOST_S)(text.removesuffix("s"))
+    return f"{found}s"
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    """Return a reader of one of some words, in any case."""
+
+    def read(text: str) -> str:
+        found = next((each for each in choices if each.lower() == text.lower()), None)
+        if found is None:
+            raise ValueError(f"{text!r} is none of {', '.join(choices)}")
+        return found
+
+    return read
+
+
+def items(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
+    """Return a reader of lists with commas."""
+
+    def read(text: str) -> tuple[str, ...]:
+        parts = [each.strip() for each in text.split(",") if each.strip()]
+        if not parts or len(parts) > _MOST_ITEMS:
+            raise ValueError(f"must have 1 to {_MOST_ITEMS} parts, separated by commas")
+        return tuple(dict.fromkeys(parse(each) for each in parts))
+
+    return read
+
+
+def token(text: str) -> str:
+    """Return a name of a header, a cookie or a method (RFC 9110, token)."""
+    if not _TOKEN.fullmatch(text):
+        raise ValueError(f"{text!r} is no name of a header, cookie or method")
+    return text
+
+
+def header_value(text: str) -> str:
+    """Return a header's value, which holds no variable of another proxy."""
+    if not re.fullmatch(r"[\x20-\x7e]{0,1024}", text) or "$" in text:
+        raise ValueError("must be up to 1024 printable ASCII characters without variables ($)")
+    return text
+
+
+def hostname(text: str) -> str:
+    """Return a host name without a port or a star."""
+    if not is_host(text):
+        raise ValueError(f"{text!r} is no host name")
+    return text.lower()
+
+
+def origin(text: str) -> str:
+    """Return an origin of the CORS protocol, `*`, or one with a star for the first label."""
+    if not _ORIGIN.fullmatch(text):
+        raise ValueError(f"{text!r} is no origin such as https://a.example or https://*.a.example")
+    return text
+
+
+def path(text: str) -> str:
+    """Return an absolute path."""
+    if not _PATH.fullmatch(text):
+        raise ValueError(f"{text!r} is no absolute path of ASCII characters without a query, % or \\\\")
+    return text
+
+
+def target(text: str) -> str:
+    """Return a path that may hold `$1` to `$9`, and no other variable."""
+    path(text)
+    if re.search(r"\$(?![1-9])", text):
+        raise ValueError("may hold $1 to $9, and no other variable")
+    return text
+
+
+def pattern(text: str) -> str:
+    """Return a pattern of RE2's, bounded."""
+    if not text or len(text) > _LONGEST_PATTERN:
+        raise ValueError(f"a pattern has 1 to {_LONGEST_PATTERN} characters")
+    groups(text)
+    return text
+
+
+def groups(text: str) -> int:
+    """Return how many groups a pattern of RE2's has."""
+    try:
+        compiled = re2.compile(text, _QUIET)
+    except re2.error as error:
+        raise ValueError(f"{text!r} is no pattern of RE2") from error
+    return int(compiled.groups)
+
+
+def redirect(text: str) -> RedirectFilter:
+    """Return where a URL or an absolute path leads to, as a redirect (302). The path `$request_uri` at its end is the request's own."""
+    own = text.endswith("$request_uri")
+    found = _URL.fullmatch(text.removesuffix("$request_uri"))
+    if found is None or not text or (own and found[4]):
+        raise ValueError(f"{text!r} is no URL or absolute path without variables, with $request_uri at most at its end")
+    scheme, host, port, where = found.groups()
+    if port is not None and not 1 <= int(port) <= 65535:
+        raise ValueError(f"{port} is no port")
+    return RedirectFilter(
+        scheme=scheme.lower() if scheme else None,
+        hostname=host.lower() if host else None,
+        port=int(port) if port else None,
+        path=None if own else PathModifier(type="ReplaceFullPath", replace_full_path=where or "/"),
+    )

@@ -1,0 +1,64 @@
+"""What annotations ask for, whichever dialect says it: values and objects of the Gateway API."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from fairlead.api.httproute import CorsFilter, HeaderFilter, PathModifier, RedirectFilter, RouteRetry, RouteTimeouts
+
+Secured: TypeAlias = Literal["", "never", "with-certificate", "always"]
+"""When plain HTTP is redirected to HTTPS; empty: as the class does."""
+
+
+class Remark(msgspec.Struct, frozen=True):
+    """What is to be said of an annotation."""
+
+    annotation: str
+    message: str
+    fix: str = ""
+
+
+class Canary(msgspec.Struct, frozen=True, kw_only=True):
+    """Which requests for another Ingress's paths go to this one's backends: by header, else by cookie, else by weight."""
+
+    header: str = ""
+    value: str = ""
+    """Empty: `always` leads here and `never` away."""
+    pattern: str = ""
+    cookie: str = ""
+    weight: int = 0
+    total: int = 100
+
+
+class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+    """What an Ingress asks for beside its spec."""
+
+    secured: Secured = ""
+    secured_status: int = 308
+    ports: tuple[int, ...] = ()
+    """Ports on which it is served; none: all."""
+    patterns: bool = False
+    """Paths are patterns that match from the start, whatever their case."""
+    target: str | None = None
+    """The whole new path, with `$1` for what the path's first group matched."""
+    rewrite: PathModifier | None = None
+    app_root: str = ""
+    with_www: bool = False
+    """The host with `www.` leads to the one without, or the other way round."""
+    redirect: RedirectFilter | None = None
+    host_header: str = ""
+    request: HeaderFilter | None = None
+    response: HeaderFilter | None = None
+    cors: CorsFilter | None = None
+    timeouts: RouteTimeouts | None = None
+    retry: RouteRetry | None = None
+    protocol: str = ""
+    """How backends are spoken to, whatever their Service says."""
+    aliases: tuple[str, ...] = ()
+    canary: Canary | None = None
+    refusals: tuple[Remark, ...] = ()
+    """What cannot be honored and would leave requests open, or meaning something else: all of the Ingress answers 500."""
+    notes: tuple[Remark, ...] = ()
+    """What cannot be honored, without which the Ingress serves all the same."""

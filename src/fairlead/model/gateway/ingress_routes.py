@@ -1,0 +1,291 @@
+"""One Ingress as HTTPRoutes: one for each host, and one more where plain HTTP is answered otherwise than HTTPS. Pure.
+
+Sources: networking.k8s.io/v1 IngressRule and HTTPIngressPath; what annotations wish, by `annotations`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import msgspec
+
+from fairlead.api.gateway import ParentRef
+from fairlead.api.httproute import (
+    HeaderFilter,
+    HTTPMatch,
+    HTTPRoute,
+    HTTPRouteSpec,
+    HTTPRule,
+    NamedMatch,
+    PathMatch,
+    PathModifier,
+    RedirectFilter,
+    RewriteFilter,
+    RouteFilter,
+)
+from fairlead.api.ingress import Ingress, IngressBackend, IngressPath
+from fairlead.model.gateway.annotations.values import groups
+from fairlead.model.gateway.annotations.wishes import Canary, Wishes
+from fairlead.model.gateway.extended import NamedPortRef, PatternModifier
+from fairlead.model.gateway.routes import PART
+from fairlead.world.events import ObjectKey
+
+Place: TypeAlias = tuple[str, str, str, str]
+"""Namespace, host, type of path and path: what a canary has in common with the Ingress that it is one for."""
+
+HTTP, HTTPS = 80, 443
+_KINDS = {"Exact": "Exact", "Prefix": "PathPrefix", "ImplementationSpecific": "PathPrefix"}
+_CHALLENGES = "/.well-known/acme-challenge"
+"""Where a certificate authority looks before there is a certificate (RFC 8555, section 8.3)."""
+
+
+class CanaryPath(msgspec.Struct, frozen=True):
+    """A backend that gets some of a path's requests."""
+
+    ingress: ObjectKey
+    backend: IngressBackend
+    canary: Canary
+
+
+class Around(msgspec.Struct, frozen=True, kw_only=True):
+    """What the class and its other Ingresses say that bears on one of them."""
+
+    gateway: ObjectKey
+    redirects: bool = False
+    """Whether hosts with a certificate are redirected to HTTPS where an Ingress does not say."""
+    https_only: bool = False
+    """Whether hosts with a certificate of the Ingress's own are not served without it."""
+    secured: frozenset[str] = frozenset()
+    """Those of its hosts that have a certificate."""
+    patterned: frozenset[str] = frozenset()
+    """Those of its hosts for which some Ingress has patterns."""
+    taken: frozenset[str] = frozenset()
+    """Those of its aliases that are hosts of Ingresses."""
+    canaries: tuple[tuple[Place, CanaryPath], ...] = ()
+
+
+def hosts_of(ingress: Ingress) -> tuple[str, ...]:
+    """Return the hosts of an Ingress's rules in lower case, empty for all; the default backend is for all."""
+    last = ("",) if ingress.spec.default_backend is not None else ()
+    return tuple(dict.fromkeys((*((rule.host or "").lower() for rule in ingress.spec.rules or ()), *last)))
+
+
+def other_hosts(ingress: Ingress, wishes: Wishes) -> dict[str, str]:
+    """Return hosts that an Ingress has by annotation → the host of its rules that each stands for; those of `www.` lead there."""
+    named = [host for host in hosts_of(ingress) if host and not host.startswith("*.")]
+    found = {alias: host for host in named[:1] for alias in wishes.aliases}
+    if wishes.with_www:
+        found |= {host.removeprefix("www.") if host.startswith("www.") else f"www.{host}": host for host in named}
+    return {alias: host for alias, host in found.items() if alias not in named}
+
+
+def places(key: ObjectKey, ingress: Ingress) -> Iterator[tuple[Place, IngressPath]]:
+    """Yield the paths of an Ingress and where they are."""
+    for rule in ingress.spec.rules or ():
+        for path in rule.http.paths if rule.http else ():
+            yield (key[0], (rule.host or "").lower(), path.path_type, path.path or "/"), path
+
+
+def routes(key: ObjectKey, ingress: Ingress, wishes: Wishes, around: Around) -> Iterator[tuple[ObjectKey, HTTPRoute]]:
+    """Yield the routes of an Ingress: (namespace, `NAME~HOST`) or, for plain HTTP alone, (namespace, `NAME~HOST~http`)."""
+    if wishes.canary is not None:
+        return
+    by_host: dict[str, list[HTTPRule]] = {host: [] for host in hosts_of(ingress)}
+    canaries = dict(around.canaries)
+    for place, path in places(key, ingress):
+        by_host[place[1]] += _rules(path, wishes, place[1] in around.patterned, canaries.get(place))
+    for rules in by_host.values():
+        if wishes.app_root and rules and not wishes.refusals:
+            rules.insert(0, _app_root(wishes.app_root))
+        if ingress.spec.default_backend is not None:
+            last = IngressPath(backend=ingress.spec.default_backend, path="/", path_type="Prefix")
+            rules += _rules(last, msgspec.structs.replace(wishes, patterns=False, target=None), False, None)
+    others = {alias: host for alias, host in other_hosts(ingress, wishes).items() if alias not in around.taken}
+    for alias, host in others.items():
+        by_host[alias] = by_host[host] if alias in wishes.aliases else [_to_host(host, wishes)]
+    for host, rules in by_host.items():
+        yield from _of_host(key, ingress, host, tuple(rules), wishes, around)
+
+
+def _of_host(
+    key: ObjectKey, ingress: Ingress, host: str, rules: tuple[HTTPRule, ...], wishes: Wishes, around: Around
+) -> Iterator[tuple[ObjectKey, HTTPRoute]]:
+    ports = wishes.ports
+    if not ports and around.https_only and ingress.spec.tls and host in around.secured:
+        ports = (HTTPS,)
+    plain: tuple[HTTPRule, ...] | None = None
+    if not wishes.refusals and ports in ((), (HTTP, HTTPS)) and _redirects(host, wishes, around):
+        ports = (HTTPS,) if host in around.secured else (HTTP,)
+        plain = tuple(_to_https(rule, wishes) for rule in rules)
+        rules = rules if host in around.secured else plain
+    name = f"{key[1]}{PART}{host or '*'}"
+    yield (key[0], name), _route(ingress, host, rules, ports, around.gateway)
+    if plain is not None and host in around.secured:
+        yield (key[0], f"{name}{PART}http"), _route(ingress, host, plain, (HTTP,), around.gateway)
+
+
+def _route(
+    ingress: Ingress, host: str, rules: tuple[HTTPRule, ...], ports: tuple[int, ...], gateway: ObjectKey
+) -> HTTPRoute:
+    parents = tuple(ParentRef(namespace=gateway[0], name=gateway[1], port=port) for port in ports or (None,))
+    labels = _one_label(host)
+    if labels:
+        rules = tuple(_also(rule, labels) for rule in rules)
+    spec = HTTPRouteSpec(parent_refs=parents, hostnames=(host,) if host else None, rules=rules)
+    return HTTPRoute(metadata=ingress.metadata, spec=spec)
+
+
+def _redirects(host: str, wishes: Wishes, around: Around) -> bool:
+    if wishes.secured == "always":
+        return True
+    wanted = wishes.secured == "with-certificate" or (not wishes.secured and around.redirects)
+    return wanted and host in around.secured
+
+
+def _to_https(rule: HTTPRule, wishes: Wishes) -> HTTPRule:
+    """Return what plain HTTP gets in place of a rule."""
+    if any(each.path.value.startswith(_CHALLENGES) for each in rule.matches or ()):
+        return rule
+    redirect = RedirectFilter(scheme="https", status_code=wishes.secured_status)
+    return HTTPRule(matches=rule.matches, filters=(RouteFilter(type="RequestRedirect", request_redirect=redirect),))
+
+
+def _app_root(path: str) -> HTTPRule:
+    new = PathModifier(type="ReplaceFullPath", replace_full_path=path)
+    found = RouteFilter(type="RequestRedirect", request_redirect=RedirectFilter(path=new, status_code=302))
+    return HTTPRule(matches=(HTTPMatch(path=PathMatch(type="Exact", value="/")),), filters=(found,))
+
+
+def _to_host(host: str, wishes: Wishes) -> HTTPRule:
+    redirect = RedirectFilter(hostname=host, status_code=308)
+    filters = (RouteFilter(type="RequestRedirect", request_redirect=redirect),)
+    return HTTPRule(matches=(HTTPMatch(),), filters=None if wishes.refusals else filters)
+
+
+def _rules(path: IngressPath, wishes: Wishes, patterned: bool, canary: CanaryPath | None) -> list[HTTPRule]:
+    """Return the rules of a path: its own, behind those for requests that a canary's header or cookie decides about."""
+    match = HTTPMatch(path=_path(path, patterns=wishes.patterns, patterned=patterned))
+    if wishes.refusals:
+        # Without a backend it is answered with 500, and no other route gets what is this one's.
+        return [HTTPRule(matches=(match,))]
+    filters = _filters(path, wishes)
+    if wishes.redirect is not None:
+        return [HTTPRule(matches=(match,), filters=filters)]
+    whole = HTTPRule(matches=(match,), filters=filters or None, timeouts=wishes.timeouts, retry=wishes.retry)
+    own = _backend(path.backend, wishes, 1)
+    if canary is None:
+        return [msgspec.structs.replace(whole, backend_refs=own)]
+    wanted = canary.canary
+    found = [
+        _also(
+            msgspec.structs.replace(whole, backend_refs=_backend(canary.backend, wishes, 1) if there else own),
+            (header,),
+        )
+        for header, there in _deciders(wanted)
+    ]
+    weight = min(wanted.weight, wanted.total)
+    parts = (
+        *_backend(path.backend, wishes, wanted.total - weight),
+        *(_backend(canary.backend, wishes, weight) if weight else ()),
+    )
+    return [*found, msgspec.structs.replace(whole, backend_refs=parts if weight else own)]
+
+
+def _deciders(canary: Canary) -> Iterator[tuple[NamedMatch, bool]]:
+    """Yield headers that decide, and whether for the canary; earlier ones go first."""
+    if canary.header and canary.value:
+        yield NamedMatch(name=canary.header, value=canary.value), True
+    elif canary.header and canary.pattern:
+        pattern = f".*(?:{canary.pattern}).*"
+        yield NamedMatch(name=canary.header, value=pattern, type="RegularExpression"), True
+    elif canary.header:
+        yield NamedMatch(name=canary.header, value="always"), True
+        yield NamedMatch(name=canary.header, value="never"), False
+    if canary.cookie:
+        for word, there in (("always", True), ("never", False)):
+            pattern = f"(?:.*; *)?{re.escape(canary.cookie)}={word}(?: *;.*)?"
+            yield NamedMatch(name="cookie", value=pattern, type="RegularExpression"), there
+
+
+def _also(rule: HTTPRule, headers: tuple[NamedMatch, ...]) -> HTTPRule:
+    """Return a rule whose matches want some more headers."""
+    matches = tuple(
+        msgspec.structs.replace(each, headers=(*(each.headers or ()), *headers)) for each in rule.matches or ()
+    )
+    return msgspec.structs.replace(rule, matches=matches)
+
+
+def _path(path: IngressPath, *, patterns: bool, patterned: bool) -> PathMatch:
+    """Return the match of a path. Patterns go before prefixes however long those are, so beside patterns prefixes become some, too.
+
+    What is added to both has the same length: the longest path goes first.
+    """
+    value = path.path or "/"
+    kind = _KINDS.get(path.path_type, "PathPrefix")
+    if kind == "PathPrefix" and patterns:
+        return PathMatch(type="RegularExpression", value=f"(?i)(?:{value}).*")
+    if kind == "PathPrefix" and patterned and value.strip("/"):
+        return PathMatch(type="RegularExpression", value=f"{re.escape(value.rstrip('/'))}(?:[/].*)?")
+    return PathMatch(type=kind, value=value)
+
+
+def _filters(path: IngressPath, wishes: Wishes) -> tuple[RouteFilter, ...]:
+    found: list[RouteFilter] = []
+    if isinstance(wishes.request, HeaderFilter):
+        found.append(RouteFilter(type="RequestHeaderModifier", request_header_modifier=wishes.request))
+    if isinstance(wishes.response, HeaderFilter):
+        found.append(RouteFilter(type="ResponseHeaderModifier", response_header_modifier=wishes.response))
+    if wishes.cors is not None:
+        found.append(RouteFilter(type="CORS", cors=wishes.cors))
+    if wishes.redirect is not None:
+        return (*found, RouteFilter(type="RequestRedirect", request_redirect=wishes.redirect))
+    new = _new_path(path, wishes)
+    if new is not None or wishes.host_header:
+        rewrite = RewriteFilter(hostname=wishes.host_header or None, path=new)
+        found.append(RouteFilter(type="URLRewrite", url_rewrite=rewrite))
+    return tuple(found)
+
+
+def _new_path(path: IngressPath, wishes: Wishes) -> PathModifier | None:
+    if wishes.target is None:
+        return wishes.rewrite
+    pattern = path.path or "/"
+    # How many groups there are is asked where it can be known: a path that is no pattern makes its rule invalid by its match.
+    known = groups(pattern) if path.path_type != "Exact" and _is_pattern(pattern) else 0
+    new = re.sub(r"\$([1-9])", lambda found: rf"\{found[1]}" if int(found[1]) <= known else "", wishes.target)
+    if not known:
+        return PathModifier(type="ReplaceFullPath", replace_full_path=new)
+    return PatternModifier(type="ReplacePattern", pattern=f"(?i)^(?:{pattern}).*", substitution=new)
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        groups(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _one_label(host: str) -> tuple[NamedMatch, ...]:
+    """Return what keeps a wildcard to hosts with one label in place of the star (IngressRule.host)."""
+    if not host.startswith("*."):
+        return ()
+    pattern = f"(?i)[^.]+{re.escape(host[1:])}(:[0-9]+)?"
+    return (NamedMatch(name=":authority", type="RegularExpression", value=pattern),)
+
+
+def _backend(backend: IngressBackend, wishes: Wishes, weight: int) -> tuple[NamedPortRef, ...]:
+    service = backend.service
+    if service is None:
+        return ()
+    return (
+        NamedPortRef(
+            name=service.name,
+            port=service.port.number,
+            port_name=service.port.name or "",
+            protocol=wishes.protocol,
+            weight=weight,
+        ),
+    )

@@ -1,0 +1,393 @@
+"""Annotations of other controllers by real requests through the real Envoy: what is honored, and that what is not leaves nothing open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+
+import pytest
+from aiohttp import web
+from tests.drivers.xds.gatewaylab import GatewayLab, Json
+from tests.drivers.xds.ingresslab import NGINX, Paths, asked, ingress, klass, text
+from tests.drivers.xds.test_proxy_life import secret, trusting
+
+from fairlead.model.gateway.annotations import nginx
+from fairlead.model.gateway.ingress import gateway_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+TRAEFIK = "traefik.ingress.kubernetes.io/"
+CLASSES = [klass(each) for each in ("nginx", "traefik", "haproxy", "plain")]
+
+
+@pytest.fixture(autouse=True)
+def doors(lab: GatewayLab) -> None:
+    for each in CLASSES:
+        lab.door(*gateway_of(each["metadata"]["name"]), 80, 443)
+
+
+async def check(lab: GatewayLab, objects: list[Json], wanted: Mapping[str, str], *, of: str = "nginx") -> None:
+    await lab.apply(text(*CLASSES, *objects))
+    assert {url: await asked(lab, url, of=of) for url in wanted} == wanted
+
+
+Case = tuple[Paths, Mapping[str, str], Mapping[str, str]]
+"""Paths, annotations, request's path → what is said."""
+
+CASES: dict[str, Case] = {
+    "no annotation": ({"/a": "one"}, {}, {"/a/b": "one /a/b", "/ab": "404"}),
+    "a new path for all": ({"/a": "one"}, {"rewrite-target": "/new"}, {"/a": "one /new", "/a/b?c=d": "one /new?c=d"}),
+    "the rest of the path": (
+        {"/api(/|$)(.*)": "one"},
+        {"rewrite-target": "/$2", "use-regex": "true"},
+        {"/api": "one /", "/api/": "one /", "/api/x/y?q=1": "one /x/y?q=1", "/API/x": "one /x", "/apix": "404"},
+    ),
+    "a group in the middle": (
+        {"/v(1|2)/(.*)": "one"},
+        {"rewrite-target": "/version-$1/$2/end"},
+        {"/v2/x": "one /version-2/x/end", "/v3/x": "404"},
+    ),
+    "an optional slash": (
+        {"/something/?(.*)": "one"},
+        {"rewrite-target": "/$1"},
+        {"/something": "one /", "/something/": "one /", "/something/new": "one /new"},
+    ),
+    "a group that is not there is nothing": ({"/a(.*)": "one"}, {"rewrite-target": "/x$2"}, {"/ab": "one /x"}),
+    "an exact path is no pattern": ({"Exact /a.b": "one"}, {"rewrite-target": "/x"}, {"/a.b": "one /x", "/axb": "404"}),
+    "patterns without a new path": (
+        {"/foo/[a-z]{3}$": "one"}, {"use-regex": "true"}, {"/foo/abc": "one /foo/abc", "/foo/abcd": "404"},
+    ),
+    "the longest pattern goes first": (
+        {"/foo/bar": "one", "/foo/bar/[A-Z0-9]{3}": "two", "/foo/bar/bar": "one"},
+        {"use-regex": "true"},
+        {"/foo/bar/bar": "two /foo/bar/bar", "/foo/bar/ba": "one /foo/bar/ba"},
+    ),
+    "either of two": ({"/a|/b": "one"}, {"use-regex": "true"}, {"/a": "one /a", "/b/c": "one /b/c", "/c": "404"}),
+    "a root of the application": (
+        {"/": "one"}, {"app-root": "/app"}, {"/": "302 http://HOST/app", "/app": "one /app"},
+    ),
+    "moved for ever": (
+        {"/": "one"}, {"permanent-redirect": "https://there.example/x"}, {"/a": "301 https://there.example/x"},
+    ),
+    "moved for ever by 308, path and query kept": (
+        {"/": "one"},
+        {"permanent-redirect": "https://there.example$request_uri", "permanent-redirect-code": "308"},
+        {"/a?b=c": "308 https://there.example/a?b=c"},
+    ),
+    "moved for now": (
+        {"/": "one"}, {"temporal-redirect": "http://there.example:8080/"}, {"/a": "302 http://there.example:8080/"},
+    ),
+    "moved to a path": ({"/old": "one"}, {"temporal-redirect": "/new"}, {"/old": "302 http://HOST/new"}),
+    "redirected without a certificate": (
+        {"/": "one"}, {"force-ssl-redirect": "true"}, {"/a?b": "308 https://HOST/a?b"},
+    ),
+    "redirected only with a certificate": ({"/": "one"}, {"ssl-redirect": "true"}, {"/a": "one /a"}),
+    "where a certificate authority looks is never redirected": (
+        {"/.well-known/acme-challenge": "two", "/": "one"},
+        {"force-ssl-redirect": "true"},
+        {"/.well-known/acme-challenge/t": "two /.well-known/acme-challenge/t", "/": "308 https://HOST/"},
+    ),
+    "what has no effect is served": ({"/": "one"}, {"proxy-buffering": "on"}, {"/a": "one /a"}),
+    "what nobody knows is served": ({"/": "one"}, {"colour": "blue"}, {"/a": "one /a"}),
+    "what may guard is refused": ({"/": "one"}, {"auth-something": "yes"}, {"/a": "500"}),
+    "a snippet is refused": ({"/": "one"}, {"configuration-snippet": "deny all;"}, {"/a": "500"}),
+    "a value that is none is refused": ({"/": "one"}, {"proxy-read-timeout": "soon"}, {"/a": "500"}),
+    "a refused redirect leads nowhere": (
+        {"/": "one"}, {"permanent-redirect": "https://x.example/$uri", "app-root": "/x"}, {"/": "500", "/a": "500"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+async def test_paths_and_redirects(lab: GatewayLab, case: str) -> None:
+    paths, annotations, wanted = CASES[case]
+    host = f"case{list(CASES).index(case)}.test"
+    kind = "ImplementationSpecific" if any("(" in each or "|" in each for each in paths) else "Prefix"
+    obj = ingress("case", paths, annotations, host=host, kind=kind)
+    await check(lab, [obj], {f"http://{host}{path}": answer.replace("HOST", host) for path, answer in wanted.items()})
+
+
+async def test_prefixes_beside_patterns_go_by_length(lab: GatewayLab) -> None:
+    pattern = ingress("pattern", {"/foo/(.*)": "one"}, {"rewrite-target": "/$1"}, host="beside.test")
+    prefix = ingress("prefix", {"/foo/static/files": "two", "Exact /foo/x": "two"}, host="beside.test")
+    wanted = {
+        "http://beside.test/foo/a": "one /a",
+        "http://beside.test/foo/static/files/a": "two /foo/static/files/a",
+        "http://beside.test/foo/static/filesystem": "one /static/filesystem",
+        "http://beside.test/foo/x": "two /foo/x",
+    }
+    await check(lab, [pattern, prefix], wanted)
+    await lab.delete("Ingress", "pattern")
+    assert await asked(lab, "http://beside.test/foo/a") == "404"
+    assert await asked(lab, "http://beside.test/foo/static/files") == "two /foo/static/files"
+
+
+async def test_hosts_with_a_certificate_are_redirected(lab: GatewayLab) -> None:
+    key, chain = secret("secured-tls", "secured.test")
+    trust = trusting(chain)
+    await lab.apply(text(*CLASSES, ingress("secured", {"/": "one"}, tls="secured-tls")) + "---\n" + key)
+    assert await asked(lab, "http://secured.test/a?b") == "308 https://secured.test/a?b"
+    assert await asked(lab, "https://secured.test/a", tls=trust) == "one /a"
+    # Another Ingress of the host has no `tls` of its own, and the host has a certificate all the same.
+    await check(
+        lab,
+        [ingress("beside", {"/b": "two"}, host="secured.test")],
+        {"http://secured.test/b": "308 https://secured.test/b"},
+    )
+    assert await asked(lab, "https://secured.test/b", tls=trust) == "two /b"
+    never = ingress("beside", {"/b": "two"}, {"ssl-redirect": "false"}, host="secured.test")
+    await check(
+        lab, [never], {"http://secured.test/b": "two /b", "http://secured.test/a": "308 https://secured.test/a"}
+    )
+    moved = ingress("beside", {"/b": "two"}, {"permanent-redirect": "https://x.example/"}, host="secured.test")
+    await check(lab, [moved], {"http://secured.test/b": "308 https://secured.test/b"})
+    assert await asked(lab, "https://secured.test/b", tls=trust) == "301 https://x.example/"
+
+
+async def test_a_class_without_a_dialect_redirects_nothing_by_itself(lab: GatewayLab) -> None:
+    key, _ = secret("plain-tls", "plain.test")
+    await lab.apply(key)
+    await check(
+        lab, [ingress("plain", {"/": "one"}, of="plain", tls="plain-tls")], {"http://plain.test/": "one /"}, of="plain"
+    )
+    wished = ingress("plain", {"/": "one"}, {"ssl-redirect": "true"}, of="plain", tls="plain-tls")
+    await check(lab, [wished], {"http://plain.test/": "308 https://plain.test/"}, of="plain")
+
+
+async def test_aliases_and_www(lab: GatewayLab) -> None:
+    main = ingress("main", {"/": "one"}, {"server-alias": "alias.test, taken.test", "from-to-www-redirect": "true"})
+    taken = ingress("taken", {"/x": "two"})
+    wanted = {
+        "http://main.test/a": "one /a",
+        "http://alias.test/a": "one /a",
+        "http://www.main.test/a?b": "308 http://main.test/a?b",
+        "http://taken.test/x": "two /x",
+        "http://taken.test/a": "404",
+    }
+    await check(lab, [main, taken], wanted)
+    await lab.delete("Ingress", "taken")
+    assert await asked(lab, "http://taken.test/a") == "one /a"
+
+
+async def test_headers_for_backends(lab: GatewayLab) -> None:
+    wishes = {"upstream-vhost": "inner.example", "x-forwarded-prefix": "/outer"}
+    await lab.apply(text(*CLASSES, ingress("headers", {"/": "one"}, wishes)))
+    seen = (await lab.ask("http://headers.test/", gateway=gateway_of("nginx")[1])).json["headers"]
+    assert (seen["host"], seen["x-forwarded-prefix"]) == ("inner.example", "/outer")
+
+
+async def test_cors(lab: GatewayLab) -> None:
+    wishes = {
+        "enable-cors": "true",
+        "cors-allow-origin": "https://a.example, https://*.b.example:8443",
+        "cors-allow-methods": "GET, PUT",
+        "cors-max-age": "600",
+    }
+    await lab.apply(text(*CLASSES, ingress("cors", {"/": "one"}, wishes)))
+    gateway = gateway_of("nginx")[1]
+    preflight = {"Access-Control-Request-Method": "PUT"}
+    found = {}
+    for origin in ("https://a.example", "https://x.b.example:8443", "https://evil.example"):
+        answer = await lab.ask("http://cors.test/", "OPTIONS", gateway=gateway, headers={"Origin": origin, **preflight})
+        found[origin] = answer.headers.get("access-control-allow-origin", "")
+        assert answer.headers["access-control-max-age"] == "600"
+    assert found == {
+        "https://a.example": "https://a.example",
+        "https://x.b.example:8443": "https://x.b.example:8443",
+        "https://evil.example": "",
+    }
+
+
+async def test_a_silent_backend_is_given_up(lab: GatewayLab) -> None:
+    await lab.apply(
+        text(*CLASSES, ingress("silent", {"/": "slow"}, {"proxy-read-timeout": "1", "proxy-send-timeout": "1s"}))
+    )
+    slow = await lab.backend("slow")
+    slow.delay_s = 3
+    began = asyncio.get_running_loop().time()
+    assert await asked(lab, "http://silent.test/") == "504"
+    assert asyncio.get_running_loop().time() - began < 2.5
+
+
+async def test_requests_are_sent_again_as_wished(lab: GatewayLab) -> None:
+    failing = await lab.backend("failing")
+    failing.respond = lambda _: web.Response(status=503)
+    wishes = {"proxy-next-upstream": "error timeout http_503", "proxy-next-upstream-tries": "3"}
+    variants = {
+        "thrice": (wishes, "GET", 3),
+        "never twice": (wishes, "POST", 1),
+        "all the same": ({**wishes, "proxy-next-upstream": "http_503 non_idempotent"}, "POST", 3),
+        "off": ({"proxy-next-upstream": "off"}, "GET", 1),
+        "errors alone": ({"proxy-next-upstream": "error timeout"}, "GET", 1),
+    }
+    found = {}
+    for name, (given, method, _) in variants.items():
+        await lab.apply(text(*CLASSES, ingress("again", {"/": "failing"}, given)))
+        failing.seen.clear()
+        await asked(lab, "http://again.test/", method=method)
+        found[name] = len(failing.seen)
+    assert found == {name: times for name, (_, _, times) in variants.items()}
+
+
+async def ask_many(lab: GatewayLab, url: str, count: int) -> Counter[str]:
+    return Counter([(await asked(lab, url)).partition(" ")[0] for _ in range(count)])
+
+
+async def test_canary_by_header_cookie_and_weight(lab: GatewayLab) -> None:
+    main = ingress("main", {"/": "one"}, host="canary.test")
+    wishes = {"canary": "true", "canary-by-header": "X-Canary", "canary-by-cookie": "try", "canary-weight": "0"}
+    await lab.apply(text(*CLASSES, main, ingress("canary", {"/": "two"}, wishes, host="canary.test")))
+    cases: dict[str, tuple[dict[str, str], str]] = {
+        "nothing": ({}, "one"),
+        "header always": ({"x-canary": "always"}, "two"),
+        "header never": ({"x-canary": "never", "cookie": "try=always"}, "one"),
+        "header of another value": ({"x-canary": "perhaps", "cookie": "a=b; try=always"}, "two"),
+        "cookie": ({"cookie": "try=always; c=d"}, "two"),
+        "another cookie": ({"cookie": "retry=always"}, "one"),
+        "cookie never": ({"cookie": "try=never"}, "one"),
+    }
+    found = {
+        name: (await asked(lab, "http://canary.test/", headers=headers)).partition(" ")[0]
+        for name, (headers, _) in cases.items()
+    }
+    assert found == {name: backend for name, (_, backend) in cases.items()}
+    for weight, total, low, high in (("30", "100", 60, 180), ("100", "100", 400, 400), ("500", "1000", 150, 250)):
+        wishes = {"canary": "true", "canary-weight": weight, "canary-weight-total": total}
+        await lab.apply(text(ingress("canary", {"/": "two"}, wishes, host="canary.test")))
+        count = await ask_many(lab, "http://canary.test/", 400)
+        assert low <= count["two"] <= high
+        assert count["one"] + count["two"] == 400
+    value = {"canary": "true", "canary-by-header": "x-canary", "canary-by-header-value": "blue"}
+    await lab.apply(text(ingress("canary", {"/": "two"}, value, host="canary.test")))
+    assert await asked(lab, "http://canary.test/", headers={"x-canary": "blue"}) == "two /"
+    assert await asked(lab, "http://canary.test/", headers={"x-canary": "always"}) == "one /"
+    pattern = {"canary": "true", "canary-by-header": "x-canary", "canary-by-header-pattern": "^b.ue"}
+    await lab.apply(text(ingress("canary", {"/": "two"}, pattern, host="canary.test")))
+    assert await asked(lab, "http://canary.test/", headers={"x-canary": "bluest"}) == "two /"
+    assert await asked(lab, "http://canary.test/", headers={"x-canary": "a blue"}) == "one /"
+    await lab.delete("Ingress", "canary")
+    assert await asked(lab, "http://canary.test/", headers={"x-canary": "bluest"}) == "one /"
+
+
+async def test_a_canary_serves_nothing_of_its_own(lab: GatewayLab) -> None:
+    lost = ingress("lost", {"/": "two"}, {"canary": "true", "canary-weight": "50"})
+    await check(lab, [lost], {"http://lost.test/": "404"})
+    assert lab.complaints("Ingress/default/lost") == [
+        "no other Ingress of its namespace and class has one of its paths, or an older canary has them all"
+    ]
+    refused = ingress("lost", {"/": "two"}, {"canary": "true", "canary-weight": "much"})
+    await check(lab, [ingress("found", {"/": "one"}, host="lost.test"), refused], {"http://lost.test/": "one /"})
+    assert "'much' is no number from 0 to 1000000; no request goes to this canary" in lab.complaints(
+        "Ingress/default/lost"
+    )
+
+
+REFUSED = sorted(nginx.REFUSED)
+
+
+async def test_each_refused_annotation_answers_500_and_is_named(lab: GatewayLab) -> None:
+    objects = [ingress(f"refused{at}", {"/": "one"}, {name: "x"}) for at, name in enumerate(REFUSED)]
+    await check(lab, objects, {f"http://refused{at}.test/": "500" for at in range(len(REFUSED))})
+    found = lab.compiler.compile(lab.snapshot).diagnostics
+    named = {each.field for each in found if each.object.startswith("Ingress/default/refused")}
+    assert named == {f"metadata.annotations[{NGINX}{name}]" for name in REFUSED}
+    for at in range(len(REFUSED)):
+        await lab.delete("Ingress", f"refused{at}")
+
+
+async def test_backends_of_http2(lab: GatewayLab) -> None:
+    await lab.apply(text(*CLASSES, ingress("grpc", {"/": "one"}, {"backend-protocol": "GRPC"})))
+    clusters = lab.compiler.compile(lab.snapshot).plan.table("gateway_clusters")
+    assert clusters["default/one/80/h2c",].protocol == "h2c"  # type: ignore[union-attr]
+
+
+async def test_traefik(lab: GatewayLab) -> None:
+    key, chain = secret("traefik-tls", "points.test", "tls.test")
+    await lab.apply(text(*CLASSES) + "---\n" + key)
+    cases: dict[str, tuple[dict[str, str], str, str, str]] = {
+        "all": ({}, "", "one /", ""),
+        "plain": ({"router.entrypoints": "web"}, "", "one /", ""),
+        "secure": ({"router.entrypoints": "websecure"}, "traefik-tls", "404", "one /"),
+        "both": ({"router.entrypoints": "web,websecure"}, "traefik-tls", "404", "one /"),
+        "tls": ({"router.tls": "true"}, "traefik-tls", "404", "one /"),
+        "another point": ({"router.entrypoints": "metrics"}, "", "500", ""),
+        "middlewares": ({"router.middlewares": "default-auth@kubernetescrd"}, "", "500", ""),
+        "host header": ({"service.passhostheader": "true"}, "", "one /", ""),
+        "no host header": ({"service.passhostheader": "false"}, "", "500", ""),
+        "idle": ({"router.tls.certresolver": "le", "service.nativelb": "true"}, "", "one /", ""),
+    }
+    found = {}
+    for name, (wishes, tls, _, _) in cases.items():
+        given = {TRAEFIK + each: value for each, value in wishes.items()}
+        await lab.apply(text(ingress("points", {"/": "one"}, given, of="traefik", tls=tls)))
+        plain = await asked(lab, "http://points.test/", of="traefik")
+        secure = await asked(lab, "https://points.test/", of="traefik", tls=trusting(chain)) if tls else ""
+        found[name] = (plain, secure)
+    assert found == {name: (plain, secure) for name, (_, _, plain, secure) in cases.items()}
+
+
+HAPROXY: dict[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
+    "path": ({"haproxy.org/path-rewrite": "/new"}, {"/a/b": "one /new"}),
+    "pattern": ({"haproxy.org/path-rewrite": r"/a/(.*) /\1/x"}, {"/a/b": "one /b/x"}),
+    "host and code": (
+        {"haproxy.org/request-redirect": "there.example:8080", "haproxy.org/request-redirect-code": "301"},
+        {"/a?b": "301 http://there.example:8080/a?b"},
+    ),
+    "prefix": ({"haproxy-ingress.github.io/rewrite-target": "/new"}, {"/a/b": "one /new/b"}),
+    "root": ({"haproxy-ingress.github.io/app-root": "/app"}, {"/": "302 http://HOST/app"}),
+    "elsewhere": ({"haproxy-ingress.github.io/redirect-to": "https://x.example/"}, {"/a": "302 https://x.example/"}),
+    "config": ({"haproxy.org/backend-config-snippet": "http-request deny"}, {"/a": "500"}),
+    "guard": ({"haproxy.org/allow-list": "patterns/x"}, {"/a": "500"}),
+    "idle": ({"haproxy.org/timeout-connect": "5s", "haproxy.org/check": "true"}, {"/a": "one /a"}),
+}
+
+
+@pytest.mark.parametrize("case", HAPROXY, ids=str)
+async def test_haproxy(lab: GatewayLab, case: str) -> None:
+    annotations, wanted = HAPROXY[case]
+    prefix = "/a" if "a" in next(iter(wanted)) else "/"
+    obj = ingress("ha", {prefix: "one"}, annotations, of="haproxy")
+    answers = {f"http://ha.test{path}": answer.replace("HOST", "ha.test") for path, answer in wanted.items()}
+    await check(lab, [obj], answers, of="haproxy")
+
+
+async def test_headers_of_haproxy(lab: GatewayLab) -> None:
+    wishes = {
+        "haproxy.org/request-set-header": 'X-Ask "100 of them"\nX-Two b',
+        "haproxy.org/response-set-header": "Strict-Transport-Security max-age=31536000",
+        "haproxy.org/set-host": "inner.example",
+    }
+    await lab.apply(text(*CLASSES, ingress("ha-headers", {"/": "one"}, wishes, of="haproxy")))
+    answer = await lab.ask("http://ha-headers.test/", gateway=gateway_of("haproxy")[1])
+    seen = answer.json["headers"]
+    assert (seen["x-ask"], seen["x-two"], seen["host"]) == ("100 of them", "b", "inner.example")
+    assert answer.headers["strict-transport-security"] == "max-age=31536000"
+
+
+async def test_annotations_of_two_dialects_need_a_class_that_says_which(lab: GatewayLab) -> None:
+    both = {f"{TRAEFIK}router.entrypoints": "web", "app-root": "/app"}
+    await check(lab, [ingress("both", {"/": "one"}, both, of="plain")], {"http://both.test/": "500"}, of="plain")
+    await check(lab, [ingress("both", {"/": "one"}, both)], {"http://both.test/": "302 http://both.test/app"})
+
+
+CLAIMS = {
+    "not ours": (klass("claimed", "k8s.io/ingress-nginx"), "404"),
+    "claimed": (klass("claimed", "k8s.io/ingress-nginx", **{"ingress-claim": "true"}), "302 http://claim.test/app"),
+    "of nobody known": (klass("claimed", "example.com/other", **{"ingress-claim": "true"}), "404"),
+    "ours, by dialect": (klass("claimed", **{"ingress-dialect": "nginx"}), "302 http://claim.test/app"),
+    "ours, of another dialect": (klass("claimed", **{"ingress-dialect": "haproxy"}), "one /"),
+}
+
+
+@pytest.mark.parametrize("case", CLAIMS, ids=str)
+async def test_classes_of_others_are_claimed_by_choice_alone(lab: GatewayLab, case: str) -> None:
+    given, wanted = CLAIMS[case]
+    lab.door(*gateway_of("claimed"), 80)
+    obj = ingress("claim", {"/": "one"}, {"app-root": "/app"}, of="claimed")
+    await lab.apply(text({"kind": "IngressClass", **given}, obj))
+    if wanted == "404":
+        # Nothing of the class exists; not even a port is open.
+        table = lab.compiler.compile(lab.snapshot).plan.table("gateway_listeners")
+        assert not [key for key in table if "claimed" in key[0]]
+    else:
+        assert await asked(lab, "http://claim.test/", of="claimed") == wanted
