@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,3 +72,16 @@ def said(answer: Answer) -> str:
 
 async def asked(lab: GatewayLab, url: str, *, of: str = "nginx", **more: Any) -> str:
     return said(await lab.ask(url, gateway=gateway_of(of)[1], **more))
+
+
+async def opened(lab: GatewayLab, of: str, port: int = 80) -> None:
+    """Wait until a class's port takes connections: Envoy acknowledges a listener a moment before."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", lab.ports[gateway_of(of)[1], port])
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.01)
+            else:
+                writer.close()
+                return

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import pytest
 from aiohttp import web
 from tests.drivers.xds.gatewaylab import GatewayLab, Json
-from tests.drivers.xds.ingresslab import NGINX, Paths, asked, ingress, klass, text
+from tests.drivers.xds.ingresslab import NGINX, Paths, asked, ingress, klass, opened, text
 from tests.drivers.xds.test_proxy_life import secret, trusting
 
 from fairlead.model.gateway.annotations import nginx
@@ -28,6 +28,7 @@ def doors(lab: GatewayLab) -> None:
 
 async def check(lab: GatewayLab, objects: list[Json], wanted: Mapping[str, str], *, of: str = "nginx") -> None:
     await lab.apply(text(*CLASSES, *objects))
+    await opened(lab, of)
     assert {url: await asked(lab, url, of=of) for url in wanted} == wanted
 
 
@@ -126,6 +127,7 @@ async def test_hosts_with_a_certificate_are_redirected(lab: GatewayLab) -> None:
     key, chain = secret("secured-tls", "secured.test")
     trust = trusting(chain)
     await lab.apply(text(*CLASSES, ingress("secured", {"/": "one"}, tls="secured-tls")) + "---\n" + key)
+    await opened(lab, "nginx", 443)
     assert await asked(lab, "http://secured.test/a?b") == "308 https://secured.test/a?b"
     assert await asked(lab, "https://secured.test/a", tls=trust) == "one /a"
     # Another Ingress of the host has no `tls` of its own, and the host has a certificate all the same.
@@ -320,6 +322,7 @@ async def test_traefik(lab: GatewayLab) -> None:
     for name, (wishes, tls, _, _) in cases.items():
         given = {TRAEFIK + each: value for each, value in wishes.items()}
         await lab.apply(text(ingress("points", {"/": "one"}, given, of="traefik", tls=tls)))
+        await opened(lab, "traefik", 443 if tls else 80)
         plain = await asked(lab, "http://points.test/", of="traefik")
         secure = await asked(lab, "https://points.test/", of="traefik", tls=trusting(chain)) if tls else ""
         found[name] = (plain, secure)
@@ -390,4 +393,5 @@ async def test_classes_of_others_are_claimed_by_choice_alone(lab: GatewayLab, ca
         table = lab.compiler.compile(lab.snapshot).plan.table("gateway_listeners")
         assert not [key for key in table if "claimed" in key[0]]
     else:
+        await opened(lab, "claimed")
         assert await asked(lab, "http://claim.test/", of="claimed") == wanted

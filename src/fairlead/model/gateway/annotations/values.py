@@ -14,7 +14,7 @@ _HOST = r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[
 _URL = re.compile(rf"(?:(https?)://({_HOST})(?::([0-9]{{1,5}}))?)?(/[^\s$\\%]*)?", re.IGNORECASE)
 _ORIGIN = re.compile(rf"\*|https?://(?:\*\.)?{_HOST}(?::[0-9]{{1,5}})?", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z0-9!#$&'*+.^_`|~-]{1,128}")
-_PATH = re.compile(r"/[^\x00-\x20\x7f-\uffff?#\\%]{0,1023}")
+_PATH = re.compile(r"/(?:(?![?#\\%])[\x21-\x7e]){0,1023}")
 _TRUE, _FALSE = ("true", "1", "on", "yes"), ("false", "0", "off", "no")
 _MOST_ITEMS = 64
 _LONGEST_PATTERN = 512
@@ -104,7 +104,7 @@ def origin(text: str) -> str:
 def path(text: str) -> str:
     """Return an absolute path."""
     if not _PATH.fullmatch(text):
-        raise ValueError(f"{text!r} is no absolute path of ASCII characters without a query, % or \\\\")
+        raise ValueError(f"{text!r} is no absolute path of ASCII characters without a query, % or \\")
     return text
 
 
