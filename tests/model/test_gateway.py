@@ -188,11 +188,14 @@ def test_programmed_waits_for_every_node() -> None:
         condition = status.gateway_conditions(found, serving)[-1]
         return condition.status, condition.message
 
-    good = NodeState(generation=found.api.metadata.generation, ports=(80,))
+    good = NodeState(generation=found.api.metadata.generation, ports=("80/TCP",))
     assert programmed(a=good, b=good) == (True, "")
     assert programmed(a=good, b=None) == (False, "waiting for 1 of 2 nodes: b")
-    assert programmed(a=good, b=NodeState(generation=-1, ports=(80,)))[0] is False
-    assert programmed(a=NodeState(generation=0, errors={"80": "Envoy: no"})) == (False, "node a, port 80: Envoy: no")
+    assert programmed(a=good, b=NodeState(generation=-1, ports=("80/TCP",)))[0] is False
+    assert programmed(a=NodeState(generation=0, errors={"80/TCP": "Envoy: no"})) == (
+        False,
+        "node a, port 80/TCP: Envoy: no",
+    )
     assert programmed() == (False, "no node serves yet")
 
 

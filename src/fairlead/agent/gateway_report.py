@@ -17,7 +17,7 @@ from fairlead.drivers.xds.driver import ListenerState, XdsDriver
 from fairlead.engine.reconcile import Engine
 from fairlead.model.gateway.doors import NODE_LABEL, slices
 from fairlead.model.gateway.names import service_name
-from fairlead.plan.gateway.listener import GatewayListener
+from fairlead.plan.gateway.listener import AnyListener
 from fairlead.sources.client import Client
 from fairlead.sources.errors import ApiError, Unreachable
 from fairlead.sources.informer import Informer
@@ -91,10 +91,10 @@ class GatewayReporter:
         return found
 
 
-def _by_gateway(states: Mapping[str, ListenerState]) -> dict[ObjectKey, list[tuple[GatewayListener, str]]]:
-    found: dict[ObjectKey, list[tuple[GatewayListener, str]]] = {}
+def _by_gateway(states: Mapping[str, ListenerState]) -> dict[ObjectKey, list[tuple[AnyListener, str]]]:
+    found: dict[ObjectKey, list[tuple[AnyListener, str]]] = {}
     for state in states.values():
-        namespace, name, _ = state.row.name.split("/")
+        namespace, name, *_ = state.row.name.split("/")
         found.setdefault((namespace, name), []).append((state.row, state.error))
     return found
 

@@ -18,7 +18,8 @@ import msgspec
 from fairlead.plan.egress import EgressAddress, EgressHolder, EgressRange, EgressRoute, EgressSource
 from fairlead.plan.endpoint import Endpoint as Endpoint
 from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
-from fairlead.plan.gateway.listener import GatewayCertificate, GatewayListener
+from fairlead.plan.gateway.forward import GatewayForward
+from fairlead.plan.gateway.listener import GatewayCertificate, GatewayListener, GatewayUdpListener
 from fairlead.plan.gateway.policy import GatewayJwt
 from fairlead.plan.gateway.route import GatewayHost
 from fairlead.plan.policy import PolicyChain, PolicyGroup, PolicyPod
@@ -259,9 +260,11 @@ Row: TypeAlias = (
     | GatewayCertificate
     | GatewayCluster
     | GatewayEndpoints
+    | GatewayForward
     | GatewayHost
     | GatewayJwt
     | GatewayListener
+    | GatewayUdpListener
 )
 
 Key: TypeAlias = tuple[str | int, ...]
@@ -300,7 +303,9 @@ TABLES: Mapping[str, tuple[type[Row], tuple[str, ...]]] = {
     "gateway_endpoints": (GatewayEndpoints, ("cluster",)),
     "gateway_hosts": (GatewayHost, ("table", "domain")),
     "gateway_jwt": (GatewayJwt, ("name",)),
+    "gateway_forwards": (GatewayForward, ("name",)),
     "gateway_listeners": (GatewayListener, ("name",)),
+    "gateway_udp_listeners": (GatewayUdpListener, ("name",)),
 }
 """Table name → row type and the fields that make its key, in the order in which rows are added; removed in reverse."""
 

@@ -109,7 +109,7 @@ class GatewayLab:
         self.snapshot = Snapshot(settings=Settings(node=NODE))
         self.compiler = Compiler()
         self.ports: dict[tuple[str, int], int] = {}
-        """(Gateway, client's port) → port on loopback."""
+        """(Gateway, with its namespace where tests give it another one; client's port) → port on loopback."""
         self.backends: dict[str, Backend] = {}
         self._client: aiohttp.ClientSession | None = None
 
@@ -221,11 +221,12 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
 
     def door(self, namespace: str, gateway: str, *numbers: int) -> None:
         """Make the Service that the controller would make for a Gateway."""
+        whole = gateway if namespace in ("default", "kube-system") else f"{namespace}/{gateway}"
         for number in numbers:
-            if (gateway, number) not in self.ports:
+            if (whole, number) not in self.ports:
                 with socket.create_server(("127.0.0.1", 0)) as free:
-                    self.ports[gateway, number] = free.getsockname()[1]
-        ports = [{"port": each, "targetPort": self.ports[gateway, each]} for each in sorted(numbers)]
+                    self.ports[whole, number] = free.getsockname()[1]
+        ports = [{"port": each, "targetPort": self.ports[whole, each]} for each in sorted(numbers)]
         name = service_name(gateway)
         found = decode(
             "Service",

@@ -20,7 +20,16 @@ from fairlead.drivers.protocol import Failure, Outcome
 from fairlead.drivers.xds.process import Process
 from fairlead.drivers.xds.protocol import Cache, Resource, Stream
 from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
-from fairlead.plan.gateway.listener import GatewayCertificate, GatewayListener
+from fairlead.plan.gateway.forward import GatewayForward
+from fairlead.plan.gateway.listener import (
+    AnyListener,
+    GatewayCertificate,
+    GatewayChain,
+    GatewayListener,
+    GatewayUdpListener,
+    ToBackends,
+    ToHosts,
+)
 from fairlead.plan.gateway.policy import GatewayJwt
 from fairlead.plan.gateway.route import GatewayHost
 from fairlead.plan.plan import Plan, changes
@@ -44,8 +53,11 @@ _TABLES = {
     "gateway_endpoints": ENDPOINTS,
     "gateway_certificates": SECRET,
     "gateway_listeners": LISTENER,
+    "gateway_udp_listeners": LISTENER,
+    "gateway_forwards": EXTENSION,
 }
-"""Tables whose rows are one resource each; the key is its name."""
+"""Tables whose rows are one resource each; the key is its name, which tables of one type never share."""
+_LISTENERS = {GatewayListener: "gateway_listeners", GatewayUdpListener: "gateway_udp_listeners"}
 _ANSWER_S = 10.0
 """How long Envoy may take to answer."""
 
@@ -57,7 +69,7 @@ _LOOK_AGAIN_S = 0.25
 class ListenerState(msgspec.Struct, frozen=True):
     """What a listener's rows have come to."""
 
-    row: GatewayListener
+    row: AnyListener
     error: str = ""
     """Why it does not serve what the plan says, in Envoy's words where it has some."""
 
@@ -127,7 +139,7 @@ class XdsDriver:
 
     async def _apply(self, plan: Plan, *, everything: bool = False) -> Outcome:
         """Apply a plan; with `everything`, wait until the proxies have all of it, not only what changed."""
-        if not plan.table("gateway_listeners"):
+        if not any(_listeners(plan)):
             return await self._end(plan)
         touched = self._take(plan)
         count = sum(len(names) for names in touched.values())
@@ -227,7 +239,7 @@ class XdsDriver:
     def _take_hosts(self, plan: Plan, touched: dict[str, set[str]]) -> None:
         from fairlead.drivers.xds import routes
 
-        chains = {chain.name for row in _listeners(plan) for chain in row.chains}
+        tables = _tables(_chains(_listeners(plan)))
         changed: set[str] = set()
         # Bytes of credentials may come later than the rows that want them.
         wanted: dict[Key, Row | None] = {key: plan.table("gateway_hosts").get(key) for key in self._closed}
@@ -244,8 +256,8 @@ class XdsDriver:
             else:
                 hosts.pop(domain, None)
             changed.add(table)
-        for table in chains | (self._cache.of(ROUTES).keys()) | changed:
-            if table not in chains:
+        for table in tables | (self._cache.of(ROUTES).keys()) | changed:
+            if table not in tables:
                 self._good.pop(table, None)
                 self._bad = {at: words for at, words in self._bad.items() if at[0] != table}
                 if table in self._cache.of(ROUTES):
@@ -278,21 +290,23 @@ class XdsDriver:
         connected = await self._wait_connected(server)
         gone = {type_url: self._gone(type_url, names) for type_url, names in touched.items()}
         stay = {type_url: set(names) - gone[type_url] for type_url, names in touched.items()}
-        server.push({type_url: stay[type_url] for type_url in (CLUSTER, ENDPOINTS, SECRET, EXTENSION)})
+        server.push(
+            {CLUSTER: stay[CLUSTER], ENDPOINTS: stay[ENDPOINTS], SECRET: stay[SECRET], EXTENSION: _shared(stay)}
+        )
         settled = await self._wait({CLUSTER: stay[CLUSTER]})
         bad_clusters = {name for url, name in self._rejected() if url == CLUSTER}
         settled &= await self._wait({ENDPOINTS: (stay[ENDPOINTS] | stay[CLUSTER]) - bad_clusters})
-        server.push({type_url: stay[type_url] for type_url in (LISTENER, ROUTES)})
+        server.push({type_url: stay[type_url] for type_url in (LISTENER, ROUTES, EXTENSION)})
         settled &= await self._wait({LISTENER: stay[LISTENER]})
         # What only rejected listeners need is not asked for.
         bad_listeners = {name for url, name in self._rejected() if url == LISTENER}
-        chains = [chain for row in _listeners(self._plan) if row.name not in bad_listeners for chain in row.chains]
+        chains = list(_chains(row for row in _listeners(self._plan) if row.name not in bad_listeners))
         secrets = {each for chain in chains for each in chain.certificates if each in self._digests}
         settled &= await self._wait(
             {
-                ROUTES: stay[ROUTES] & {chain.name for chain in chains},
+                ROUTES: stay[ROUTES] & _tables(chains),
                 SECRET: stay[SECRET] & secrets,
-                EXTENSION: stay[EXTENSION] if chains else (),
+                EXTENSION: stay[EXTENSION] & (_forwards(chains) | (_shared(stay) if _tables(chains) else set())),
             }
         )
         if settled and connected:
@@ -307,7 +321,7 @@ class XdsDriver:
             else:
                 # Hosts that stayed as they were may still send requests there.
                 gone[type_url] = set()
-        for stage in ((LISTENER, ROUTES), (CLUSTER, ENDPOINTS, SECRET)):
+        for stage in ((LISTENER, ROUTES, EXTENSION), (CLUSTER, ENDPOINTS, SECRET)):
             part = {type_url: gone[type_url] for type_url in stage}
             for type_url, names in part.items():
                 for name in names:
@@ -316,24 +330,19 @@ class XdsDriver:
                         self._digests.pop(name, None)
             server.push(part)
         if not connected:
-            failed += [Failure("gateway_listeners", key, "Envoy is not connected") for key in self._listener_keys()]
+            failed += [_not_serving(row, "Envoy is not connected") for row in _listeners(self._plan)]
         elif not settled:
-            unanswered = [key for key in self._listener_keys() if not self._is_settled(key)] or self._listener_keys()
-            failed += [
-                Failure("gateway_listeners", key, f"Envoy has not answered within {self._answer_s:g} s")
-                for key in unanswered
-            ]
+            rows = list(_listeners(self._plan))
+            unanswered = [row for row in rows if not self._is_settled(row.name)] or rows
+            failed += [_not_serving(row, f"Envoy has not answered within {self._answer_s:g} s") for row in unanswered]
         return failed
 
     def _gone(self, type_url: str, names: Iterable[str]) -> set[str]:
         if type_url == ROUTES:
-            chains = {chain.name for row in _listeners(self._plan) for chain in row.chains}
-            return {name for name in names if name not in chains}
-        if type_url == EXTENSION:
-            return set()
-        table = next(table for table, url in _TABLES.items() if url == type_url)
-        rows = self._plan.table(table)
-        return {name for name in names if (name,) not in rows}
+            return set(names) - _tables(_chains(_listeners(self._plan)))
+        tables = [self._plan.table(table) for table, url in _TABLES.items() if url == type_url]
+        gone = {name for name in names if not any((name,) in rows for rows in tables)}
+        return gone - _shared({EXTENSION: gone}) if type_url == EXTENSION else gone
 
     async def _wait(self, wanted: Mapping[str, Collection[str]]) -> bool:
         def settled(streams: Collection[Stream]) -> bool:
@@ -358,11 +367,16 @@ class XdsDriver:
             await self._process.ensure()
         return False
 
-    async def _wait_listening(self, rows: Iterable[GatewayListener]) -> bool:
-        """Wait until listeners take connections: Envoy acknowledges them a moment before that."""
+    async def _wait_listening(self, rows: Iterable[AnyListener]) -> bool:
+        """Wait until listeners take connections: Envoy acknowledges them a moment before that.
+
+        A socket of UDP is bound when it is acknowledged, and keeps what comes until it is read.
+        """
         try:
             async with asyncio.timeout(self._answer_s):
                 for row in rows:
+                    if not isinstance(row, GatewayListener):
+                        continue
                     for address in row.addresses:
                         await _wait_listens(address, row.port)
         except TimeoutError:
@@ -419,45 +433,74 @@ class XdsDriver:
         return {(url, name): words for stream in self._server.streams for url, name, words in stream.rejections()}
 
     def _at_fault(self, rejected: Mapping[tuple[str, str], str]) -> Iterator[Failure]:
-        of_type = {url: table for table, url in _TABLES.items()}
         for (type_url, name), words in rejected.items():
-            yield Failure(of_type.get(type_url, "gateway_hosts"), (name,), f"Envoy: {words}")
+            tables = (table for table, url in _TABLES.items() if url == type_url and (name,) in self._plan.table(table))
+            yield Failure(next(tables, "gateway_hosts"), (name,), f"Envoy: {words}")
         for (table, domain), words in self._bad.items():
             yield Failure("gateway_hosts", (table, domain), f"Envoy: {words}")
 
-    def _listener_keys(self) -> list[Key]:
-        return list(self._plan.table("gateway_listeners"))
-
-    def _is_settled(self, key: Key) -> bool:
+    def _is_settled(self, name: str) -> bool:
         assert self._server is not None
-        return all(stream.is_settled(LISTENER, str(key[0])) for stream in self._server.streams)
+        return all(stream.is_settled(LISTENER, name) for stream in self._server.streams)
 
     def _report(self, plan: Plan, failed: Iterable[Failure]) -> None:
-        by_table: dict[str, str] = {}
-        by_listener: dict[str, str] = {}
-        by_certificate: dict[str, str] = {}
+        words: dict[tuple[str, str], str] = {}
         for each in failed:
-            if each.table == "gateway_hosts":
-                by_table.setdefault(str(each.key[0]), each.error)
-            elif each.table == "gateway_listeners":
-                by_listener.setdefault(str(each.key[0]), each.error)
-            elif each.table == "gateway_certificates":
-                by_certificate.setdefault(str(each.key[0]), each.error)
+            words.setdefault((each.table, str(each.key[0])), each.error)
         states = {}
         for row in _listeners(plan):
-            words = [by_listener.get(row.name, ""), *(by_table.get(chain.name, "") for chain in row.chains)]
-            words += [by_certificate.get(each, "") for chain in row.chains for each in chain.certificates]
-            states[row.name] = ListenerState(row, next((each for each in words if each), ""))
+            said = (words[need] for need in _needs(row) if need in words)
+            states[row.name] = ListenerState(row, next(said, ""))
         if states != self._states:
             self._states = states
             for callback in self._observers:
                 callback(states)
 
 
-def _listeners(plan: Plan) -> Iterator[GatewayListener]:
-    for row in plan.table("gateway_listeners").values():
+def _listeners(plan: Plan) -> Iterator[AnyListener]:
+    for table in _LISTENERS.values():
+        for row in plan.table(table).values():
+            if isinstance(row, GatewayListener | GatewayUdpListener):
+                yield row
+
+
+def _not_serving(row: AnyListener, words: str) -> Failure:
+    return Failure(_LISTENERS[type(row)], (row.name,), words)
+
+
+def _chains(rows: Iterable[AnyListener]) -> Iterator[GatewayChain]:
+    for row in rows:
         if isinstance(row, GatewayListener):
-            yield row
+            yield from row.chains
+
+
+def _tables(chains: Iterable[GatewayChain]) -> set[str]:
+    return {chain.action.table for chain in chains if isinstance(chain.action, ToHosts)}
+
+
+def _shared(names: Mapping[str, Collection[str]]) -> set[str]:
+    """Return the filters among some names that stand in every listener of HTTP: they are no row's, whose names have slashes."""
+    return {name for name in names[EXTENSION] if "/" not in name}
+
+
+def _forwards(chains: Iterable[GatewayChain]) -> set[str]:
+    return {chain.action.forward for chain in chains if isinstance(chain.action, ToBackends)}
+
+
+def _needs(row: AnyListener) -> Iterator[tuple[str, str]]:
+    """Yield the rows, by table and first part of the key, without which a listener does not serve what the plan says."""
+    yield _LISTENERS[type(row)], row.name
+    if isinstance(row, GatewayUdpListener):
+        yield "gateway_clusters", row.cluster
+        return
+    for chain in row.chains:
+        match chain.action:
+            case ToHosts(table=table):
+                yield "gateway_hosts", table
+            case ToBackends(forward=forward):
+                yield "gateway_forwards", forward
+        for certificate in chain.certificates:
+            yield "gateway_certificates", certificate
 
 
 async def _wait_listens(address: str, port: int) -> None:
@@ -472,7 +515,7 @@ async def _wait_listens(address: str, port: int) -> None:
 
 
 def _resource(row: Row) -> Resource:
-    from fairlead.drivers.xds import clusters, listeners
+    from fairlead.drivers.xds import clusters, forwards, listeners
 
     match row:
         case GatewayCluster():
@@ -481,4 +524,8 @@ def _resource(row: Row) -> Resource:
             return clusters.endpoints(row)
         case GatewayListener():
             return listeners.listener(row)
+        case GatewayUdpListener():
+            return forwards.udp_listener(row)
+        case GatewayForward():
+            return forwards.forward(row)
     raise TypeError(f"no resource of the proxy: {row}")

@@ -6,6 +6,7 @@ normalized before they are matched, and names with underscores, which backends m
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
@@ -18,10 +19,11 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3 import heade
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
 
 from fairlead.drivers.xds.clusters import address, by_ads
+from fairlead.drivers.xds.forwards import by_name
 from fairlead.drivers.xds.pack import boolean, milliseconds, number, packed, resource
 from fairlead.drivers.xds.policies import places
 from fairlead.drivers.xds.protocol import Resource
-from fairlead.plan.gateway.listener import GatewayChain, GatewayListener
+from fairlead.plan.gateway.listener import ChainAction, GatewayChain, GatewayListener, Terminated, ToBackends, ToHosts
 
 FORGEABLE = (
     "forwarded",
@@ -47,9 +49,9 @@ _CONNECTION_WINDOW_BYTES = 1 << 20
 
 
 def listener(row: GatewayListener) -> Resource:
-    """Return a listener on all of the node's addresses; each chain looks requests up in its own table of hosts."""
+    """Return a listener on all of the node's addresses."""
     first, *others = [address(each, row.port) for each in row.addresses]
-    has_tls = any(chain.certificates for chain in row.chains)
+    has_tls = any(chain.tls is not None for chain in row.chains)
     message = listener_pb2.Listener(
         name=row.name,
         address=first,
@@ -70,31 +72,36 @@ def _inspector() -> Any:
 
 def _chain(chain: GatewayChain) -> Any:
     message = listener_components_pb2.FilterChain(
-        name=chain.name,
-        filters=[
-            listener_components_pb2.Filter(
-                name="envoy.filters.network.http_connection_manager",
-                typed_config=packed(_http(chain.name, tls=bool(chain.certificates))),
-            )
-        ],
+        name=chain.name, filters=[_action(chain.action, tls=chain.tls is not None)]
     )
-    if chain.certificates:
-        names = [each for each in chain.server_names if each]
-        message.filter_chain_match.CopyFrom(
-            listener_components_pb2.FilterChainMatch(server_names=names, transport_protocol="tls")
-        )
+    if chain.tls is not None:
+        match = listener_components_pb2.FilterChainMatch(server_names=chain.server_names, transport_protocol="tls")
+        message.filter_chain_match.CopyFrom(match)
+    if isinstance(chain.tls, Terminated):
+        alpn = ("h2", "http/1.1") if isinstance(chain.action, ToHosts) else ()
+        context = packed(_tls(chain.tls, alpn))
         message.transport_socket.CopyFrom(
-            base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=packed(_tls(chain)))
+            base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=context)
         )
     return message
 
 
-def _tls(chain: GatewayChain) -> Any:
+def _action(action: ChainAction, *, tls: bool) -> Any:
+    match action:
+        case ToBackends(forward=forward):
+            return by_name(forward)
+        case ToHosts(table=table):
+            return listener_components_pb2.Filter(
+                name="envoy.filters.network.http_connection_manager", typed_config=packed(_http(table, tls=tls))
+            )
+
+
+def _tls(tls: Terminated, alpn: Iterable[str]) -> Any:
     common = common_pb2.TlsParameters(tls_minimum_protocol_version=common_pb2.TlsParameters.TlsProtocol.TLSv1_2)
-    secrets = [secret_pb2.SdsSecretConfig(name=each, sds_config=by_ads()) for each in chain.certificates]
+    secrets = [secret_pb2.SdsSecretConfig(name=each, sds_config=by_ads()) for each in tls.certificates]
     return tls_pb2.DownstreamTlsContext(
         common_tls_context=tls_pb2.CommonTlsContext(
-            tls_params=common, alpn_protocols=["h2", "http/1.1"], tls_certificate_sds_secret_configs=secrets
+            tls_params=common, alpn_protocols=alpn, tls_certificate_sds_secret_configs=secrets
         )
     )
 

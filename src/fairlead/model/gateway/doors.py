@@ -16,7 +16,7 @@ import msgspec
 from fairlead.api.endpointslice import SERVICE_NAME
 from fairlead.base.addresses import is_ipv6
 from fairlead.model.gateway.names import GATEWAY_LABEL, service_name
-from fairlead.plan.gateway.listener import GatewayListener
+from fairlead.plan.gateway.listener import AnyListener
 from fairlead.world.events import ObjectKey
 
 Json = dict[str, Any]
@@ -36,35 +36,40 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
 
     generation: int
     """Of the Gateway that the proxy was told about."""
-    ports: tuple[int, ...] = ()
-    """Clients' ports that it serves."""
+    ports: tuple[str, ...] = ()
+    """Clients' ports that it serves: `PORT/TCP` or `PORT/UDP`."""
     errors: Mapping[str, str] = {}
     """Port → why it is not served as it should be."""
 
 
-def port_name(port: int) -> str:
+def port_name(port: int, protocol: str = "TCP") -> str:
     """Return the name of a Service's port."""
-    return f"port-{port}"
+    return f"port-{port}" if protocol == "TCP" else f"port-{port}-{protocol.lower()}"
 
 
-def node_state(states: Iterable[tuple[GatewayListener, str]]) -> NodeState:
+def port_key(port: int, protocol: str) -> str:
+    """Return how a `NodeState` calls a port."""
+    return f"{port}/{protocol}"
+
+
+def node_state(states: Iterable[tuple[AnyListener, str]]) -> NodeState:
     """Return the state of one Gateway of which these are the listeners, each with what is wrong."""
     found = list(states)
     return NodeState(
         generation=min(row.generation for row, _ in found),
-        ports=tuple(sorted(row.public_port for row, error in found if not error)),
-        errors={str(row.public_port): error[:_MOST_WORDS] for row, error in found if error},
+        ports=tuple(sorted(_key(row) for row, error in found if not error)),
+        errors={_key(row): error[:_MOST_WORDS] for row, error in found if error},
     )
 
 
 def slices(
-    gateway: ObjectKey, node: str, zone: str, states: Iterable[tuple[GatewayListener, str]], owner: Json
+    gateway: ObjectKey, node: str, zone: str, states: Iterable[tuple[AnyListener, str]], owner: Json
 ) -> list[Json]:
     """Return a node's EndpointSlices of a Gateway, one for each family; `owner` is the reference to its Service.
 
     A listener with an error serves what it served before, if that: its port stays as long as another one of the Gateway is good.
     """
-    found = sorted(states, key=lambda each: each[0].public_port)
+    found = sorted(states, key=lambda each: (each[0].public_port, each[0].protocol))
     state = node_state(found)
     service = service_name(gateway[1])
     addresses = found[0][0].addresses
@@ -99,7 +104,8 @@ def slices(
                     }
                 ],
                 "ports": [
-                    {"name": port_name(row.public_port), "port": row.port, "protocol": "TCP"} for row, _ in found
+                    {"name": port_name(row.public_port, row.protocol), "port": row.port, "protocol": row.protocol}
+                    for row, _ in found
                 ],
             }
         )
@@ -113,6 +119,10 @@ def read_state(endpoint_slice: Mapping[str, Any]) -> NodeState | None:
         return msgspec.json.decode(text, type=NodeState) if text else None
     except msgspec.DecodeError:
         return None
+
+
+def _key(row: AnyListener) -> str:
+    return port_key(row.public_port, row.protocol)
 
 
 def _name(service: str, node: str, family: str) -> str:

@@ -49,9 +49,14 @@ class BoundListener(msgspec.Struct, frozen=True, kw_only=True):
         return (self.api.hostname or "").lower()
 
     @property
+    def transport(self) -> str:
+        """Return the protocol of its port: `TCP` or `UDP`."""
+        return "UDP" if self.api.protocol == "UDP" else "TCP"
+
+    @property
     def table(self) -> str:
         """Return the name of the table of hosts that its requests are looked up in."""
-        base = listener_name(self.gateway, self.api.port)
+        base = listener_name(self.gateway, self.api.port, self.transport)
         # Connections with TLS are told apart by their server name before any request is read.
         return f"{base}/{self.api.name}" if self.api.protocol == "HTTPS" else base
 

@@ -25,6 +25,7 @@ def service_name(gateway: str) -> str:
     return f"{_PREFIX}{gateway.replace('.', '-')[: _LONGEST - len(_PREFIX) - 9].rstrip('-')}-{digest}"
 
 
-def listener_name(gateway: ObjectKey, port: int) -> str:
+def listener_name(gateway: ObjectKey, port: int, transport: str = "TCP") -> str:
     """Return how the proxy calls what a Gateway has on a port."""
-    return f"{gateway[0]}/{gateway[1]}/{port}"
+    name = f"{gateway[0]}/{gateway[1]}/{port}"
+    return name if transport == "TCP" else f"{name}/{transport.lower()}"

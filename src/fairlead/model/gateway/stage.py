@@ -26,7 +26,7 @@ from fairlead.model.gateway.rules import precedence
 from fairlead.model.merge import MergedRows
 from fairlead.model.rows import Rows
 from fairlead.plan.gateway.cluster import GatewayEndpoints
-from fairlead.plan.gateway.listener import GatewayCertificate, GatewayChain, GatewayListener
+from fairlead.plan.gateway.listener import GatewayCertificate, GatewayChain, GatewayListener, Terminated, ToHosts
 from fairlead.plan.gateway.route import GatewayHost, GatewayRoute
 from fairlead.plan.gateway.traffic import Traffic
 from fairlead.plan.tables import Key, Origin, Row, key_of
@@ -331,8 +331,11 @@ def _chains(listeners: Iterable[BoundListener]) -> tuple[GatewayChain, ...]:
     found = {
         each.table: GatewayChain(
             name=each.table,
+            action=ToHosts(table=each.table),
             server_names=(each.hostname,) if each.certificates and each.hostname else (),
-            certificates=tuple("/".join(key) for key in each.certificates),
+            tls=Terminated(certificates=tuple("/".join(key) for key in each.certificates))
+            if each.certificates
+            else None,
         )
         for each in listeners
     }

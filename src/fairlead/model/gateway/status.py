@@ -14,7 +14,7 @@ import msgspec
 
 from fairlead.api.gateway import GROUP
 from fairlead.model.gateway.attachment import MOST_ANCESTORS, PolicyState
-from fairlead.model.gateway.doors import NodeState
+from fairlead.model.gateway.doors import NodeState, port_key
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, Verdict
 from fairlead.model.gateway.names import CONTROLLER
 from fairlead.model.gateway.routes import BoundRoute
@@ -144,7 +144,7 @@ def listener_conditions(listener: BoundListener, gateway: BoundGateway, serving:
     ]
     if not listener.usable:
         programmed = Condition("Programmed", False, "Invalid", _problem(listener))
-    elif waiting := (serving.problem or _waiting(gateway, serving, listener.api.port)):
+    elif waiting := (serving.problem or _waiting(gateway, serving, listener)):
         programmed = Condition("Programmed", False, "Pending", waiting)
     else:
         programmed = Condition("Programmed", True, "Programmed")
@@ -221,16 +221,17 @@ def _problem(listener: BoundListener) -> str:
     return next((each.problem for each in verdicts if each.problem), "")
 
 
-def _waiting(gateway: BoundGateway, serving: Serving, port: int | None) -> str:
-    """Return why not every node serves a port (None: all ports); empty when all do."""
-    ports = {each.api.port for each in gateway.listeners if each.usable} if port is None else {port}
+def _waiting(gateway: BoundGateway, serving: Serving, listener: BoundListener | None) -> str:
+    """Return why not every node serves a listener's port (None: all ports); empty when all do."""
+    listeners = [each for each in gateway.listeners if each.usable] if listener is None else [listener]
+    ports = {port_key(each.api.port, each.transport) for each in listeners}
     late = []
     for node, state in sorted(serving.nodes.items()):
         if state is None or state.generation < gateway.api.metadata.generation:
             late.append(node)
             continue
         for each in sorted(ports):
-            if words := state.errors.get(str(each)):
+            if words := state.errors.get(each):
                 return f"node {node}, port {each}: {words}"
         if not ports <= set(state.ports):
             late.append(node)

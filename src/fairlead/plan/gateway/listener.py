@@ -2,29 +2,74 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, TypeAlias
+
 import msgspec
 
 
+class Terminated(msgspec.Struct, frozen=True, kw_only=True, tag="terminate", tag_field="mode"):
+    """TLS ends at the proxy."""
+
+    certificates: tuple[str, ...]
+    """Names of `GatewayCertificate` rows, at least one."""
+
+
+class PassedThrough(msgspec.Struct, frozen=True, kw_only=True, tag="passthrough", tag_field="mode"):
+    """TLS is the backend's: of the handshake the server name alone is read."""
+
+
+ChainTls: TypeAlias = Terminated | PassedThrough
+
+
+class ToHosts(msgspec.Struct, frozen=True, kw_only=True, tag="http", tag_field="kind"):
+    """Connections carry requests of HTTP, which are looked up in a table of hosts."""
+
+    table: str
+    """`GatewayHost.table`."""
+
+
+class ToBackends(msgspec.Struct, frozen=True, kw_only=True, tag="tcp", tag_field="kind"):
+    """Connections are handed on as they are."""
+
+    forward: str
+    """Name of a `GatewayForward` row."""
+
+
+ChainAction: TypeAlias = ToHosts | ToBackends
+
+
 class GatewayChain(msgspec.Struct, frozen=True, kw_only=True):
-    """What one listener does with connections for some server names."""
+    """What one listener does with connections for some server names.
+
+    A chain that changes drains its connections, and a listener that changes in anything else than its chains drains all of them: what changes
+    often stands in the rows that `action` names.
+    """
 
     name: str
-    """Table of hosts that requests are looked up in (`GatewayHost.table`); unique among all chains."""
+    """Unique among all chains."""
+    action: ChainAction
     server_names: tuple[str, ...] = ()
-    """SNI of the connections, exact or `*.suffix`; empty: all others, and all without TLS."""
-    certificates: tuple[str, ...] = ()
-    """Names of `GatewayCertificate` rows; none: no TLS."""
+    """SNI of the connections, exact or `*.suffix`; empty: all others. Without `tls` there is none."""
+    tls: ChainTls | None = None
+
+    @property
+    def certificates(self) -> tuple[str, ...]:
+        """Return the certificates that it needs."""
+        return self.tls.certificates if isinstance(self.tls, Terminated) else ()
 
     def __str__(self) -> str:
         """Return the chain as text without blanks, for plans."""
         names = "|".join(self.server_names) or "*"
-        tls = f"[{'|'.join(self.certificates)}]" if self.certificates else ""
-        return f"{names}{tls}->{self.name}"
+        inner = "passthrough" if isinstance(self.tls, PassedThrough) else "|".join(self.certificates)
+        tls = f"[{inner}]" if self.tls is not None else ""
+        to = self.action.table if isinstance(self.action, ToHosts) else f"tcp:{self.action.forward}"
+        return f"{names}{tls}->{to}"
 
 
 class GatewayListener(msgspec.Struct, frozen=True, kw_only=True):
-    """A port of this node's proxy. Key: `name`."""
+    """A TCP port of this node's proxy. Key: `name`."""
 
+    protocol: ClassVar[str] = "TCP"
     name: str
     """`NAMESPACE/GATEWAY/PORT`, the port being that which clients use."""
     port: int
@@ -35,6 +80,23 @@ class GatewayListener(msgspec.Struct, frozen=True, kw_only=True):
     chains: tuple[GatewayChain, ...]
     generation: int = 0
     """Of the Gateway, for receipts."""
+
+
+class GatewayUdpListener(msgspec.Struct, frozen=True, kw_only=True):
+    """A UDP port of this node's proxy, whose datagrams go to one cluster. Key: `name`."""
+
+    protocol: ClassVar[str] = "UDP"
+    name: str
+    """`NAMESPACE/GATEWAY/PORT/udp`; no TCP port has the same name."""
+    port: int
+    public_port: int
+    addresses: tuple[str, ...]
+    cluster: str
+    """Name of a `GatewayCluster` row."""
+    generation: int = 0
+
+
+AnyListener: TypeAlias = GatewayListener | GatewayUdpListener
 
 
 class GatewayCertificate(msgspec.Struct, frozen=True, kw_only=True):
