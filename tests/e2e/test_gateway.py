@@ -143,7 +143,7 @@ def test_the_internet_reaches_the_pods_behind_an_ingress(web: Lab) -> None:
 
 
 def proxy(lab: Lab, node: str) -> int:
-    found: int = json.loads((_folder(lab, node) / "process.json").read_text())["pid"]
+    found: int = json.loads((_folder(lab, node) / "process.json").read_text())[-1]["pid"]
     return found
 
 

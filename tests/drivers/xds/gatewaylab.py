@@ -31,6 +31,7 @@ from fairlead.world.snapshot import Snapshot
 
 Json = dict[str, Any]
 NODE = "n1"
+DRAIN_S = 1
 CLASS = f"""
 kind: GatewayClass
 metadata: {{name: fairlead}}
@@ -105,13 +106,17 @@ class GatewayLab:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.pairs: dict[str, KeyPair] = {}
-        self.driver = XdsDriver(folder / "envoy", NODE, self.pairs.get)
+        self.driver = self.new_driver()
         self.snapshot = Snapshot(settings=Settings(node=NODE))
         self.compiler = Compiler()
         self.ports: dict[tuple[str, int], int] = {}
         """(Gateway, with its namespace where tests give it another one; client's port) → port on loopback."""
         self.backends: dict[str, Backend] = {}
         self._client: aiohttp.ClientSession | None = None
+
+    def new_driver(self) -> XdsDriver:
+        """Return what the next agent would make."""
+        return XdsDriver(self.folder / "envoy", NODE, self.pairs.get, drain_s=DRAIN_S)
 
     async def start(self) -> None:
         connector = aiohttp.TCPConnector(resolver=_Loopback(), force_close=True)

@@ -17,9 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.drivers.xds.gatewaylab import NODE, GatewayLab
+from tests.drivers.xds.gatewaylab import GatewayLab
 
-from fairlead.drivers.xds.driver import XdsDriver
 from fairlead.drivers.xds.listeners import FORGEABLE
 from fairlead.drivers.xds.process import USER
 from fairlead.plan.gateway.route import GatewayHost
@@ -125,7 +124,7 @@ async def test_a_new_server_adopts_the_proxy_and_sends_nothing_again(lab: Gatewa
     asking = asyncio.create_task(load())
     await lab.driver.close()
     while_away = await lab.ask("http://adopted.example.com/")
-    lab.driver = XdsDriver(lab.folder / "envoy", NODE, lab.pairs.get)
+    lab.driver = lab.new_driver()
     outcome = await lab.settle()
     stop.set()
     assert while_away.backend == "one"
@@ -152,7 +151,7 @@ async def test_a_proxy_that_dies_is_started_again(lab: GatewayLab) -> None:
 
 async def test_nothing_but_the_proxys_user_reaches_the_server(lab: GatewayLab) -> None:
     folder = lab.folder / "envoy"
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert (stat.S_IMODE(folder.stat().st_mode), stat.S_IMODE((folder / "run").stat().st_mode)) == (0o710, 0o700)
     if os.geteuid() == 0:
         status = Path(f"/proc/{lab.driver.pid}/status").read_text()
         fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)

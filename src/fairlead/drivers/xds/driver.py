@@ -17,7 +17,7 @@ import msgspec
 from fairlead.api.certificate import KeyPair
 from fairlead.api.credentials import CredentialData
 from fairlead.drivers.protocol import Failure, Outcome
-from fairlead.drivers.xds.process import Process
+from fairlead.drivers.xds.process import DRAIN_S, Process
 from fairlead.drivers.xds.protocol import Cache, Resource, Stream
 from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
 from fairlead.plan.gateway.forward import GatewayForward
@@ -64,6 +64,8 @@ _ANSWER_S = 10.0
 
 _LISTEN_POLL_S = 0.01
 _LOOK_AGAIN_S = 0.25
+_LOG_S = 10.0
+"""How often the length of Envoy's log is looked at."""
 
 
 class ListenerState(msgspec.Struct, frozen=True):
@@ -88,14 +90,19 @@ class XdsDriver:
         credentials: Callable[[str], CredentialData | None] = lambda _: None,
         *,
         answer_s: float = _ANSWER_S,
+        drain_s: int = DRAIN_S,
     ) -> None:
-        """`folder` is the proxy's; `keys` gives the bytes behind a certificate's digest, `credentials` those behind credentials'."""
-        self._process = Process(folder, node)
+        """`folder` is the proxy's; `keys` gives the bytes behind a certificate's digest, `credentials` those behind credentials'.
+
+        `drain_s` is how long connections may go on that a listener or a process has no future for.
+        """
+        self._process = Process(folder, node, drain_s=drain_s)
         self._keys = keys
         self._credentials = credentials
         self._answer_s = answer_s
         self._cache = Cache(TYPES)
         self._server: Server | None = None
+        self._log_keeper: asyncio.Task[None] | None = None
         self._plan = Plan.empty(node)
         self._hosts: dict[str, dict[str, bytes]] = {}
         """Table → domain → its part of the table."""
@@ -158,6 +165,9 @@ class XdsDriver:
 
     async def close(self) -> None:
         """See `Driver.close`: the proxy goes on."""
+        if self._log_keeper is not None:
+            self._log_keeper.cancel()
+            self._log_keeper = None
         if self._server is not None:
             await self._server.close()
             self._server = None
@@ -171,7 +181,13 @@ class XdsDriver:
             server = Server(self._cache, self._process.socket, self._process.user, self._lost)
             await server.start()
             self._server = server
+            self._log_keeper = asyncio.create_task(self._keep_log(), name="proxy log")
         await self._process.ensure()
+
+    async def _keep_log(self) -> None:
+        while True:
+            await asyncio.sleep(_LOG_S)
+            await self._process.bound_log()
 
     async def _end(self, plan: Plan) -> Outcome:
         """Nothing is to be served: take everything down."""

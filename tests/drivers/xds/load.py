@@ -1,0 +1,82 @@
+"""Requests without a pause, some on connections that stay and some on new ones, and what came of each. HTTP/1.1 by hand: no client repeats any."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections import Counter
+from collections.abc import Callable
+from types import TracebackType
+
+_ANSWER_S = 30.0
+_POLL_S = 0.01
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = _ANSWER_S) -> None:
+    """Wait until a condition holds; raises TimeoutError."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError
+        await asyncio.sleep(_POLL_S)
+
+
+class Load:
+    """Asks `host` at a port of loopback while it is entered; `failed` counts what was no answer with status 200."""
+
+    def __init__(
+        self, port: int, host: str, *, keeping: int = 4, new: int = 4, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._at = (port, host)
+        self._tls = tls
+        self._plan = (keeping, new)
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.good = 0
+        self.failed: Counter[str] = Counter()
+
+    async def __aenter__(self) -> Load:
+        keeping, new = self._plan
+        self._tasks = [asyncio.create_task(self._ask(keep=at < keeping)) for at in range(keeping + new)]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        await asyncio.gather(*self._tasks)
+
+    async def more(self, count: int) -> None:
+        """Wait until as many more requests were answered."""
+        wanted = self.good + count
+        await until(lambda: self.good >= wanted or bool(self.failed))
+
+    async def _ask(self, *, keep: bool) -> None:
+        while not self._stop.is_set():
+            try:
+                await self._connection(keep=keep)
+            except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+                self.failed[f"{type(error).__name__}: {error}"] += 1
+                await asyncio.sleep(0.01)
+
+    async def _connection(self, *, keep: bool) -> None:
+        port, host = self._at
+        name = host if self._tls is not None else None
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=self._tls, server_hostname=name)
+        try:
+            going = True
+            while going and not self._stop.is_set():
+                end = "" if keep else "Connection: close\r\n"
+                writer.write(f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n{end}\r\n".encode())
+                async with asyncio.timeout(_ANSWER_S):
+                    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                    length = next(line for line in head.split("\r\n") if line.startswith("content-length:"))
+                    await reader.readexactly(int(length.partition(":")[2]))
+                if " 200 " in head.split("\r\n", 1)[0]:
+                    self.good += 1
+                else:
+                    self.failed[head.split("\r\n", 1)[0]] += 1
+                going = keep and "connection: close" not in head
+        finally:
+            writer.transport.abort()

@@ -1,0 +1,166 @@
+"""One proxy follows another under load: what was asked is answered, whoever is killed on the way. Real Envoy, real requests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.drivers.xds.gatewaylab import DRAIN_S, NODE, GatewayLab
+from tests.drivers.xds.load import Load, until
+
+from fairlead.drivers.xds import generations, process
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+ROUTE = """
+kind: HTTPRoute
+metadata: {name: load}
+spec: {parentRefs: [{name: web}], hostnames: [load.example.com], rules: [{backendRefs: [{name: one, port: 80}]}]}
+"""
+CRASH = """
+import asyncio, os, pathlib, signal, sys
+from fairlead.drivers.xds import process
+
+folder, node, drain_s, interval, step = sys.argv[1:]
+bootstrap, spawn = process.bootstrap, process.Process._spawn
+process.bootstrap = lambda node: bootstrap(node) | {"stats_flush_interval": interval}
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def spawn_and_die(*given):
+    spawn(*given)
+    die()
+
+if step == "before it starts":
+    process.Process._spawn = die
+elif step == "when it started":
+    process.Process._spawn = spawn_and_die
+else:
+    process.Process._has_come = die
+asyncio.run(process.Process(pathlib.Path(folder), node, drain_s=int(drain_s)).ensure())
+"""
+
+
+@pytest.fixture(scope="module")
+def patch() -> Iterator[pytest.MonkeyPatch]:
+    """One for the module: what is renewed stays so, and no test begins with a proxy that follows another."""
+    with pytest.MonkeyPatch.context() as found:
+        yield found
+
+
+def renewed(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
+    """Have the next bootstrap be another one."""
+    before = process.bootstrap
+    monkeypatch.setattr(process, "bootstrap", lambda node: before(node) | changes)
+
+
+def alive(lab: GatewayLab) -> list[generations.Generation]:
+    return [each for each in generations.read(lab.folder / "envoy/process.json") if each.alive]
+
+
+async def only_one(lab: GatewayLab) -> generations.Generation:
+    await until(lambda: len(alive(lab)) == 1)
+    return alive(lab)[0]
+
+
+async def resync(lab: GatewayLab) -> None:
+    assert not (await lab.driver.resync(lab.compiler.compile(lab.snapshot).plan)).failed
+
+
+async def test_a_successor_takes_over_and_no_request_is_lost(lab: GatewayLab, patch: pytest.MonkeyPatch) -> None:
+    await lab.apply(ROUTE)
+    before = await only_one(lab)
+    async with Load(lab.ports["web", 80], "load.example.com") as load:
+        await load.more(100)
+        renewed(patch, stats_flush_interval="7s")
+        await resync(lab)
+        await load.more(100)
+        after = await only_one(lab)
+        await load.more(100)
+    assert not load.failed
+    assert (after.epoch, after.base) == (before.epoch + 1, before.base) and after.pid != before.pid
+    await resync(lab)
+    assert lab.driver.pid == after.pid
+
+
+@pytest.mark.parametrize(
+    ("at", "step"), [*enumerate(("before it starts", "when it started", "when it is written down"))]
+)
+async def test_the_next_agent_ends_what_a_killed_one_began(
+    lab: GatewayLab, patch: pytest.MonkeyPatch, at: int, step: str
+) -> None:
+    await lab.apply(ROUTE)
+    before = await only_one(lab)
+    interval = f"{at + 20}s"
+    async with Load(lab.ports["web", 80], "load.example.com") as load:
+        await lab.driver.close()
+        arguments = [str(lab.folder / "envoy"), NODE, str(DRAIN_S), interval, step]
+        killed = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", CRASH, *arguments])
+        assert killed.returncode == -signal.SIGKILL
+        renewed(patch, stats_flush_interval=interval)
+        lab.driver = lab.new_driver()
+        await resync(lab)
+        await load.more(100)
+        after = await only_one(lab)
+        await load.more(100)
+    assert not load.failed
+    assert after.epoch == before.epoch + 1
+
+
+async def test_a_successor_that_cannot_come_up_leaves_the_former_one(
+    lab: GatewayLab, patch: pytest.MonkeyPatch
+) -> None:
+    await lab.apply(ROUTE)
+    before = await only_one(lab)
+    async with Load(lab.ports["web", 80], "load.example.com") as load:
+        with patch.context() as broken:
+            renewed(broken, nothing_that_envoy_knows=1)
+            for _ in range(2):
+                await resync(lab)
+                await load.more(50)
+    assert not load.failed
+    assert await only_one(lab) == before
+
+
+async def test_a_successor_that_gets_nothing_serves_beside_the_former_one_first(
+    lab: GatewayLab, patch: pytest.MonkeyPatch
+) -> None:
+    await lab.apply(ROUTE)
+    before = await only_one(lab)
+    # Where the two speak of it in different ways nothing is handed over.
+    for each in (lab.folder / "envoy/run").glob("hot_*"):
+        each.unlink()
+    renewed(patch, stats_flush_interval="9s")
+    await resync(lab)
+    after = await only_one(lab)
+    assert after.base != before.base and after.epoch == 0
+    assert (await lab.ask("http://load.example.com/")).backend == "one"
+
+
+async def test_its_log_does_not_grow_without_bound(lab: GatewayLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    await lab.apply(ROUTE)
+    log = lab.folder / "envoy/run/envoy.log"
+    before = log.stat().st_ino
+    found = process.Process(lab.folder / "envoy", NODE)
+    await found.bound_log()
+    assert log.stat().st_ino == before
+    monkeypatch.setattr(process, "MOST_LOG_BYTES", 0)
+    log.write_text("something")
+    await found.bound_log()
+    descriptors = [os.readlink(each) for each in Path(f"/proc/{lab.driver.pid}/fd").iterdir()]
+    assert str(log) in descriptors and str(log.with_suffix(".old")) not in descriptors
+    assert log.with_suffix(".old").stat().st_ino == before
+
+
+async def test_nothing_of_all_of_them_is_left(lab: GatewayLab) -> None:
+    bases = {each.base for each in generations.read(lab.folder / "envoy/process.json")}
+    await lab.delete("Gateway", "web")
+    assert lab.driver.pid is None and bases
+    assert not any(Path(f"/dev/shm/envoy_shared_memory_{base * 10}").exists() for base in bases)
+    assert not list((lab.folder / "envoy/run").glob("hot_*"))
