@@ -67,11 +67,17 @@ spec: {{gatewayClassName: {cls}, listeners: {listeners}}}
 
 
 def route(
-    name: str = "r", parent: str = "{name: web}", extra: str = "", namespace: str = "default", to: str = "app"
+    name: str = "r",
+    parent: str = "{name: web}",
+    extra: str = "",
+    namespace: str = "default",
+    to: str = "app",
+    kind: str = "HTTPRoute",
+    created: str = "2026-01-01",
 ) -> str:
     return f"""
-kind: HTTPRoute
-metadata: {{name: {name}, namespace: {namespace}}}
+kind: {kind}
+metadata: {{name: {name}, namespace: {namespace}, creationTimestamp: '{created}T00:00:00Z'}}
 spec: {{parentRefs: [{parent}], {extra} rules: [{{backendRefs: [{{name: {to}, port: 80}}]}}]}}
 """
 
@@ -251,8 +257,10 @@ def _random_event(rng: random.Random) -> Event:
             return rng.choice(events(gateway(f"g{number}", listeners, rng.choice(("ours", "ours", "theirs")))))
         case 1 | 2:
             hosts = rng.choice(("", "hostnames: [a.x, '*.y'],", "hostnames: [b.x],"))
-            text = route(f"r{rng.randrange(4)}", f"{{name: g{number}}}", hosts, to=rng.choice(("app", "s0", "s1")))
-            return events(text)[0]
+            kind, created = rng.choice(("HTTPRoute", "GRPCRoute")), rng.choice(("2026-01-01", "2026-01-02"))
+            to = rng.choice(("app", "s0", "s1"))
+            name = f"{kind[0].lower()}{rng.randrange(4)}"
+            return events(route(name, f"{{name: g{number}}}", hosts, to=to, kind=kind, created=created))[0]
         case 3:
             return events(
                 f"kind: Service\nmetadata: {{name: s{number}}}\nspec: {{ports: [{{port: {rng.choice((80, 81))}}}]}}"
@@ -280,7 +288,8 @@ spec:
         case _:
             kind, name = rng.choice(
                 (
-                    ("HTTPRoute", f"r{number}"),
+                    ("HTTPRoute", f"h{number}"),
+                    ("GRPCRoute", f"g{number}"),
                     ("Ingress", f"i{number}"),
                     ("Service", f"s{number}"),
                     ("Gateway", f"g{number}"),
@@ -309,6 +318,61 @@ def test_increments_equal_a_compilation_from_scratch(seed: int) -> None:
                 changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
                 assert changed <= plan.delta.keys.get(table, frozenset())
         previous = plan
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_statuses_follow_increments_as_well(seed: int) -> None:
+    rng = random.Random(seed)
+    kept, snapshot = GatewayStage(), world()
+    kept.update(snapshot, None)
+    for _ in range(60):
+        before = snapshot
+        snapshot = fold(snapshot, [_random_event(rng) for _ in range(rng.randrange(1, 4))])
+        kept.update(snapshot, snapshot.services_changed_since(before.token))
+        scratch = GatewayStage()
+        scratch.update(snapshot, None)
+        assert kept.bound.keys() == scratch.bound.keys()
+        for key in kept.bound:
+            assert kept.described(key) == scratch.described(key)
+
+
+def _accepted(stage: GatewayStage, kind: str, name: str) -> tuple[bool, str, str]:
+    bound = stage.described((kind, ("default", name)))
+    assert bound is not None
+    ((_, (accepted, _)),) = status.route_parents(bound)
+    return accepted.status, accepted.reason, accepted.message
+
+
+def test_http_and_grpc_never_share_a_host_of_a_listener() -> None:
+    old = route("old", extra="hostnames: [a.x, b.x],", created="2026-01-01")
+    call = route("call", extra="hostnames: ['*.x'],", kind="GRPCRoute", created="2026-01-02")
+    new = route("new", extra="hostnames: [c.x],", created="2026-01-03")
+    found = stage(gateway(), old, call, new)
+    assert _accepted(found, "HTTPRoute", "old")[:2] == (True, "Accepted")
+    lost = _accepted(found, "GRPCRoute", "call")
+    assert lost[:2] == (False, "Conflicted")
+    assert "listener http: HTTPRoute/default/old is older" in lost[2]
+    # Whoever has lost keeps no host from anybody.
+    assert _accepted(found, "HTTPRoute", "new")[:2] == (True, "Accepted")
+    assert found.attached(("default", "web"), "http") == 2
+
+
+def test_a_route_that_loses_to_an_older_one_says_so() -> None:
+    old = route("b-old", extra="hostnames: [a.x],", created="2026-01-01")
+    new = route("a-new", extra="hostnames: [a.x, b.x],", created="2026-01-02")
+    kept = GatewayStage()
+    snapshot = world(gateway(), old, new)
+    kept.update(snapshot, None)
+    kept.take_rebound()
+    status_now, reason, words = _accepted(kept, "HTTPRoute", "a-new")
+    assert (status_now, reason) == (True, "Accepted")
+    assert "rule 0 never decides for host a.x" in words
+    assert "b-old" in words
+    assert "b.x" not in words
+    assert _accepted(kept, "HTTPRoute", "b-old") == (True, "Accepted", "")
+    kept.update(fold(snapshot, [ObjectChanged("HTTPRoute", ("default", "b-old"), None)]), frozenset())
+    assert ("HTTPRoute", ("default", "a-new")) in kept.take_rebound()
+    assert _accepted(kept, "HTTPRoute", "a-new") == (True, "Accepted", "")
 
 
 def test_a_changed_endpoint_touches_its_cluster_alone() -> None:

@@ -224,7 +224,7 @@ class GatewayController(Controller):
         obj = self._informers[kind].store.get(key)
         if obj is None:
             return
-        bound = self._stage.bound.get((kind, key))
+        bound = self._stage.described((kind, key))
         wanted = status.route_parents(bound) if bound is not None else []
         present = (obj.get("status") or {}).get("parents")
         now = moments.text(self.context.now())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 import msgspec
 
@@ -25,6 +26,10 @@ class Verdict(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
+ListenerKey: TypeAlias = tuple[ObjectKey, str]
+"""Gateway and name."""
+
+
 class BoundListener(msgspec.Struct, frozen=True, kw_only=True):
     """A listener and what became of it."""
 
@@ -35,6 +40,11 @@ class BoundListener(msgspec.Struct, frozen=True, kw_only=True):
     accepted: Verdict = Verdict()
     conflicted: Verdict = Verdict()
     resolved: Verdict = Verdict()
+
+    @property
+    def key(self) -> ListenerKey:
+        """Return what tells it from all others."""
+        return self.gateway, self.api.name
 
     @property
     def usable(self) -> bool:

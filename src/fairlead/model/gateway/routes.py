@@ -19,7 +19,7 @@ from fairlead.base.selectors import SelectorError
 from fairlead.model.gateway.backends import Backends, Target
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.hosts import intersection
-from fairlead.model.gateway.listeners import BoundGateway, BoundListener, Verdict
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener, ListenerKey, Verdict
 from fairlead.model.gateway.rules import grpc_routes, http_routes
 from fairlead.model.gateway.values import RuleError, is_hostname
 from fairlead.plan.gateway.route import GatewayRoute
@@ -47,6 +47,9 @@ class ParentVerdict(msgspec.Struct, frozen=True):
     parent: ParentRef
     accepted: Verdict
     resolved: Verdict
+    attached: tuple[Attached, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What is lost to older routes though the parent has accepted this one."""
 
 
 class BoundRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,12 +58,16 @@ class BoundRoute(msgspec.Struct, frozen=True, kw_only=True):
     key: RouteKey
     api: Route
     parents: tuple[ParentVerdict, ...] = ()
-    attached: tuple[Attached, ...] = ()
     rules: tuple[GatewayRoute, ...] = ()
     """In the order of the specification's rules and matches."""
     targets: Mapping[str, Target] = {}
     asked: frozenset[ObjectKey] = frozenset()
     """Services on which it depends."""
+
+    @property
+    def attached(self) -> tuple[Attached, ...]:
+        """Return the listeners that took it."""
+        return tuple(attached for parent in self.parents for attached in parent.attached)
 
     @property
     def reference(self) -> str:
@@ -102,23 +109,37 @@ def bind(key: RouteKey, route: Route, around: Surroundings, services: Mapping[Ob
     backends = Backends(kind, namespace, services, around.grants)
     rules, invalid = _rules(route, origin_of(key), backends)
     parents: list[ParentVerdict] = []
-    attached: list[Attached] = []
     for ref, gateway in ours:
         found, accepted = _attach(kind, namespace, route, ref, gateway, around)
         if not accepted.problem and invalid:
             accepted = Verdict("UnsupportedValue", invalid)
-        parents.append(ParentVerdict(ref, accepted, backends.verdict))
-        if not accepted.problem:
-            attached += found
+        parents.append(ParentVerdict(ref, accepted, backends.verdict, () if accepted.problem else tuple(found)))
     return BoundRoute(
         key=key,
         api=route,
         parents=tuple(parents),
-        attached=tuple(attached),
         rules=rules,
         targets=backends.targets,
         asked=frozenset(backends.asked),
     )
+
+
+def without(route: BoundRoute, lost: Mapping[ListenerKey, RouteKey]) -> BoundRoute:
+    """Return a route that has lost some listeners to other routes."""
+    if not lost:
+        return route
+    parents = []
+    for parent in route.parents:
+        kept = tuple(each for each in parent.attached if each.listener.key not in lost)
+        notes = [
+            f"listener {each.listener.api.name}: {origin_of(lost[each.listener.key])} is older and has a host in common; "
+            "HTTP and gRPC share none"
+            for each in parent.attached
+            if each.listener.key in lost
+        ]
+        accepted = parent.accepted if kept or not notes else Verdict("Conflicted", "; ".join(notes))
+        parents.append(msgspec.structs.replace(parent, accepted=accepted, attached=kept, notes=(*parent.notes, *notes)))
+    return msgspec.structs.replace(route, parents=tuple(parents))
 
 
 def _rules(route: Route, origin: str, backends: Backends) -> tuple[tuple[GatewayRoute, ...], str]:

@@ -7,7 +7,7 @@ the specification wants: a filter is never left out silently.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import msgspec
 import re2
@@ -64,6 +64,11 @@ _QUIET.log_errors = False
 def precedence(route: GatewayRoute) -> tuple[int, int, bool, int, int]:
     """Return what orders routes of one host: exact path, longest path, method, most headers, most query parameters."""
     return _RANK[route.path_kind], -len(route.path), not route.method, -len(route.headers), -len(route.query)
+
+
+def match_of(route: GatewayRoute) -> Hashable:
+    """Return what is equal for two routes of one host that match the same requests by the same words."""
+    return route.path_kind, route.path, route.method, frozenset(route.headers), frozenset(route.query)
 
 
 def http_routes(rule: HTTPRule, at: int, origin: str, backends: Backends) -> tuple[GatewayRoute, ...]:

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 
+import msgspec
+
 from fairlead.api.decode import reference
 from fairlead.api.node import Node
 from fairlead.api.service import Service
@@ -18,11 +20,13 @@ from fairlead.model.gateway.backends import Target, endpoints_of
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.hosts import ANY, most_exact
 from fairlead.model.gateway.ingress import IngressReader
-from fairlead.model.gateway.listeners import BoundGateway, BoundListener, ingress_gateways, our_gateways
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener, ListenerKey, ingress_gateways, our_gateways
 from fairlead.model.gateway.names import GATEWAY_LABEL, listener_name, service_name
 from fairlead.model.gateway.policies import Objects, Policies, route_place, service_place
-from fairlead.model.gateway.routes import BoundRoute, Route, RouteKey, Surroundings, bind, origin_of
+from fairlead.model.gateway.rivals import Contests
+from fairlead.model.gateway.routes import BoundRoute, Route, RouteKey, Surroundings, bind, origin_of, without
 from fairlead.model.gateway.rules import precedence
+from fairlead.model.gateway.shadows import Shadows
 from fairlead.model.merge import MergedRows
 from fairlead.model.rows import Rows
 from fairlead.plan.gateway.cluster import GatewayEndpoints
@@ -50,7 +54,9 @@ class GatewayStage:
         """Every route and what became of it."""
         self._troubled: set[RouteKey] = set()
         self._rebound: set[RouteKey] = set()
-        self._attached: Counter[tuple[ObjectKey, str]] = Counter()
+        self._attached: Counter[ListenerKey] = Counter()
+        self._contests = Contests()
+        self._shadows = Shadows()
         self._in_host: dict[tuple[str, str], dict[RouteKey, BoundRoute]] = {}
         """(table, domain) → the routes that serve there."""
         self._ports: dict[str, tuple[BoundListener, ...]] = {}
@@ -76,6 +82,18 @@ class GatewayStage:
         """Return the routes that were bound anew, or forgotten, since the last call."""
         taken, self._rebound = frozenset(self._rebound), set()
         return taken
+
+    def described(self, key: RouteKey) -> BoundRoute | None:
+        """Return a route with notes about what never decides, as older routes match the same; None when no parent is ours."""
+        route = self.bound.get(key)
+        if route is None:
+            return None
+        parents = []
+        for parent in route.parents:
+            places = dict.fromkeys((each.listener.table, host) for each in parent.attached for host in each.hosts)
+            notes = [note for place in places for note in self._shadows.notes(place, key)]
+            parents.append(msgspec.structs.replace(parent, notes=(*parent.notes, *notes)))
+        return msgspec.structs.replace(route, parents=tuple(parents))
 
     def attached(self, gateway: ObjectKey, listener: str) -> int:
         """Return how many routes a listener has taken."""
@@ -136,9 +154,9 @@ class GatewayStage:
         hosts: set[tuple[str, str]] = set()
         clusters: set[str] = set()
         tables = self._route_tables(snapshot)
-        for key in self._changed_routes(snapshot, touched):
-            self._replace(key, tables[key[0]].get(key[1]), snapshot, hosts, clusters)
+        changed = self._changed_routes(snapshot, touched)
         self._tables_read = tables
+        self._replace_all(changed, snapshot, hosts, clusters)
         touched |= {(each.namespace, each.name) for each in governed if each.kind == "Service"}
         for service in touched & self._asked.keys():
             for route in self._asked[service]:
@@ -182,9 +200,9 @@ class GatewayStage:
                     self._ports[listener.table] = (*self._ports.get(listener.table, ()), listener)
                     hosts.add((listener.table, listener.hostname or ANY))
         self._tables_read = self._route_tables(snapshot)
-        for kind, table in self._tables_read.items():
-            for key, route in table.items():
-                self._replace((kind, key), route, snapshot, hosts, set())
+        self._contests, self._shadows = Contests(), Shadows()
+        every = {(kind, key) for kind, table in self._tables_read.items() for key in table}
+        self._replace_all(every, snapshot, hosts, set())
         for table_name, domain in hosts:
             parts["host", f"{table_name} {domain}"] = self._host(table_name, domain)
         for name in self._needed:
@@ -204,6 +222,15 @@ class GatewayStage:
             if self._services[service] != snapshot.services.get(service):
                 found |= self._asked[service]
         return found
+
+    def _replace_all(
+        self, routes: set[RouteKey], snapshot: Snapshot, hosts: set[tuple[str, str]], clusters: set[str]
+    ) -> None:
+        """Bind routes anew, and those that have lost or won hosts by that."""
+        while routes:
+            for kind, key in routes:
+                self._replace((kind, key), self._tables_read[kind].get(key), snapshot, hosts, clusters)
+            routes = self._contests.take_disputed()
 
     def _replace(
         self,
@@ -233,8 +260,11 @@ class GatewayStage:
                 if not self._asked[service]:
                     del self._asked[service], self._services[service]
         if route is None:
+            self._contests.remove(key)
             return
         new = bind(key, route, self._around, snapshot.services)
+        hosts_of = {each.listener.key: each.hosts for each in new.attached}
+        new = without(new, self._contests.put(key, new.age, hosts_of))
         if not new.parents:
             return
         self.bound[key] = new
@@ -257,7 +287,7 @@ class GatewayStage:
         own = {each.hostname: each for each in listeners}
         decider = own.get(most_exact(own, domain))
         routes = self._in_host.get((table, domain), {})
-        found: list[tuple[tuple[object, ...], GatewayRoute]] = []
+        found: list[tuple[tuple[object, ...], RouteKey, GatewayRoute]] = []
         origins: set[Origin] = set()
         for key, route in routes.items():
             # A host that a more exact listener holds is that listener's alone, whoever else names it.
@@ -265,13 +295,14 @@ class GatewayStage:
                 continue
             origins.add(origin_of(key))
             # sorted() keeps the order of a route's own rules.
-            found += [((*precedence(rule), *route.age), rule) for rule in route.rules]
+            found += [((*precedence(rule), *route.age), key, rule) for rule in route.rules]
+        found.sort(key=lambda each: each[0])
+        self._rebound |= self._shadows.put((table, domain), [(key, rule) for _, key, rule in found])
         if not found and (decider is None or (decider.hostname or ANY) != domain):
             return None
-        found.sort(key=lambda each: each[0])
         if decider is not None:
             origins.add(reference("Gateway", *decider.gateway))
-        row = GatewayHost(table=table, domain=domain, routes=tuple(rule for _, rule in found))
+        row = GatewayHost(table=table, domain=domain, routes=tuple(rule for _, _, rule in found))
         return _rows([("gateway_hosts", row)], sorted(origins))
 
     def _cluster(self, name: str, snapshot: Snapshot, node: Node | None) -> Rows | None:
@@ -351,8 +382,8 @@ def _rows(rows: Iterable[tuple[str, Row]], origins: Iterable[Origin]) -> Rows:
     return Rows(cast("Mapping[str, Mapping[Key, Row]]", tables), causes)
 
 
-def _listeners(route: BoundRoute) -> set[tuple[ObjectKey, str]]:
-    return {(each.listener.gateway, each.listener.api.name) for each in route.attached}
+def _listeners(route: BoundRoute) -> set[ListenerKey]:
+    return {each.listener.key for each in route.attached}
 
 
 def _places(route: BoundRoute) -> Iterator[tuple[str, str]]:

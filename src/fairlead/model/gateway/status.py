@@ -59,6 +59,9 @@ FEATURES = (
 """`status.supportedFeatures` of our GatewayClasses, by name."""
 
 
+_LONGEST = 1024
+
+
 class Condition(msgspec.Struct, frozen=True):
     """One condition without its times."""
 
@@ -84,7 +87,7 @@ def route_parents(route: BoundRoute) -> list[tuple[Json, list[Condition]]]:
         (
             _parent(each.parent),
             [
-                _condition("Accepted", each.accepted, "Accepted"),
+                _condition("Accepted", each.accepted, "Accepted", "; ".join(each.notes)[:_LONGEST]),
                 _condition("ResolvedRefs", each.resolved, "ResolvedRefs"),
             ],
         )
@@ -212,8 +215,9 @@ def _parent(ref: Any) -> Json:
     return found | {name: value for name, value in optional.items() if value is not None}
 
 
-def _condition(kind: str, verdict: Verdict, good: str) -> Condition:
-    return Condition(kind, not verdict.problem, verdict.reason if verdict.problem else good, verdict.problem)
+def _condition(kind: str, verdict: Verdict, good: str, note: str = "") -> Condition:
+    reason = verdict.reason if verdict.problem else good
+    return Condition(kind, not verdict.problem, reason, verdict.problem or note)
 
 
 def _problem(listener: BoundListener) -> str:
