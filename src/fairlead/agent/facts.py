@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from fairlead.api.backendtraffic import BackendTrafficPolicy
+from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from fairlead.api.egressgateway import EgressGateway
@@ -54,6 +55,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ingress_classes: tuple[IngressClass, ...] = ()
     certificates: tuple[Certificate, ...] = ()
     backend_traffic_policies: tuple[BackendTrafficPolicy, ...] = ()
+    ca_bundles: tuple[CaBundle, ...] = ()
 
 
 def facts_of(snapshot: Snapshot) -> Facts:

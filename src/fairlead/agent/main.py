@@ -18,6 +18,7 @@ import msgspec
 
 from fairlead.agent import drivers, metrics
 from fairlead.agent.attachments import AttachmentStore, StoreError
+from fairlead.agent.ca_bundles import CaBundleKeeper
 from fairlead.agent.certificates import CertificateKeeper, Vault
 from fairlead.agent.cni.inspector import KernelInspector
 from fairlead.agent.cni.install import install
@@ -136,6 +137,7 @@ async def _serve(
         FactsKeeper(known, engine).run(),
         StatusKeeper(options.state / "status.json", engine.receipt).run(),
         CertificateKeeper(client, vault, engine).run(),
+        CaBundleKeeper(client, engine).run(),
         GatewayReporter(client, engine, floor.xds, options.settings.node).run(),
         PolicyReporter(client, engine, options.settings.node, floor.policy.absent).run(),
         flows.run(),

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from fairlead.api.backendtraffic import BackendTrafficPolicy
+from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from fairlead.api.egressgateway import EgressGateway
@@ -41,6 +42,7 @@ ApiObject: TypeAlias = (
     | IngressClass
     | Certificate
     | BackendTrafficPolicy
+    | CaBundle
 )
 
 KINDS: Mapping[str, type[ApiObject]] = {
@@ -63,6 +65,7 @@ KINDS: Mapping[str, type[ApiObject]] = {
     "IngressClass": IngressClass,
     "Secret": Certificate,
     "BackendTrafficPolicy": BackendTrafficPolicy,
+    "ConfigMap": CaBundle,
 }
 """Kind → type of the objects that the network is compiled from."""
 

@@ -98,6 +98,39 @@ class Infrastructure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     annotations: Mapping[str, str] | None = None
 
 
+class ClientValidation(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """`validation` of a frontend: whose certificates clients must show."""
+
+    ca_certificate_refs: tuple[ObjectRef, ...] = ()
+    mode: str = "AllowValidOnly"
+
+
+class FrontendTls(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What holds for connections of clients."""
+
+    validation: ClientValidation | None = None
+
+
+class PortTls(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The same for one port."""
+
+    port: int
+    tls: FrontendTls = FrontendTls()
+
+
+class Frontend(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """`tls.frontend`."""
+
+    default: FrontendTls = FrontendTls()
+    per_port: tuple[PortTls, ...] | None = None
+
+
+class GatewayTls(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """`tls` of a Gateway."""
+
+    frontend: Frontend | None = None
+
+
 class GatewaySpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """`spec` of a Gateway."""
 
@@ -105,6 +138,24 @@ class GatewaySpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=
     listeners: tuple[Listener, ...] = ()
     addresses: tuple[GatewayAddress, ...] | None = None
     infrastructure: Infrastructure | None = None
+    tls: GatewayTls | None = None
+
+    def validation(self, port: int) -> ClientValidation | None:
+        """Return how clients of a port are known by certificates; None: they need none. What is said for a port replaces the default."""
+        frontend = self.tls.frontend if self.tls else None
+        if frontend is None:
+            return None
+        own = next((each.tls for each in frontend.per_port or () if each.port == port), frontend.default)
+        return own.validation
+
+    @property
+    def validations(self) -> tuple[ClientValidation, ...]:
+        """Return all that is said about clients' certificates, whatever the port."""
+        frontend = self.tls.frontend if self.tls else None
+        if frontend is None:
+            return ()
+        said = (frontend.default.validation, *(each.tls.validation for each in frontend.per_port or ()))
+        return tuple(each for each in said if each is not None)
 
 
 class Gateway(msgspec.Struct, frozen=True, kw_only=True, gc=False):

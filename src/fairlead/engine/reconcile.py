@@ -172,6 +172,16 @@ class Engine:
         """Return the kinds of objects of which nothing is known yet; no plan is applied while there are any."""
         return self._gate.missing
 
+    async def wait_listed(self, kinds: Iterable[str]) -> None:
+        """Wait until the snapshot has all objects of these kinds."""
+        wanted = frozenset(kinds)
+        while self._gate.missing & wanted:
+            self._progress.clear()
+            await self._progress.wait()
+        ticket = self._pushed
+        async with self._compiles:
+            await self._compiles.wait_for(lambda: self._taken >= ticket)
+
     def ready(self) -> str | None:
         """Return None when pods can be attached, else why not."""
         reason = self._gate.closed or attach_problem(self._snapshot)

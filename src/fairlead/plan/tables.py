@@ -22,6 +22,7 @@ from fairlead.plan.gateway.forward import GatewayForward
 from fairlead.plan.gateway.listener import GatewayCertificate, GatewayListener, GatewayUdpListener
 from fairlead.plan.gateway.policy import GatewayJwt
 from fairlead.plan.gateway.route import GatewayHost
+from fairlead.plan.gateway.trust import GatewayTrust
 from fairlead.plan.policy import PolicyChain, PolicyGroup, PolicyPod
 
 Origin: TypeAlias = str
@@ -265,6 +266,7 @@ Row: TypeAlias = (
     | GatewayJwt
     | GatewayListener
     | GatewayUdpListener
+    | GatewayTrust
 )
 
 Key: TypeAlias = tuple[str | int, ...]
@@ -299,6 +301,7 @@ TABLES: Mapping[str, tuple[type[Row], tuple[str, ...]]] = {
     "policy_chains": (PolicyChain, ("name",)),
     "policy_pods": (PolicyPod, ("host_ifname",)),
     "gateway_certificates": (GatewayCertificate, ("name",)),
+    "gateway_trusts": (GatewayTrust, ("name",)),
     "gateway_clusters": (GatewayCluster, ("name",)),
     "gateway_endpoints": (GatewayEndpoints, ("cluster",)),
     "gateway_hosts": (GatewayHost, ("table", "domain")),

@@ -7,18 +7,22 @@ invent what only running programs can tell: endpoints are those that the manifes
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from fairlead.api.certificate import reduced
+from fairlead.api import ca_bundle, certificate
 from fairlead.api.decode import CLUSTER_SCOPED, KINDS, ApiObject, decode, reference
 from fairlead.api.node import Node
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.sources.files import Manifest
 from fairlead.world.events import KindReplaced, ObjectKey
 
+_REDUCED: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "Secret": certificate.reduced,
+    "ConfigMap": ca_bundle.reduced,
+}
 _FIRST_DYNAMIC = 256
 """Offset of the first address that is given to a service that asked for none (KEP-3070 leaves the lower ones to requests)."""
 
@@ -55,7 +59,7 @@ def scenario(manifests: Iterable[Manifest], *, nodes: Sequence[Node], service_ci
         if kind == "Service":
             services.append((key, obj))
         else:
-            objects[kind][key] = decode(kind, reduced(obj) if kind == "Secret" else obj)
+            objects[kind][key] = decode(kind, _REDUCED[kind](obj) if kind in _REDUCED else obj)
     taken = {str(address) for _, obj in services for address in _addresses(obj)}
     pools = [_free(cidr, taken) for cidr in service_cidrs]
     for key, obj in sorted(services, key=lambda item: item[0]):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from fairlead.api.backendtraffic import BackendTrafficPolicy
+from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from fairlead.api.egressgateway import EgressGateway
@@ -47,6 +48,7 @@ TABLES: Mapping[str, str] = {
     "IngressClass": "ingress_classes",
     "Secret": "certificates",
     "BackendTrafficPolicy": "backend_traffic_policies",
+    "ConfigMap": "ca_bundles",
 }
 """Kind → the field of a snapshot that holds its objects: everything that a plan is compiled from."""
 
@@ -95,6 +97,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     ingress_classes: Mapping[ObjectKey, IngressClass] = {}
     certificates: Mapping[ObjectKey, Certificate] = {}
     backend_traffic_policies: Mapping[ObjectKey, BackendTrafficPolicy] = {}
+    ca_bundles: Mapping[ObjectKey, CaBundle] = {}
+    """Those that something refers to."""
     attachments: Mapping[tuple[str, str], Attachment] = {}
     undecodable: Mapping[tuple[str, ObjectKey], Diagnostic] = {}
     """(kind, key) of objects that cannot be understood."""

@@ -17,6 +17,7 @@ import msgspec
 import yaml
 from aiohttp import abc, web
 
+from fairlead.api import ca_bundle
 from fairlead.api.certificate import KeyPair, key_pair, reduced
 from fairlead.api.decode import CLUSTER_SCOPED, decode
 from fairlead.base.diagnostics import Diagnostic
@@ -218,6 +219,8 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
             except ValueError:
                 pass
             obj = reduced(obj)
+        elif kind == "ConfigMap":
+            obj = ca_bundle.reduced(obj)
         found = decode(kind, obj)
         assert not isinstance(found, Diagnostic), found
         if kind == "Gateway":

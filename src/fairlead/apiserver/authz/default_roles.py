@@ -149,7 +149,8 @@ _COMPONENTS: Mapping[str, tuple[str, ...]] = {
         f"{_READ}: storageclasses.storage.k8s.io",
     ),
     "fairlead:agent": (
-        f"{_READ}: nodes namespaces pods services",
+        # Of ConfigMaps those alone that a Gateway names as CA certificates, one by one.
+        f"{_READ}: nodes namespaces pods services configmaps",
         f"{_READ} create patch delete: endpointslices.discovery.k8s.io",
         f"{_READ}: networkpolicies.networking.k8s.io ingresses.networking.k8s.io ingressclasses.networking.k8s.io",
         f"{_READ}: {_GATEWAY}",
@@ -164,7 +165,7 @@ _COMPONENTS: Mapping[str, tuple[str, ...]] = {
         "create update: networkpolicystatuses.fairlead.dev",
         "patch update: egressgateways/status.fairlead.dev",
         f"{_READ} create patch: services",
-        f"{_READ}: nodes namespaces secrets endpointslices.discovery.k8s.io {_GATEWAY} "
+        f"{_READ}: nodes namespaces secrets configmaps endpointslices.discovery.k8s.io {_GATEWAY} "
         "ingresses.networking.k8s.io ingressclasses.networking.k8s.io",
         "patch update: ingresses/status.networking.k8s.io",
         "patch update: gatewayclasses/status.gateway.networking.k8s.io gateways/status.gateway.networking.k8s.io "

@@ -6,13 +6,15 @@ changed, and to the number of Gateways.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fairlead.api.certificate import reduced
+from fairlead.api import ca_bundle, certificate
 from fairlead.api.decode import decode
 from fairlead.api.resources import (
     BACKENDTRAFFICPOLICIES,
+    CONFIGMAPS,
     ENDPOINTSLICES,
     GATEWAYCLASSES,
     GATEWAYS,
@@ -35,13 +37,14 @@ from fairlead.controllers.controller import Controller
 from fairlead.controllers.expectations import Key
 from fairlead.controllers.gateway import services
 from fairlead.controllers.ownership import reference_to
-from fairlead.model.gateway import status
+from fairlead.model.gateway import status, trust
 from fairlead.model.gateway.doors import NODE_LABEL, read_state
 from fairlead.model.gateway.ingress import gateway_of
 from fairlead.model.gateway.listeners import BoundGateway
 from fairlead.model.gateway.names import CONTROLLER, GATEWAY_LABEL, service_name
 from fairlead.model.gateway.stage import GatewayStage
 from fairlead.sources.informer import Informer, key_of
+from fairlead.sources.named import NamedObjects
 from fairlead.world.events import Event, ObjectChanged
 from fairlead.world.fold import fold
 from fairlead.world.settings import Settings
@@ -88,14 +91,22 @@ class GatewayController(Controller):
         self._informers = {kind: self.follow(resource) for kind, resource in _FOLLOWED.items()}
         for kind, informer in self._informers.items():
             self._listen(kind, informer)
+        self._bundles = NamedObjects(self.client, CONFIGMAPS, self._take_bundle, reduce=ca_bundle.reduced)
         self._nodes = self.follow(NODES, enqueue=self._wake)
         self._slices = self.follow(ENDPOINTSLICES, enqueue=self._wake_for_slice)
+
+    async def run(self) -> None:
+        """Reconcile forever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._bundles.run())
+            group.create_task(super().run())
 
     async def reconcile(self, key: Key) -> None:
         """Bring everything nearer to what it should be."""
         events, self._pending = self._pending, []
         before = self._snapshot
         self._snapshot = fold(before, events)
+        self._bundles.want(trust.wanted(self._snapshot))
         touched = self._snapshot.services_changed_since(before.token)
         self._stage.update(self._snapshot, touched)
         self._unwritten |= self._stage.take_rebound()
@@ -252,11 +263,15 @@ class GatewayController(Controller):
         def changed(old: Json | None, new: Json | None) -> None:
             subject = new or old
             assert subject is not None
-            found = decode(kind, reduced(new) if kind == "Secret" else new) if new is not None else None
+            found = decode(kind, certificate.reduced(new) if kind == "Secret" else new) if new is not None else None
             self._pending.append(ObjectChanged(kind, key_of(subject), found))
             self._wake(subject)
 
         informer.on_change(changed)
+
+    def _take_bundle(self, key: Key, obj: Json | None) -> None:
+        self._pending.append(ObjectChanged("ConfigMap", key, decode("ConfigMap", obj) if obj is not None else None))
+        self.queue.add_after(_EVERYTHING, _TOGETHER_S)
 
     def _wake(self, _obj: Json) -> None:
         self.queue.add_after(_EVERYTHING, _TOGETHER_S)

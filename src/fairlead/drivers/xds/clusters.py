@@ -14,6 +14,7 @@ from fairlead.drivers.xds.balancing import balancing
 from fairlead.drivers.xds.pack import milliseconds, number, packed, resource
 from fairlead.drivers.xds.protocol import Resource
 from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
+from fairlead.plan.gateway.trust import GatewayTrust
 
 _MOST = 1 << 20
 """Of connections, waiting and running requests of one cluster: limits are the user's business, not a default of 1024."""
@@ -76,6 +77,14 @@ def certificate(name: str, chain: bytes, key: bytes) -> Resource:
         certificate_chain=base_pb2.DataSource(inline_bytes=chain), private_key=base_pb2.DataSource(inline_bytes=key)
     )
     return resource(name, secret_pb2.Secret(name=name, tls_certificate=tls))
+
+
+def trust(row: GatewayTrust) -> Resource:
+    """Return CA certificates by which the other side is known."""
+    context = common_pb2.CertificateValidationContext(
+        trusted_ca=base_pb2.DataSource(inline_bytes=row.bundle.pem.encode())
+    )
+    return resource(row.name, secret_pb2.Secret(name=row.name, validation_context=context))
 
 
 def address(text: str, port: int) -> Any:

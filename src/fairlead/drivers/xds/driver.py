@@ -32,6 +32,7 @@ from fairlead.plan.gateway.listener import (
 )
 from fairlead.plan.gateway.policy import GatewayJwt
 from fairlead.plan.gateway.route import GatewayHost
+from fairlead.plan.gateway.trust import GatewayTrust
 from fairlead.plan.plan import Plan, changes
 from fairlead.plan.tables import Key, Row
 
@@ -52,6 +53,7 @@ _TABLES = {
     "gateway_clusters": CLUSTER,
     "gateway_endpoints": ENDPOINTS,
     "gateway_certificates": SECRET,
+    "gateway_trusts": SECRET,
     "gateway_listeners": LISTENER,
     "gateway_udp_listeners": LISTENER,
     "gateway_forwards": EXTENSION,
@@ -544,4 +546,6 @@ def _resource(row: Row) -> Resource:
             return forwards.udp_listener(row)
         case GatewayForward():
             return forwards.forward(row)
+        case GatewayTrust():
+            return clusters.trust(row)
     raise TypeError(f"no resource of the proxy: {row}")
