@@ -231,9 +231,12 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
         """Make the Service that the controller would make for a Gateway."""
         whole = gateway if namespace in ("default", "kube-system") else f"{namespace}/{gateway}"
         for number in numbers:
-            if (whole, number) not in self.ports:
+            while (whole, number) not in self.ports:
                 with socket.create_server(("127.0.0.1", 0)) as free:
-                    self.ports[whole, number] = free.getsockname()[1]
+                    port = free.getsockname()[1]
+                # The kernel gives a port twice while nobody listens on it yet.
+                if port not in self.ports.values():
+                    self.ports[whole, number] = port
         ports = [{"port": each, "targetPort": self.ports[whole, each]} for each in sorted(numbers)]
         name = service_name(gateway)
         found = decode(
