@@ -196,7 +196,7 @@ def test_what_a_gateway_asks_of_its_service() -> None:
     bound = BoundGateway(
         key=("default", "web"),
         api=gateway,
-        listeners=tuple(BoundListener(gateway=("default", "web"), api=each) for each in spec.listeners),
+        own=tuple(BoundListener(gateway=("default", "web"), api=each) for each in spec.listeners),
     )
     wanted = services.desired(bound, None, {20000, 20002}, {})
     assert wanted["spec"]["loadBalancerIP"] == "203.0.113.50"

@@ -354,7 +354,8 @@ def test_http_and_grpc_never_share_a_host_of_a_listener() -> None:
     assert "listener http: HTTPRoute/default/old is older" in lost[2]
     # Whoever has lost keeps no host from anybody.
     assert _accepted(found, "HTTPRoute", "new")[:2] == (True, "Accepted")
-    assert found.attached(("default", "web"), "http") == 2
+    (listener,) = found.gateways["default", "web"].own
+    assert found.attached(listener) == 2
 
 
 def test_a_route_that_loses_to_an_older_one_says_so() -> None:

@@ -22,6 +22,7 @@ from fairlead.api.endpointslice import EndpointSlice
 from fairlead.api.gateway import Gateway, GatewayClass, ReferenceGrant
 from fairlead.api.httproute import GRPCRoute, HTTPRoute
 from fairlead.api.ingress import Ingress, IngressClass
+from fairlead.api.listenerset import ListenerSet
 from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
 from fairlead.api.pod import Namespace, Pod
@@ -48,6 +49,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     egress_gateways: tuple[EgressGateway, ...] = ()
     gateway_classes: tuple[GatewayClass, ...] = ()
     gateways: tuple[Gateway, ...] = ()
+    listener_sets: tuple[ListenerSet, ...] = ()
     http_routes: tuple[HTTPRoute, ...] = ()
     grpc_routes: tuple[GRPCRoute, ...] = ()
     reference_grants: tuple[ReferenceGrant, ...] = ()

@@ -16,6 +16,7 @@ from fairlead.api.endpointslice import EndpointSlice
 from fairlead.api.gateway import Gateway, GatewayClass, ReferenceGrant
 from fairlead.api.httproute import GRPCRoute, HTTPRoute
 from fairlead.api.ingress import Ingress, IngressClass
+from fairlead.api.listenerset import ListenerSet
 from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
 from fairlead.api.pod import Namespace, Pod
@@ -35,6 +36,7 @@ ApiObject: TypeAlias = (
     | EgressGateway
     | GatewayClass
     | Gateway
+    | ListenerSet
     | HTTPRoute
     | GRPCRoute
     | ReferenceGrant
@@ -58,6 +60,7 @@ KINDS: Mapping[str, type[ApiObject]] = {
     "EgressGateway": EgressGateway,
     "GatewayClass": GatewayClass,
     "Gateway": Gateway,
+    "ListenerSet": ListenerSet,
     "HTTPRoute": HTTPRoute,
     "GRPCRoute": GRPCRoute,
     "ReferenceGrant": ReferenceGrant,

@@ -131,6 +131,19 @@ class GatewayTls(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     frontend: Frontend | None = None
 
 
+class ListenerNamespaces(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """From which namespaces ListenerSets may add listeners."""
+
+    source: str = msgspec.field(default="None", name="from")
+    selector: Selector | None = None
+
+
+class AllowedListeners(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Which ListenerSets may attach to a Gateway."""
+
+    namespaces: ListenerNamespaces = ListenerNamespaces()
+
+
 class GatewaySpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """`spec` of a Gateway."""
 
@@ -139,6 +152,7 @@ class GatewaySpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=
     addresses: tuple[GatewayAddress, ...] | None = None
     infrastructure: Infrastructure | None = None
     tls: GatewayTls | None = None
+    allowed_listeners: AllowedListeners = AllowedListeners()
 
     def validation(self, port: int) -> ClientValidation | None:
         """Return how clients of a port are known by certificates; None: they need none. What is said for a port replaces the default."""

@@ -83,6 +83,7 @@ CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "Cust
 _GATEWAY = "gateway.networking.k8s.io"
 GATEWAYCLASSES = Resource(_GATEWAY, "v1", "gatewayclasses", "GatewayClass", namespaced=False)
 GATEWAYS = Resource(_GATEWAY, "v1", "gateways", "Gateway")
+LISTENERSETS = Resource(_GATEWAY, "v1", "listenersets", "ListenerSet")
 HTTPROUTES = Resource(_GATEWAY, "v1", "httproutes", "HTTPRoute")
 GRPCROUTES = Resource(_GATEWAY, "v1", "grpcroutes", "GRPCRoute")
 REFERENCEGRANTS = Resource(_GATEWAY, "v1", "referencegrants", "ReferenceGrant")

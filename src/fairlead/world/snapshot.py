@@ -18,6 +18,7 @@ from fairlead.api.endpointslice import EndpointSlice
 from fairlead.api.gateway import Gateway, GatewayClass, ReferenceGrant
 from fairlead.api.httproute import GRPCRoute, HTTPRoute
 from fairlead.api.ingress import Ingress, IngressClass
+from fairlead.api.listenerset import ListenerSet
 from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
 from fairlead.api.pod import Namespace, Pod
@@ -41,6 +42,7 @@ TABLES: Mapping[str, str] = {
     "EgressGateway": "egress_gateways",
     "GatewayClass": "gateway_classes",
     "Gateway": "gateways",
+    "ListenerSet": "listener_sets",
     "HTTPRoute": "http_routes",
     "GRPCRoute": "grpc_routes",
     "ReferenceGrant": "reference_grants",
@@ -90,6 +92,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Addresses of nodes that do not answer, as far as this node sees."""
     gateway_classes: Mapping[ObjectKey, GatewayClass] = {}
     gateways: Mapping[ObjectKey, Gateway] = {}
+    listener_sets: Mapping[ObjectKey, ListenerSet] = {}
     http_routes: Mapping[ObjectKey, HTTPRoute] = {}
     grpc_routes: Mapping[ObjectKey, GRPCRoute] = {}
     reference_grants: Mapping[ObjectKey, ReferenceGrant] = {}

@@ -22,6 +22,7 @@ from fairlead.api.resources import (
     HTTPROUTES,
     INGRESSCLASSES,
     INGRESSES,
+    LISTENERSETS,
     NAMESPACES,
     NODES,
     REFERENCEGRANTS,
@@ -40,7 +41,7 @@ from fairlead.controllers.ownership import reference_to
 from fairlead.model.gateway import status, trust
 from fairlead.model.gateway.doors import NODE_LABEL, read_state
 from fairlead.model.gateway.ingress import gateway_of
-from fairlead.model.gateway.listeners import BoundGateway
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet
 from fairlead.model.gateway.names import CONTROLLER, GATEWAY_LABEL, service_name
 from fairlead.model.gateway.stage import GatewayStage
 from fairlead.sources.informer import Informer, key_of
@@ -55,6 +56,7 @@ Json = dict[str, Any]
 _FOLLOWED: Mapping[str, Resource] = {
     "GatewayClass": GATEWAYCLASSES,
     "Gateway": GATEWAYS,
+    "ListenerSet": LISTENERSETS,
     "HTTPRoute": HTTPROUTES,
     "GRPCRoute": GRPCROUTES,
     "ReferenceGrant": REFERENCEGRANTS,
@@ -142,7 +144,10 @@ class GatewayController(Controller):
             return
         present, problem, actions = self._door(gateway, obj, GATEWAYS)
         yield from actions
-        yield from _status(GATEWAYS, obj, self._gateway_status(gateway, obj, present, problem))
+        serving = self._serving(gateway, present, problem)
+        yield from _status(GATEWAYS, obj, self._gateway_status(gateway, obj, serving))
+        for each in gateway.sets:
+            yield from self._set_actions(each, gateway, serving)
 
     def _ingress_actions(self, gateway: BoundGateway) -> Iterable[Action]:
         """Return the actions for the Gateway that a class of Ingresses means; its Service is the class's."""
@@ -194,25 +199,40 @@ class GatewayController(Controller):
             return None, "", [Create(SERVICES, wanted, owner=obj)]
         return present, "", [Patch(SERVICES, present, wanted)] if services.differs(present, wanted) else []
 
-    def _gateway_status(self, gateway: BoundGateway, obj: Json, present: Json | None, problem: str) -> Json:
-        serving = self._serving(gateway, present, problem)
-        generation = obj["metadata"].get("generation", 0)
-        former = {each["name"]: each for each in (obj.get("status") or {}).get("listeners") or ()}
-        now = moments.text(self.context.now())
-        listeners = []
-        for listener in gateway.listeners:
-            attached = self._stage.attached(gateway.key, listener.api.name)
-            found = status.listener_conditions(listener, gateway, serving)
-            known = former.get(listener.api.name, {}).get("conditions")
-            listeners.append(
-                status.listener_status(listener, attached)
-                | {"conditions": status.with_times(found, known, generation, now)}
-            )
+    def _gateway_status(self, gateway: BoundGateway, obj: Json, serving: status.Serving) -> Json:
         return {
             "addresses": [{"type": "IPAddress", "value": each} for each in serving.addresses],
             "conditions": self._timed(status.gateway_conditions(gateway, serving), obj),
-            "listeners": listeners,
+            "listeners": self._listeners(gateway.own, gateway, obj, serving),
+            "attachedListenerSets": sum(each.attached for each in gateway.sets),
         }
+
+    def _set_actions(self, found: BoundSet, gateway: BoundGateway, serving: status.Serving) -> Iterable[Action]:
+        obj = self._informers["ListenerSet"].store.get(found.key)
+        if obj is None or "deletionTimestamp" in obj["metadata"]:
+            return
+        wanted = {
+            "conditions": self._timed(status.set_conditions(found, gateway, serving), obj),
+            "listeners": self._listeners(found.listeners, gateway, obj, serving),
+        }
+        yield from _status(LISTENERSETS, obj, wanted)
+
+    def _listeners(
+        self, listeners: Iterable[BoundListener], gateway: BoundGateway, obj: Json, serving: status.Serving
+    ) -> list[Json]:
+        """Return the status of the listeners that stand in an object."""
+        generation = obj["metadata"].get("generation", 0)
+        former = {each["name"]: each for each in (obj.get("status") or {}).get("listeners") or ()}
+        now = moments.text(self.context.now())
+        found = []
+        for listener in listeners:
+            conditions = status.listener_conditions(listener, gateway, serving)
+            known = former.get(listener.api.name, {}).get("conditions")
+            found.append(
+                status.listener_status(listener, self._stage.attached(listener))
+                | {"conditions": status.with_times(conditions, known, generation, now)}
+            )
+        return found
 
     def _serving(self, gateway: BoundGateway, present: Json | None, problem: str) -> status.Serving:
         if problem or present is None:

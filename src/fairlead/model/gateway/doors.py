@@ -40,6 +40,8 @@ class NodeState(msgspec.Struct, frozen=True, kw_only=True):
     """Clients' ports that it serves: `PORT/TCP` or `PORT/UDP`."""
     errors: Mapping[str, str] = {}
     """Port → why it is not served as it should be."""
+    sets: Mapping[str, int] = {}
+    """Short name of a ListenerSet → its generation that the proxy was told about."""
 
 
 def port_name(port: int, protocol: str = "TCP") -> str:
@@ -55,7 +57,12 @@ def port_key(port: int, protocol: str) -> str:
 def node_state(states: Iterable[tuple[AnyListener, str]]) -> NodeState:
     """Return the state of one Gateway of which these are the listeners, each with what is wrong."""
     found = list(states)
+    told: dict[str, int] = {}
+    for row, _ in found:
+        for name, generation in row.sets:
+            told[name] = min(generation, told.get(name, generation))
     return NodeState(
+        sets=told,
         generation=min(row.generation for row, _ in found),
         ports=tuple(sorted(_key(row) for row, error in found if not error)),
         errors={_key(row): error[:_MOST_WORDS] for row, error in found if error},

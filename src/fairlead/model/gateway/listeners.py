@@ -1,16 +1,18 @@
-"""Gateways of ours and their listeners: what each takes, and what is wrong with it. Source: Gateway.spec, ListenerConditionReason."""
+"""Listeners of Gateways: what each takes, and what is wrong with it. Source: Gateway.spec, ListenerConditionReason."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import msgspec
 
+from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
-from fairlead.api.gateway import GROUP, Gateway, GatewayClass, Listener
-from fairlead.model.gateway.grants import From, Grants
-from fairlead.model.gateway.names import CONTROLLER, listener_name
+from fairlead.api.gateway import GROUP, Gateway, Listener
+from fairlead.api.listenerset import ListenerSet
+from fairlead.model.gateway.grants import Grants
+from fairlead.model.gateway.names import listener_name
 from fairlead.model.gateway.values import is_host, is_hostname
 from fairlead.world.events import ObjectKey
 
@@ -26,8 +28,8 @@ class Verdict(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
-ListenerKey: TypeAlias = tuple[ObjectKey, str]
-"""Gateway and name."""
+ListenerKey: TypeAlias = tuple[str, ObjectKey, str]
+"""Kind and key of the object in which it stands, and its name there."""
 
 
 class BoundListener(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +37,8 @@ class BoundListener(msgspec.Struct, frozen=True, kw_only=True):
 
     gateway: ObjectKey
     api: Listener
+    listener_set: ObjectKey | None = None
+    """Whose it is; None: the Gateway's own."""
     kinds: tuple[str, ...] = ()
     certificates: tuple[ObjectKey, ...] = ()
     accepted: Verdict = Verdict()
@@ -44,7 +48,7 @@ class BoundListener(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> ListenerKey:
         """Return what tells it from all others."""
-        return self.gateway, self.api.name
+        return *self.owner, self.api.name
 
     @property
     def usable(self) -> bool:
@@ -52,6 +56,31 @@ class BoundListener(msgspec.Struct, frozen=True, kw_only=True):
         if self.accepted.problem or self.conflicted.problem:
             return False
         return self.api.protocol != "HTTPS" or bool(self.certificates)
+
+    @property
+    def problem(self) -> str:
+        """Return what is wrong with it first of all; empty when nothing is."""
+        return next((each.problem for each in (self.accepted, self.conflicted, self.resolved) if each.problem), "")
+
+    @property
+    def owner(self) -> tuple[str, ObjectKey]:
+        """Return kind and key of the object in which it stands."""
+        return ("ListenerSet", self.listener_set) if self.listener_set is not None else ("Gateway", self.gateway)
+
+    @property
+    def namespace(self) -> str:
+        """Return the namespace in which it stands."""
+        return self.owner[1][0]
+
+    @property
+    def port(self) -> int:
+        """Return the port that clients use."""
+        return self.api.port
+
+    @property
+    def protocol(self) -> str:
+        """Return what clients speak."""
+        return self.api.protocol
 
     @property
     def hostname(self) -> str:
@@ -68,7 +97,25 @@ class BoundListener(msgspec.Struct, frozen=True, kw_only=True):
         """Return the name of the table of hosts that its requests are looked up in."""
         base = listener_name(self.gateway, self.api.port, self.transport)
         # Connections with TLS are told apart by their server name before any request is read.
-        return f"{base}/{self.api.name}" if self.api.protocol == "HTTPS" else base
+        if self.api.protocol != "HTTPS":
+            return base
+        return "/".join((base, *(self.listener_set or ()), self.api.name))
+
+
+class BoundSet(msgspec.Struct, frozen=True, kw_only=True):
+    """A ListenerSet of a Gateway of ours."""
+
+    key: ObjectKey
+    api: ListenerSet
+    gateway: ObjectKey
+    allowed: Verdict = Verdict()
+    listeners: tuple[BoundListener, ...] = ()
+    """Empty when it is not allowed."""
+
+    @property
+    def attached(self) -> bool:
+        """Tell whether anything of it can serve."""
+        return any(each.usable for each in self.listeners)
 
 
 class BoundGateway(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,64 +123,40 @@ class BoundGateway(msgspec.Struct, frozen=True, kw_only=True):
 
     key: ObjectKey
     api: Gateway
-    listeners: tuple[BoundListener, ...]
+    own: tuple[BoundListener, ...]
+    """Those of its own spec."""
+    sets: tuple[BoundSet, ...] = ()
+    """ListenerSets that name it, the one that goes first first."""
+
+    @property
+    def listeners(self) -> tuple[BoundListener, ...]:
+        """Return its own listeners and those of its ListenerSets, in the order of their precedence."""
+        return (*self.own, *(listener for each in self.sets for listener in each.listeners))
 
     def on_port(self, port: int) -> tuple[BoundListener, ...]:
         """Return the usable listeners of a port."""
         return tuple(each for each in self.listeners if each.api.port == port and each.usable)
 
 
-def our_gateways(
-    classes: Mapping[ObjectKey, GatewayClass],
-    gateways: Mapping[ObjectKey, Gateway],
-    certificates: Mapping[ObjectKey, Certificate],
-    grants: Grants,
-) -> dict[ObjectKey, BoundGateway]:
-    """Return the Gateways whose class names this controller."""
-    ours = {name for (_, name), each in classes.items() if each.spec.controller_name == CONTROLLER}
-    return {
-        key: BoundGateway(key=key, api=gateway, listeners=_listeners(key, gateway, certificates, grants))
-        for key, gateway in gateways.items()
-        if gateway.spec.gateway_class_name in ours
-    }
+class References(msgspec.Struct, frozen=True):
+    """What listeners refer to, and who may refer to what."""
+
+    certificates: Mapping[ObjectKey, Certificate]
+    bundles: Mapping[ObjectKey, CaBundle]
+    grants: Grants
 
 
-def ingress_gateways(
-    gateways: Mapping[ObjectKey, Gateway], certificates: Mapping[ObjectKey, Certificate]
-) -> dict[ObjectKey, BoundGateway]:
-    """Return the Gateways that Ingresses mean: they take nothing else, and refer to what is the Ingresses' own."""
-    found = {}
-    for key, gateway in gateways.items():
-        listeners = _listeners(key, gateway, certificates, _Consent())
-        own = tuple(msgspec.structs.replace(each, kinds=("Ingress",)) for each in listeners)
-        found[key] = BoundGateway(key=key, api=gateway, listeners=own)
-    return found
-
-
-class _Consent(Grants):
-    def __init__(self) -> None:
-        super().__init__({})
-
-    def permit(self, source: From, group: str, kind: str, namespace: str, name: str) -> bool:
-        return True
-
-
-def _listeners(
-    key: ObjectKey, gateway: Gateway, certificates: Mapping[ObjectKey, Certificate], grants: Grants
-) -> tuple[BoundListener, ...]:
-    found = [_read(key, each, certificates, grants) for each in gateway.spec.listeners]
-    return tuple(msgspec.structs.replace(each, conflicted=_conflict(each, found)) for each in found)
-
-
-def _read(
-    key: ObjectKey, listener: Listener, certificates: Mapping[ObjectKey, Certificate], grants: Grants
+def read(
+    gateway: ObjectKey, listener: Listener, references: References, listener_set: ObjectKey | None = None
 ) -> BoundListener:
+    """Return what becomes of a listener, whatever stands beside it."""
+    bare = BoundListener(gateway=gateway, listener_set=listener_set, api=listener)
     supported = _KINDS.get(listener.protocol)
     if supported is None:
         problem = f"protocol {listener.protocol} is not supported; supported are {', '.join(sorted(_KINDS))}"
-        return BoundListener(gateway=key, api=listener, accepted=Verdict("UnsupportedProtocol", problem))
+        return msgspec.structs.replace(bare, accepted=Verdict("UnsupportedProtocol", problem))
     if problem := _wrong(listener):
-        return BoundListener(gateway=key, api=listener, accepted=Verdict("UnsupportedValue", problem))
+        return msgspec.structs.replace(bare, accepted=Verdict("UnsupportedValue", problem))
     allowed = listener.allowed_routes.kinds
     kinds = supported
     resolved = Verdict()
@@ -146,9 +169,9 @@ def _read(
             resolved = Verdict("InvalidRouteKinds", problem)
     usable: tuple[ObjectKey, ...] = ()
     if listener.protocol == "HTTPS":
-        usable, complaint = _certificates(key, listener, certificates, grants)
+        usable, complaint = _certificates(bare, references)
         resolved = complaint if complaint.problem else resolved
-    return BoundListener(gateway=key, api=listener, kinds=kinds, certificates=usable, resolved=resolved)
+    return msgspec.structs.replace(bare, kinds=kinds, certificates=usable, resolved=resolved)
 
 
 def _wrong(listener: Listener) -> str:
@@ -162,21 +185,21 @@ def _wrong(listener: Listener) -> str:
     return ""
 
 
-def _certificates(
-    key: ObjectKey, listener: Listener, certificates: Mapping[ObjectKey, Certificate], grants: Grants
-) -> tuple[tuple[ObjectKey, ...], Verdict]:
-    refs = (listener.tls.certificate_refs if listener.tls else None) or ()
-    if listener.tls is None or listener.tls.mode != "Terminate" or not refs:
+def _certificates(listener: BoundListener, references: References) -> tuple[tuple[ObjectKey, ...], Verdict]:
+    tls = listener.api.tls
+    refs = (tls.certificate_refs if tls else None) or ()
+    if tls is None or tls.mode != "Terminate" or not refs:
         return (), Verdict("InvalidCertificateRef", "a listener of protocol HTTPS needs tls.certificateRefs")
+    kind, (namespace, _) = listener.owner
     usable: list[ObjectKey] = []
     verdict = Verdict()
     for at, ref in enumerate(refs):
         field = f"tls.certificateRefs[{at}]"
-        where = (ref.namespace or key[0], ref.name)
-        found = certificates.get(where)
+        where = (ref.namespace or namespace, ref.name)
+        found = references.certificates.get(where)
         if (ref.group, ref.kind) != ("", "Secret"):
             verdict = Verdict("InvalidCertificateRef", f"{field}: {ref.group}/{ref.kind} is no kind of certificate")
-        elif not grants.permit((GROUP, "Gateway", key[0]), "", "Secret", *where):
+        elif not references.grants.permit((GROUP, kind, namespace), "", "Secret", *where):
             verdict = Verdict("RefNotPermitted", f"{field}: no ReferenceGrant in namespace {where[0]} permits it")
         elif found is None:
             problem = f"{field}: there is no Secret {where[0]}/{where[1]} of type kubernetes.io/tls"
@@ -186,18 +209,3 @@ def _certificates(
         else:
             usable.append(where)
     return tuple(usable), verdict
-
-
-def _conflict(listener: BoundListener, others: Iterable[BoundListener]) -> Verdict:
-    """Return what is wrong between a listener and others of its port: all that are in conflict lose."""
-    if listener.accepted.problem:
-        return Verdict()
-    for other in others:
-        if other.api is listener.api or other.api.port != listener.api.port or other.accepted.problem:
-            continue
-        if other.api.protocol != listener.api.protocol:
-            problem = f"listener {other.api.name} has port {other.api.port} for protocol {other.api.protocol}"
-            return Verdict("ProtocolConflict", problem)
-        if other.hostname == listener.hostname:
-            return Verdict("HostnameConflict", f"listener {other.api.name} has the same port and host name")
-    return Verdict()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from fairlead.api.listenerset import ListenerSet
 from fairlead.world.events import ObjectKey
 
 CONTROLLER = "fairlead.dev/gateway-controller"
@@ -23,6 +24,12 @@ def service_name(gateway: str) -> str:
         return name
     digest = hashlib.sha256(gateway.encode()).hexdigest()[:8]
     return f"{_PREFIX}{gateway.replace('.', '-')[: _LONGEST - len(_PREFIX) - 9].rstrip('-')}-{digest}"
+
+
+def set_name(listener_set: ListenerSet) -> str:
+    """Return a short name for a ListenerSet, other than that of any earlier one of its name."""
+    metadata = listener_set.metadata
+    return hashlib.sha256(f"{metadata.namespace}/{metadata.name}/{metadata.uid}".encode()).hexdigest()[:16]
 
 
 def listener_name(gateway: ObjectKey, port: int, transport: str = "TCP") -> str:

@@ -74,6 +74,11 @@ class Objects(msgspec.Struct, frozen=True):
             case "Gateway":
                 gateway = self.snapshot.gateways.get(key)
                 return gateway is not None, {each.name for each in gateway.spec.listeners} if gateway else set()
+            case "ListenerSet":
+                listener_set = self.snapshot.listener_sets.get(key)
+                return listener_set is not None, {
+                    each.name for each in listener_set.spec.listeners
+                } if listener_set else set()
             case "HTTPRoute" | "GRPCRoute":
                 table = self.snapshot.http_routes if place.kind == "HTTPRoute" else self.snapshot.grpc_routes
                 route = table.get(key)

@@ -19,7 +19,7 @@ from fairlead.base.selectors import SelectorError
 from fairlead.model.gateway.backends import Backends, Target
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.hosts import intersection
-from fairlead.model.gateway.listeners import BoundGateway, BoundListener, ListenerKey, Verdict
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, ListenerKey, Verdict
 from fairlead.model.gateway.rules import grpc_routes, http_routes
 from fairlead.model.gateway.values import RuleError, is_hostname
 from fairlead.plan.gateway.route import GatewayRoute
@@ -91,6 +91,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     """What routes are bound to, beside Services."""
 
     gateways: Mapping[ObjectKey, BoundGateway]
+    sets: Mapping[ObjectKey, BoundSet]
     namespaces: Mapping[ObjectKey, Namespace]
     grants: Grants
 
@@ -99,18 +100,17 @@ def bind(key: RouteKey, route: Route, around: Surroundings, services: Mapping[Ob
     """Return what becomes of a route; nothing of it serves where no parent is ours. Costs time proportional to the route."""
     kind, (namespace, _) = key
     ours = [
-        (ref, gateway)
+        (ref, listeners)
         for ref in route.spec.parent_refs or ()
-        if (ref.group, ref.kind) == (GROUP, "Gateway")
-        and (gateway := around.gateways.get((ref.namespace or namespace, ref.name))) is not None
+        if (listeners := _offered(ref, namespace, around)) is not None
     ]
     if not ours:
         return BoundRoute(key=key, api=route)
     backends = Backends(kind, namespace, services, around.grants)
     rules, invalid = _rules(route, origin_of(key), backends)
     parents: list[ParentVerdict] = []
-    for ref, gateway in ours:
-        found, accepted = _attach(kind, namespace, route, ref, gateway, around)
+    for ref, listeners in ours:
+        found, accepted = _attach(kind, namespace, route, ref, listeners, around)
         if not accepted.problem and invalid:
             accepted = Verdict("UnsupportedValue", invalid)
         parents.append(ParentVerdict(ref, accepted, backends.verdict, () if accepted.problem else tuple(found)))
@@ -159,23 +159,39 @@ def _rules(route: Route, origin: str, backends: Backends) -> tuple[tuple[Gateway
     return tuple(found), ""
 
 
+def _offered(ref: ParentRef, namespace: str, around: Surroundings) -> tuple[BoundListener, ...] | None:
+    """Return the listeners of a parent, None for a parent that is not ours. A Gateway does not offer those of its ListenerSets."""
+    key = (ref.namespace or namespace, ref.name)
+    if (ref.group, ref.kind) == (GROUP, "Gateway"):
+        gateway = around.gateways.get(key)
+        return gateway.own if gateway is not None else None
+    if (ref.group, ref.kind) == (GROUP, "ListenerSet"):
+        found = around.sets.get(key)
+        return found.listeners if found is not None else None
+    return None
+
+
 def _attach(
-    kind: str, namespace: str, route: Route, ref: ParentRef, gateway: BoundGateway, around: Surroundings
+    kind: str,
+    namespace: str,
+    route: Route,
+    ref: ParentRef,
+    listeners: tuple[BoundListener, ...],
+    around: Surroundings,
 ) -> tuple[list[Attached], Verdict]:
+    parent = f"{ref.kind} {ref.namespace or namespace}/{ref.name}"
     named = [
-        each
-        for each in gateway.listeners
-        if ref.section_name in (None, each.api.name) and ref.port in (None, each.api.port)
+        each for each in listeners if ref.section_name in (None, each.api.name) and ref.port in (None, each.api.port)
     ]
     if not named:
-        return [], Verdict("NoMatchingParent", f"Gateway {'/'.join(gateway.key)} has no such listener")
+        return [], Verdict("NoMatchingParent", f"{parent} has no such listener")
     allowed = [
         each
         for each in named
         if kind in each.kinds and not each.accepted.problem and _admits(each, namespace, around.namespaces)
     ]
     if not allowed:
-        problem = f"no listener of Gateway {'/'.join(gateway.key)} allows a {kind} of namespace {namespace}"
+        problem = f"no listener of {parent} allows a {kind} of namespace {namespace}"
         return [], Verdict("NotAllowedByListeners", problem)
     found = [Attached(each, hosts) for each in allowed if (hosts := intersection(each.hostname, route.spec.hostnames))]
     if not found:
@@ -189,7 +205,7 @@ def _admits(listener: BoundListener, namespace: str, namespaces: Mapping[ObjectK
     if wanted.source == "All":
         return True
     if wanted.source == "Same":
-        return namespace == listener.gateway[0]
+        return namespace == listener.namespace
     if wanted.source != "Selector" or wanted.selector is None:
         return False
     found = namespaces.get(("", namespace))

@@ -20,8 +20,9 @@ from fairlead.model.gateway.backends import Target, endpoints_of
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.hosts import ANY, most_exact
 from fairlead.model.gateway.ingress import IngressReader
-from fairlead.model.gateway.listeners import BoundGateway, BoundListener, ListenerKey, ingress_gateways, our_gateways
-from fairlead.model.gateway.names import GATEWAY_LABEL, listener_name, service_name
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, ListenerKey, References
+from fairlead.model.gateway.merging import ingress_gateways, our_gateways, sets_of
+from fairlead.model.gateway.names import GATEWAY_LABEL, listener_name, service_name, set_name
 from fairlead.model.gateway.policies import Objects, Policies, route_place, service_place
 from fairlead.model.gateway.rivals import Contests
 from fairlead.model.gateway.routes import BoundRoute, Route, RouteKey, Surroundings, bind, origin_of, without
@@ -37,7 +38,16 @@ from fairlead.plan.tables import Key, Origin, Row, key_of
 from fairlead.world.events import ObjectKey
 from fairlead.world.snapshot import Snapshot
 
-_SURROUNDINGS = ("settings", "gateway_classes", "gateways", "certificates", "reference_grants", "namespaces")
+_SURROUNDINGS = (
+    "settings",
+    "gateway_classes",
+    "gateways",
+    "listener_sets",
+    "certificates",
+    "ca_bundles",
+    "reference_grants",
+    "namespaces",
+)
 _ZONE = "topology.kubernetes.io/zone"
 
 
@@ -49,7 +59,7 @@ class GatewayStage:
         self.ingresses = IngressReader()
         self.policies = Policies()
         self._tables_read: dict[str, Mapping[ObjectKey, Route]] = {}
-        self._around = Surroundings({}, {}, Grants({}))
+        self._around = Surroundings({}, {}, {}, Grants({}))
         self.bound: dict[RouteKey, BoundRoute] = {}
         """Every route and what became of it."""
         self._troubled: set[RouteKey] = set()
@@ -95,9 +105,14 @@ class GatewayStage:
             parents.append(msgspec.structs.replace(parent, notes=(*parent.notes, *notes)))
         return msgspec.structs.replace(route, parents=tuple(parents))
 
-    def attached(self, gateway: ObjectKey, listener: str) -> int:
+    @property
+    def sets(self) -> Mapping[ObjectKey, BoundSet]:
+        """Return the ListenerSets of the Gateways of ours."""
+        return self._around.sets
+
+    def attached(self, listener: BoundListener) -> int:
         """Return how many routes a listener has taken."""
-        return self._attached[gateway, listener]
+        return self._attached[listener.key]
 
     def tables(self) -> Mapping[str, Mapping[Key, Row]]:
         """Return the rows; they stay as they are."""
@@ -111,13 +126,12 @@ class GatewayStage:
         """Return what is wrong with Gateways and routes. Costs time proportional to what is wrong."""
         found = self.ingresses.diagnostics()
         for key, gateway in self._around.gateways.items():
-            for at, listener in enumerate(gateway.listeners):
-                for verdict in (listener.accepted, listener.conflicted, listener.resolved):
-                    if verdict.problem:
-                        field = f"spec.listeners[{at}]"
-                        found.append(
-                            Diagnostic(object=reference("Gateway", *key), field=field, message=verdict.problem)
-                        )
+            found += _problems(reference("Gateway", *key), gateway.own)
+            for each in gateway.sets:
+                name = reference("ListenerSet", *each.key)
+                if each.allowed.problem:
+                    found.append(Diagnostic(object=name, field="spec.parentRef", message=each.allowed.problem))
+                found += _problems(name, each.listeners)
         for route in self._troubled:
             parents = self.bound[route].parents
             problems = {verdict.problem for parent in parents for verdict in (parent.accepted, parent.resolved)}
@@ -177,11 +191,14 @@ class GatewayStage:
 
     def _start_anew(self, snapshot: Snapshot, node: Node | None) -> None:
         grants = Grants(snapshot.reference_grants)
+        references = References(snapshot.certificates, snapshot.ca_bundles, grants)
         gateways = {
-            **ingress_gateways(self.ingresses.gateways, snapshot.certificates),
-            **our_gateways(snapshot.gateway_classes, snapshot.gateways, snapshot.certificates, grants),
+            **ingress_gateways(self.ingresses.gateways, references),
+            **our_gateways(
+                snapshot.gateway_classes, snapshot.gateways, snapshot.listener_sets, snapshot.namespaces, references
+            ),
         }
-        self._around = Surroundings(gateways, snapshot.namespaces, grants)
+        self._around = Surroundings(gateways, sets_of(gateways.values()), snapshot.namespaces, grants)
         known = self.bound.keys()
         self.bound, self._in_host, self._needed, self._asked, self._services = {}, {}, {}, {}, {}
         parts: dict[ObjectKey, Rows | None] = dict.fromkeys(self._merged.owners())
@@ -301,7 +318,8 @@ class GatewayStage:
         if not found and (decider is None or (decider.hostname or ANY) != domain):
             return None
         if decider is not None:
-            origins.add(reference("Gateway", *decider.gateway))
+            kind, owner = decider.owner
+            origins.add(reference(kind, *owner))
         row = GatewayHost(table=table, domain=domain, routes=tuple(rule for _, _, rule in found))
         return _rows([("gateway_hosts", row)], sorted(origins))
 
@@ -349,13 +367,28 @@ def _gateway_rows(gateway: BoundGateway, snapshot: Snapshot, node: Node | None) 
                     addresses=addresses,
                     chains=_chains(listeners),
                     generation=gateway.api.metadata.generation,
+                    sets=_generations(gateway, listeners),
                 ),
             )
         )
         for key in {key for each in listeners for key in each.certificates}:
             row = GatewayCertificate(name="/".join(key), digest=snapshot.certificates[key].digest)
             rows.append(("gateway_certificates", row))
-    return _rows(rows, [reference("Gateway", *gateway.key)])
+    causes = [reference("Gateway", *gateway.key)]
+    causes += [reference("ListenerSet", *each.key) for each in gateway.sets if each.attached]
+    return _rows(rows, causes)
+
+
+def _generations(gateway: BoundGateway, listeners: Iterable[BoundListener]) -> tuple[tuple[str, int], ...]:
+    present = {each.listener_set for each in listeners}
+    return tuple((set_name(each.api), each.api.metadata.generation) for each in gateway.sets if each.key in present)
+
+
+def _problems(name: str, listeners: Iterable[BoundListener]) -> Iterator[Diagnostic]:
+    for at, listener in enumerate(listeners):
+        for verdict in (listener.accepted, listener.conflicted, listener.resolved):
+            if verdict.problem:
+                yield Diagnostic(object=name, field=f"spec.listeners[{at}]", message=verdict.problem)
 
 
 def _chains(listeners: Iterable[BoundListener]) -> tuple[GatewayChain, ...]:

@@ -7,7 +7,7 @@ concerned says that its proxy has acknowledged this generation.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,8 +15,8 @@ import msgspec
 from fairlead.api.gateway import GROUP
 from fairlead.model.gateway.attachment import MOST_ANCESTORS, PolicyState
 from fairlead.model.gateway.doors import NodeState, port_key
-from fairlead.model.gateway.listeners import BoundGateway, BoundListener, Verdict
-from fairlead.model.gateway.names import CONTROLLER
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, Verdict
+from fairlead.model.gateway.names import CONTROLLER, set_name
 from fairlead.model.gateway.routes import BoundRoute
 
 Json = dict[str, Any]
@@ -54,12 +54,14 @@ FEATURES = (
     "HTTPRouteRequestTimeout",
     "HTTPRouteResponseHeaderModification",
     "HTTPRouteSchemeRedirect",
+    "ListenerSet",
     "ReferenceGrant",
 )
 """`status.supportedFeatures` of our GatewayClasses, by name."""
 
 
 _LONGEST = 1024
+"""Of a message; the API's limit is 32,768."""
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -111,10 +113,10 @@ def policy_ancestors(state: PolicyState) -> list[tuple[Json, list[Condition]]]:
 
 def gateway_conditions(gateway: BoundGateway, serving: Serving) -> list[Condition]:
     """Return the conditions of a Gateway as a whole."""
-    bad = [each for each in gateway.listeners if not each.usable]
-    words = "; ".join(f"listener {each.api.name}: {_problem(each)}" for each in bad)
+    bad = [each for each in gateway.own if not each.usable]
+    words = _words(bad)
     accepted = Condition("Accepted", True, "ListenersNotValid" if bad else "Accepted", words)
-    if len(bad) == len(gateway.listeners):
+    if not any(each.usable for each in gateway.listeners):
         accepted = Condition("Accepted", False, "ListenersNotValid", words or "there are no listeners")
         return [accepted, Condition("Programmed", False, "Invalid", accepted.message)]
     if serving.problem:
@@ -122,7 +124,25 @@ def gateway_conditions(gateway: BoundGateway, serving: Serving) -> list[Conditio
     if not serving.addresses:
         problem = "no address has been assigned to the Gateway's Service yet"
         return [accepted, Condition("Programmed", False, "AddressNotAssigned", problem)]
-    waiting = _waiting(gateway, serving, None)
+    waiting = _waiting(gateway, serving, [each for each in gateway.own if each.usable])
+    if waiting:
+        return [accepted, Condition("Programmed", False, "Pending", waiting)]
+    return [accepted, Condition("Programmed", True, "Programmed")]
+
+
+def set_conditions(found: BoundSet, gateway: BoundGateway, serving: Serving) -> list[Condition]:
+    """Return the conditions of a ListenerSet as a whole. Source: ListenerSetConditionType, GEP-1713."""
+    refused = found.allowed
+    if not refused.problem and not found.attached:
+        refused = Verdict("ListenersNotValid", _words(found.listeners))
+    if refused.problem:
+        return [Condition(kind, False, refused.reason, refused.problem) for kind in ("Accepted", "Programmed")]
+    bad = [each for each in found.listeners if not each.usable]
+    accepted = Condition("Accepted", True, "ListenersNotValid" if bad else "Accepted", _words(bad))
+    if serving.problem or not serving.addresses:
+        problem = "the Gateway is not reachable yet"
+        return [accepted, Condition("Programmed", False, "ParentNotProgrammed", problem)]
+    waiting = _waiting(gateway, serving, [each for each in found.listeners if each.usable])
     if waiting:
         return [accepted, Condition("Programmed", False, "Pending", waiting)]
     return [accepted, Condition("Programmed", True, "Programmed")]
@@ -141,13 +161,13 @@ def listener_conditions(listener: BoundListener, gateway: BoundGateway, serving:
     """Return a listener's conditions."""
     conflict = listener.conflicted
     found = [
-        _condition("Accepted", listener.accepted, "Accepted"),
+        _condition("Accepted", conflict if conflict.problem else listener.accepted, "Accepted"),
         Condition("Conflicted", bool(conflict.problem), conflict.reason or "NoConflicts", conflict.problem),
         _condition("ResolvedRefs", listener.resolved, "ResolvedRefs"),
     ]
     if not listener.usable:
-        programmed = Condition("Programmed", False, "Invalid", _problem(listener))
-    elif waiting := (serving.problem or _waiting(gateway, serving, listener)):
+        programmed = Condition("Programmed", False, conflict.reason or "Invalid", listener.problem)
+    elif waiting := (serving.problem or _waiting(gateway, serving, [listener])):
         programmed = Condition("Programmed", False, "Pending", waiting)
     else:
         programmed = Condition("Programmed", True, "Programmed")
@@ -220,18 +240,27 @@ def _condition(kind: str, verdict: Verdict, good: str, note: str = "") -> Condit
     return Condition(kind, not verdict.problem, reason, verdict.problem or note)
 
 
-def _problem(listener: BoundListener) -> str:
-    verdicts = (listener.accepted, listener.conflicted, listener.resolved)
-    return next((each.problem for each in verdicts if each.problem), "")
+def _words(listeners: Iterable[BoundListener]) -> str:
+    words = "; ".join(f"listener {each.api.name}: {each.problem}" for each in listeners if each.problem)
+    return words if len(words) <= _LONGEST else words[: _LONGEST - 2] + " …"
 
 
-def _waiting(gateway: BoundGateway, serving: Serving, listener: BoundListener | None) -> str:
-    """Return why not every node serves a listener's port (None: all ports); empty when all do."""
-    listeners = [each for each in gateway.listeners if each.usable] if listener is None else [listener]
+def _waiting(gateway: BoundGateway, serving: Serving, listeners: Sequence[BoundListener]) -> str:
+    """Return why not every node serves the ports of some listeners; empty when all do."""
     ports = {port_key(each.api.port, each.transport) for each in listeners}
+    sets = {each.key: each for each in gateway.sets}
+    told = {
+        set_name(sets[each.listener_set].api): sets[each.listener_set].api.metadata.generation
+        for each in listeners
+        if each.listener_set is not None
+    }
     late = []
     for node, state in sorted(serving.nodes.items()):
-        if state is None or state.generation < gateway.api.metadata.generation:
+        if (
+            state is None
+            or state.generation < gateway.api.metadata.generation
+            or any(state.sets.get(name, -1) < generation for name, generation in told.items())
+        ):
             late.append(node)
             continue
         for each in sorted(ports):

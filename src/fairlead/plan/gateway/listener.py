@@ -80,6 +80,8 @@ class GatewayListener(msgspec.Struct, frozen=True, kw_only=True):
     chains: tuple[GatewayChain, ...]
     generation: int = 0
     """Of the Gateway, for receipts."""
+    sets: tuple[tuple[str, int], ...] = ()
+    """(short name, generation) of the ListenerSets whose listeners it has, for receipts."""
 
 
 class GatewayUdpListener(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +96,7 @@ class GatewayUdpListener(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str
     """Name of a `GatewayCluster` row."""
     generation: int = 0
+    sets: tuple[tuple[str, int], ...] = ()
 
 
 AnyListener: TypeAlias = GatewayListener | GatewayUdpListener

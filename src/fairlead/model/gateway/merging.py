@@ -1,0 +1,173 @@
+"""Gateways of ours with the listeners of their ListenerSets: who may add some, who goes first, and what cannot stand. Pure.
+
+Source: GEP-1713. A Gateway's own listeners go first, then its ListenerSets by age and then by namespace and name. ReferenceGrants are for the
+object that refers: a Gateway's do not hold for its ListenerSets, nor theirs for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from fairlead.api.gateway import GROUP, Gateway, GatewayClass, ListenerNamespaces
+from fairlead.api.listenerset import ListenerSet
+from fairlead.api.pod import Namespace
+from fairlead.base.selectors import SelectorError
+from fairlead.model.gateway.conflicts import conflicts
+from fairlead.model.gateway.grants import From, Grants
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, References, Verdict, read
+from fairlead.model.gateway.names import CONTROLLER
+from fairlead.world.events import ObjectKey
+
+MOST_LISTENERS = 1024
+"""Of one Gateway with its ListenerSets: those that go last have no room."""
+MOST_PORTS = 64
+"""Of one Gateway with its ListenerSets: nodes have 5,000 for all Gateways, and a tenant could take them from the others."""
+
+
+def our_gateways(
+    classes: Mapping[ObjectKey, GatewayClass],
+    gateways: Mapping[ObjectKey, Gateway],
+    sets: Mapping[ObjectKey, ListenerSet],
+    namespaces: Mapping[ObjectKey, Namespace],
+    references: References,
+) -> dict[ObjectKey, BoundGateway]:
+    """Return the Gateways whose class names this controller. Costs time proportional to all Gateways and ListenerSets."""
+    ours = {name for (_, name), each in classes.items() if each.spec.controller_name == CONTROLLER}
+    of_gateway: dict[ObjectKey, list[ObjectKey]] = {}
+    for key, each in sets.items():
+        parent = each.spec.parent_ref
+        if (parent.group, parent.kind) == (GROUP, "Gateway"):
+            of_gateway.setdefault((parent.namespace or key[0], parent.name), []).append(key)
+    found = {}
+    for key, gateway in gateways.items():
+        if gateway.spec.gateway_class_name in ours:
+            members = sorted(of_gateway.get(key, ()), key=lambda member: _age(member, sets[member]))
+            found[key] = _bind(key, gateway, {member: sets[member] for member in members}, namespaces, references)
+    return found
+
+
+def ingress_gateways(gateways: Mapping[ObjectKey, Gateway], references: References) -> dict[ObjectKey, BoundGateway]:
+    """Return the Gateways that Ingresses mean: they take nothing else, and refer to what is the Ingresses' own."""
+    own = References(references.certificates, references.bundles, _Consent())
+    found = {}
+    for key, gateway in gateways.items():
+        bound = _bind(key, gateway, {}, {}, own)
+        listeners = tuple(msgspec.structs.replace(each, kinds=("Ingress",)) for each in bound.own)
+        found[key] = msgspec.structs.replace(bound, own=listeners)
+    return found
+
+
+class _Consent(Grants):
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def permit(self, source: From, group: str, kind: str, namespace: str, name: str) -> bool:
+        return True
+
+
+def _age(key: ObjectKey, each: ListenerSet) -> tuple[str, str]:
+    return each.metadata.creation_timestamp or "9999", "/".join(key)
+
+
+def _bind(
+    key: ObjectKey,
+    gateway: Gateway,
+    sets: Mapping[ObjectKey, ListenerSet],
+    namespaces: Mapping[ObjectKey, Namespace],
+    references: References,
+) -> BoundGateway:
+    allowed = gateway.spec.allowed_listeners.namespaces
+    verdicts = {member: _allowed(allowed, key[0], member[0], namespaces) for member in sets}
+    ranks = [[read(key, each, references) for each in gateway.spec.listeners]]
+    ranks += [
+        [read(key, listener, references, member) for listener in each.spec.listeners]
+        for member, each in sets.items()
+        if not verdicts[member].problem
+    ]
+    own, *others = _standing(ranks)
+    of_set = {each[0].listener_set: each for each in others if each}
+    return BoundGateway(
+        key=key,
+        api=gateway,
+        own=own,
+        sets=tuple(
+            BoundSet(key=member, api=each, gateway=key, allowed=verdicts[member], listeners=of_set.get(member, ()))
+            for member, each in sets.items()
+        ),
+    )
+
+
+def _allowed(
+    wanted: ListenerNamespaces, gateway: str, namespace: str, namespaces: Mapping[ObjectKey, Namespace]
+) -> Verdict:
+    problem = "the Gateway's spec.allowedListeners does not let ListenerSets of this namespace attach"
+    match wanted.source:
+        case "All":
+            return Verdict()
+        case "Same" if namespace == gateway:
+            return Verdict()
+        case "Selector" if wanted.selector is not None:
+            found = namespaces.get(("", namespace))
+            try:
+                selector = wanted.selector.parsed()
+            except SelectorError:
+                return Verdict("NotAllowed", problem)
+            if found is not None and selector.matches(found.metadata.labels or {}):
+                return Verdict()
+    return Verdict("NotAllowed", problem)
+
+
+def _standing(ranks: Sequence[Sequence[BoundListener]]) -> list[tuple[BoundListener, ...]]:
+    """Return the listeners with what is wrong between them."""
+    able = [[each for each in rank if not each.accepted.problem] for rank in ranks]
+    verdicts = {
+        id(each): verdict
+        for rank, found in zip(able, conflicts(able), strict=True)
+        for each, verdict in zip(rank, found, strict=True)
+        if verdict is not None
+    }
+    room = _Room()
+    return [
+        tuple(
+            msgspec.structs.replace(each, conflicted=Verdict(*verdicts[id(each)]))
+            if id(each) in verdicts
+            else room(each)
+            for each in rank
+        )
+        for rank in ranks
+    ]
+
+
+class _Room:
+    """How many listeners and ports of a Gateway there is room for."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._ports: set[tuple[str, int]] = set()
+
+    def __call__(self, listener: BoundListener) -> BoundListener:
+        """Return a listener, as one that has no room where there is none. A Gateway's own always have."""
+        if listener.accepted.problem:
+            return listener
+        port = (listener.transport, listener.port)
+        problem = None
+        if listener.listener_set is None:
+            pass
+        elif self._count >= MOST_LISTENERS:
+            problem = Verdict("TooManyListeners", f"the Gateway has {MOST_LISTENERS} listeners that go before this one")
+        elif port not in self._ports and len(self._ports) >= MOST_PORTS:
+            problem = Verdict(
+                "PortUnavailable", f"the Gateway's listeners before this one have {MOST_PORTS} other ports"
+            )
+        if problem is not None:
+            return msgspec.structs.replace(listener, accepted=problem)
+        self._count += 1
+        self._ports.add(port)
+        return listener
+
+
+def sets_of(gateways: Iterable[BoundGateway]) -> dict[ObjectKey, BoundSet]:
+    """Return all ListenerSets of some Gateways."""
+    return {each.key: each for gateway in gateways for each in gateway.sets}
