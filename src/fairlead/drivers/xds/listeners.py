@@ -20,6 +20,7 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tl
 
 from fairlead.drivers.xds.clusters import address, by_ads
 from fairlead.drivers.xds.forwards import by_name
+from fairlead.drivers.xds.marks import marked
 from fairlead.drivers.xds.pack import boolean, milliseconds, number, packed, resource
 from fairlead.drivers.xds.policies import places
 from fairlead.drivers.xds.protocol import Resource
@@ -71,9 +72,10 @@ def _inspector() -> Any:
 
 
 def _chain(chain: GatewayChain) -> Any:
-    message = listener_components_pb2.FilterChain(
-        name=chain.name, filters=[_action(chain.action, tls=chain.tls is not None)]
-    )
+    filters = [_action(chain.action, tls=chain.tls is not None)]
+    if isinstance(chain.tls, Terminated):
+        filters.insert(0, marked(chain.name))
+    message = listener_components_pb2.FilterChain(name=chain.name, filters=filters)
     if chain.tls is not None:
         match = listener_components_pb2.FilterChainMatch(server_names=chain.server_names, transport_protocol="tls")
         message.filter_chain_match.CopyFrom(match)

@@ -16,9 +16,10 @@ from envoy.config.route.v3 import route_components_pb2 as route_pb2
 from envoy.config.route.v3 import route_pb2 as table_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
-from envoy.type.matcher.v3 import regex_pb2, string_pb2
+from envoy.type.matcher.v3 import filter_state_pb2, regex_pb2, string_pb2
 from envoy.type.v3 import percent_pb2
 
+from fairlead.drivers.xds.marks import CHAIN
 from fairlead.drivers.xds.pack import boolean, milliseconds, number, packed, resource_of, serialized
 from fairlead.drivers.xds.policies import Find, MissingCredentials, filters_of
 from fairlead.drivers.xds.protocol import Resource
@@ -68,8 +69,23 @@ def host(row: GatewayHost, find: Find) -> tuple[bytes, str]:
             for place, message in filters.items():
                 each.typed_per_filter_config[place].CopyFrom(message)
             routes.append(each)
+    if row.chain:
+        routes = list(_of_chain(routes, row.chain))
     message = route_pb2.VirtualHost(name=row.domain, domains=[row.domain], routes=routes)
     return serialized(table_pb2.RouteConfiguration(virtual_hosts=[message])), missing
+
+
+def _of_chain(routes: Iterable[Any], chain: str) -> Iterator[Any]:
+    """Yield routes for the connections of one chain, and what all requests get that none of them wants."""
+    own = filter_state_pb2.FilterStateMatcher(key=CHAIN, string_match=string_pb2.StringMatcher(exact=chain))
+    for status, mine in ((404, True), (421, False)):
+        last = route_pb2.Route(
+            match=route_pb2.RouteMatch(prefix="/"), direct_response=route_pb2.DirectResponseAction(status=status)
+        )
+        for each in (*routes, last) if mine else (last,):
+            if mine:
+                each.match.filter_state.append(own)
+            yield each
 
 
 def _refused(row: GatewayRoute) -> GatewayRoute:

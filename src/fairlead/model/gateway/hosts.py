@@ -5,7 +5,7 @@ A name is exact, `*.suffix` (one or more labels in place of the star), or empty:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 
 ANY = "*"
 """How the proxy calls all hosts."""
@@ -33,14 +33,17 @@ def intersection(listener: str, hostnames: Iterable[str] | None) -> tuple[str, .
     return tuple(dict.fromkeys(found))
 
 
-def exactness(name: str) -> tuple[int, int]:
-    """Return what orders names that match one host: the greatest decides."""
-    if name in ("", ANY):
-        return 0, 0
-    return (1, len(name)) if name.startswith("*.") else (2, len(name))
+def wider(name: str) -> Iterator[str]:
+    """Yield all names that match every host of `name` and more, the most exact first; the last is empty, for all hosts."""
+    rest = name.removeprefix("*.")
+    while "." in rest:
+        rest = rest.partition(".")[2]
+        yield f"*.{rest}"
+    yield ""
 
 
-def most_exact(names: Iterable[str], domain: str) -> str:
+def most_exact(names: Container[str], domain: str) -> str:
     """Return which of `names` decides about a domain; empty is the one for all, also where none matches."""
-    fitting = [name for name in names if domain != ANY and matches(name, domain)]
-    return max(fitting, key=exactness, default="")
+    if domain == ANY:
+        return ""
+    return next((name for name in (domain, *wider(domain)) if name in names), "")

@@ -94,12 +94,15 @@ class BoundListener(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def table(self) -> str:
-        """Return the name of the table of hosts that its requests are looked up in."""
-        base = listener_name(self.gateway, self.api.port, self.transport)
-        # Connections with TLS are told apart by their server name before any request is read.
+        """Return the name of the table of hosts that its requests are looked up in; all listeners of a port share it."""
+        return listener_name(self.gateway, self.api.port, self.transport)
+
+    @property
+    def chain(self) -> str:
+        """Return the name of what takes its connections: with TLS they are told apart by their server name, else they are not."""
         if self.api.protocol != "HTTPS":
-            return base
-        return "/".join((base, *(self.listener_set or ()), self.api.name))
+            return self.table
+        return "/".join((self.table, *(self.listener_set or ()), self.api.name))
 
 
 class BoundSet(msgspec.Struct, frozen=True, kw_only=True):

@@ -69,8 +69,8 @@ class GatewayStage:
         self._shadows = Shadows()
         self._in_host: dict[tuple[str, str], dict[RouteKey, BoundRoute]] = {}
         """(table, domain) → the routes that serve there."""
-        self._ports: dict[str, tuple[BoundListener, ...]] = {}
-        """Table → the listeners that share it."""
+        self._ports: dict[str, dict[str, BoundListener]] = {}
+        """Table → the listeners that share it, by host name."""
         self._needed: dict[str, tuple[Target, set[RouteKey]]] = {}
         """Cluster → what it is and the routes that need it."""
         self._asked: dict[ObjectKey, set[RouteKey]] = {}
@@ -214,7 +214,7 @@ class GatewayStage:
             parts["gateway", "/".join(gateway.key)] = rows
             for listener in gateway.listeners:
                 if listener.usable:
-                    self._ports[listener.table] = (*self._ports.get(listener.table, ()), listener)
+                    self._ports.setdefault(listener.table, {})[listener.hostname] = listener
                     hosts.add((listener.table, listener.hostname or ANY))
         self._tables_read = self._route_tables(snapshot)
         self._contests, self._shadows = Contests(), Shadows()
@@ -300,9 +300,8 @@ class GatewayStage:
             self._services[service] = snapshot.services.get(service)
 
     def _host(self, table: str, domain: str) -> Rows | None:
-        listeners = self._ports.get(table, ())
-        own = {each.hostname: each for each in listeners}
-        decider = own.get(most_exact(own, domain))
+        listeners = self._ports.get(table, {})
+        decider = listeners.get(most_exact(listeners, domain))
         routes = self._in_host.get((table, domain), {})
         found: list[tuple[tuple[object, ...], RouteKey, GatewayRoute]] = []
         origins: set[Origin] = set()
@@ -320,7 +319,14 @@ class GatewayStage:
         if decider is not None:
             kind, owner = decider.owner
             origins.add(reference(kind, *owner))
-        row = GatewayHost(table=table, domain=domain, routes=tuple(rule for _, _, rule in found))
+        # Without TLS, connections are not told apart.
+        several = decider is not None and decider.chain != table and len(listeners) > 1
+        row = GatewayHost(
+            table=table,
+            domain=domain,
+            routes=tuple(rule for _, _, rule in found),
+            chain=decider.chain if decider is not None and several else "",
+        )
         return _rows([("gateway_hosts", row)], sorted(origins))
 
     def _cluster(self, name: str, snapshot: Snapshot, node: Node | None) -> Rows | None:
@@ -393,8 +399,8 @@ def _problems(name: str, listeners: Iterable[BoundListener]) -> Iterator[Diagnos
 
 def _chains(listeners: Iterable[BoundListener]) -> tuple[GatewayChain, ...]:
     found = {
-        each.table: GatewayChain(
-            name=each.table,
+        each.chain: GatewayChain(
+            name=each.chain,
             action=ToHosts(table=each.table),
             server_names=(each.hostname,) if each.certificates and each.hostname else (),
             tls=Terminated(certificates=tuple("/".join(key) for key in each.certificates))

@@ -144,3 +144,5 @@ class GatewayHost(msgspec.Struct, frozen=True, kw_only=True):
     domain: str
     """Exact, `*.suffix`, or `*`: the most exact host of a table decides, whether or not one of its routes matches."""
     routes: tuple[GatewayRoute, ...]
+    chain: str = ""
+    """The one whose connections may ask for it: those of others get 421 (RFC 9110, 15.5.20); empty: all of the table's may."""
