@@ -25,6 +25,7 @@ from fairlead.drivers.protocol import Outcome
 from fairlead.drivers.xds.driver import XdsDriver
 from fairlead.model.compile import Compiler
 from fairlead.model.gateway.names import CONTROLLER, GATEWAY_LABEL, service_name
+from fairlead.plan.plan import Plan
 from fairlead.world.events import ObjectChanged
 from fairlead.world.fold import fold
 from fairlead.world.settings import Settings
@@ -126,8 +127,6 @@ class GatewayLab:
         await self.apply(CLASS)
 
     async def stop(self) -> None:
-        from fairlead.plan.plan import Plan
-
         await self.driver.apply(Plan.empty(NODE))
         if self._client is not None:
             await self._client.close()
@@ -174,8 +173,12 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
         self.snapshot = fold(self.snapshot, [ObjectChanged(kind, (namespace, name), None)])
         return await self.settle()
 
+    @property
+    def plan(self) -> Plan:
+        return self.compiler.compile(self.snapshot).plan
+
     async def settle(self) -> Outcome:
-        return await self.driver.apply(self.compiler.compile(self.snapshot).plan)
+        return await self.driver.apply(self.plan)
 
     def complaints(self, text: str) -> list[str]:
         """What is wrong with the objects whose reference holds `text`."""

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 
+import aiohttp
 import h2.config
 import h2.connection
 import h2.events
@@ -110,3 +111,81 @@ spec:
     )
     hosts = ["second.org", "unknown.org", "fourth.wildcard.org"]
     assert await statuses(port, "second.org", hosts, trusted()) == [200, 404, 421]
+
+
+async def test_clients_show_certificates(secure: GatewayLab) -> None:
+    believed, rival, other = Authority("believed"), Authority("rival"), Authority("other")
+    await secure.apply("---\n".join((believed.configmap("believed"), rival.configmap("rival"))))
+
+    def gateway(default: str, per_port: str = "") -> str:
+        listeners = ", ".join(
+            f"{{name: {kind}-{port}, port: {port}, protocol: {kind.upper()}, {TLS if kind == 'https' else ''}}}"
+            for kind, port in (("http", 80), ("https", 443), ("https", 8443))
+        )
+        frontend = f"default: {default}" + (f", perPort: [{{port: 8443, tls: {per_port}}}]" if per_port else "")
+        return f"""
+kind: Gateway
+metadata: {{name: mutual}}
+spec: {{gatewayClassName: fairlead, listeners: [{listeners}], tls: {{frontend: {{{frontend}}}}}}}
+---
+kind: HTTPRoute
+metadata: {{name: mutual}}
+spec: {{parentRefs: [{{name: mutual}}], rules: [{{backendRefs: [{{name: one, port: 80}}]}}]}}
+"""
+
+    def trust(*names: str, mode: str = "AllowValidOnly") -> str:
+        refs = ", ".join(f"{{group: '', kind: ConfigMap, name: {name}}}" for name in names)
+        return f"{{validation: {{caCertificateRefs: [{refs}], mode: {mode}}}}}"
+
+    people = {
+        "nobody": None,
+        "ours": believed.issue("client.example", uris=["spiffe://x/client"]),
+        "rivals": rival.issue("client.example"),
+        "other": other.issue("client.example"),
+        "expired": believed.issue("client.example", days=(-2, -1)),
+    }
+
+    async def let_in(port: int) -> set[str]:
+        found = set()
+        for name, pair in people.items():
+            context = trusted()
+            if pair is not None:
+                path = secure.folder / f"{name}.pem"
+                path.write_bytes(pair.chain + pair.key)
+                context.load_cert_chain(path)
+            try:
+                headers = {"x-forwarded-client-cert": 'Subject="CN=root"'}
+                answer = await secure.ask(f"https://second.org:{port}/", gateway="mutual", tls=context, headers=headers)
+            except aiohttp.ClientError:
+                continue
+            found.add(name)
+            said[name] = answer.json["headers"].get("x-forwarded-client-cert", "")
+        return found
+
+    said: dict[str, str] = {}
+    everybody = set(people)
+    await secure.apply(gateway(trust("believed")))
+    assert await let_in(443) == await let_in(8443) == {"ours"}
+    assert "CN=client.example" in said["ours"] and "spiffe://x/client" in said["ours"] and "root" not in said["ours"]
+    assert (await secure.ask("http://second.org/", gateway="mutual")).status == 200
+    # A port's own word replaces the default, also where it says nothing.
+    await secure.apply(gateway(trust("believed", "rival"), "{}"))
+    assert (await let_in(443), await let_in(8443)) == ({"ours", "rivals"}, everybody)
+    await secure.apply(gateway(trust("believed"), trust("rival")))
+    assert (await let_in(443), await let_in(8443)) == ({"ours"}, {"rivals"})
+    # A replaced authority counts at once, and the listener stays as it is.
+    before = secure.plan.table("gateway_listeners")
+    await secure.apply(other.configmap("rival"))
+    assert await let_in(8443) == {"other"}
+    assert secure.plan.table("gateway_listeners") == before
+    await secure.apply(gateway(trust("believed", mode="AllowInsecureFallback")))
+    said.clear()
+    assert await let_in(443) == everybody
+    assert set(said.values()) == {""}
+    # One reference that leads nowhere leaves the others; none that leads anywhere closes the port, and HTTP stays.
+    await secure.apply(gateway(trust("believed", "nowhere")))
+    assert await let_in(443) == {"ours"}
+    await secure.apply(gateway(trust("nowhere"), "{}"))
+    assert (await let_in(443), await let_in(8443)) == (set(), everybody)
+    assert (await secure.ask("http://second.org/", gateway="mutual")).status == 200
+    assert any("there is no ConfigMap default/nowhere" in each for each in secure.complaints("Gateway/default/mutual"))

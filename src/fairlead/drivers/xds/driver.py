@@ -320,6 +320,7 @@ class XdsDriver:
         bad_listeners = {name for url, name in self._rejected() if url == LISTENER}
         chains = list(_chains(row for row in _listeners(self._plan) if row.name not in bad_listeners))
         secrets = {each for chain in chains for each in chain.certificates if each in self._digests}
+        secrets |= {chain.trust for chain in chains if chain.trust}
         settled &= await self._wait(
             {
                 ROUTES: stay[ROUTES] & _tables(chains),
@@ -519,6 +520,8 @@ def _needs(row: AnyListener) -> Iterator[tuple[str, str]]:
                 yield "gateway_forwards", forward
         for certificate in chain.certificates:
             yield "gateway_certificates", certificate
+        if chain.trust:
+            yield "gateway_trusts", chain.trust
 
 
 async def _wait_listens(address: str, port: int) -> None:

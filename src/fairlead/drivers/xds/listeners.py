@@ -24,7 +24,7 @@ from fairlead.drivers.xds.marks import marked
 from fairlead.drivers.xds.pack import boolean, milliseconds, number, packed, resource
 from fairlead.drivers.xds.policies import places
 from fairlead.drivers.xds.protocol import Resource
-from fairlead.plan.gateway.listener import ChainAction, GatewayChain, GatewayListener, Terminated, ToBackends, ToHosts
+from fairlead.plan.gateway.listener import GatewayChain, GatewayListener, Terminated, ToBackends, ToHosts
 
 FORGEABLE = (
     "forwarded",
@@ -72,7 +72,7 @@ def _inspector() -> Any:
 
 
 def _chain(chain: GatewayChain) -> Any:
-    filters = [_action(chain.action, tls=chain.tls is not None)]
+    filters = [_action(chain)]
     if isinstance(chain.tls, Terminated):
         filters.insert(0, marked(chain.name))
     message = listener_components_pb2.FilterChain(name=chain.name, filters=filters)
@@ -88,24 +88,52 @@ def _chain(chain: GatewayChain) -> Any:
     return message
 
 
-def _action(action: ChainAction, *, tls: bool) -> Any:
-    match action:
+def _action(chain: GatewayChain) -> Any:
+    match chain.action:
         case ToBackends(forward=forward):
             return by_name(forward)
         case ToHosts(table=table):
+            manager = _http(table, tls=chain.tls is not None)
+            if isinstance(chain.tls, Terminated) and chain.tls.clients is not None and not chain.tls.clients.optional:
+                _tell_client(manager)
             return listener_components_pb2.Filter(
-                name="envoy.filters.network.http_connection_manager", typed_config=packed(_http(table, tls=tls))
+                name="envoy.filters.network.http_connection_manager", typed_config=packed(manager)
             )
+
+
+def _tell_client(manager: Any) -> None:
+    """Have backends told who the client is. Never where certificates are not verified: anybody could write any name into his."""
+    details = hcm_pb2.HttpConnectionManager
+    manager.forward_client_cert_details = details.ForwardClientCertDetails.SANITIZE_SET
+    manager.set_current_client_cert_details.CopyFrom(
+        details.SetCurrentClientCertDetails(subject=boolean(True), uri=True, dns=True)
+    )
 
 
 def _tls(tls: Terminated, alpn: Iterable[str]) -> Any:
     common = common_pb2.TlsParameters(tls_minimum_protocol_version=common_pb2.TlsParameters.TlsProtocol.TLSv1_2)
     secrets = [secret_pb2.SdsSecretConfig(name=each, sds_config=by_ads()) for each in tls.certificates]
-    return tls_pb2.DownstreamTlsContext(
+    message = tls_pb2.DownstreamTlsContext(
         common_tls_context=tls_pb2.CommonTlsContext(
             tls_params=common, alpn_protocols=alpn, tls_certificate_sds_secret_configs=secrets
         )
     )
+    if tls.clients is not None:
+        verify = common_pb2.CertificateValidationContext.TrustChainVerification
+        message.require_client_certificate.value = not tls.clients.optional
+        message.common_tls_context.combined_validation_context.CopyFrom(
+            tls_pb2.CommonTlsContext.CombinedCertificateValidationContext(
+                default_validation_context=common_pb2.CertificateValidationContext(
+                    trust_chain_verification=verify.ACCEPT_UNTRUSTED
+                    if tls.clients.optional
+                    else verify.VERIFY_TRUST_CHAIN
+                ),
+                validation_context_sds_secret_config=secret_pb2.SdsSecretConfig(
+                    name=tls.clients.trust, sds_config=by_ads()
+                ),
+            )
+        )
+    return message
 
 
 def _http(table: str, *, tls: bool) -> Any:

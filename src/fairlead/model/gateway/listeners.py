@@ -13,6 +13,7 @@ from fairlead.api.gateway import GROUP, Gateway, Listener
 from fairlead.api.listenerset import ListenerSet
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.names import listener_name
+from fairlead.model.gateway.trust import Trust
 from fairlead.model.gateway.values import is_host, is_hostname
 from fairlead.world.events import ObjectKey
 
@@ -32,6 +33,14 @@ ListenerKey: TypeAlias = tuple[str, ObjectKey, str]
 """Kind and key of the object in which it stands, and its name there."""
 
 
+class Clients(msgspec.Struct, frozen=True, kw_only=True):
+    """How clients of a listener are known by certificates."""
+
+    trust: Trust
+    optional: bool = False
+    """Whether those that show none, or one that is not believed, are let in all the same (AllowInsecureFallback)."""
+
+
 class BoundListener(msgspec.Struct, frozen=True, kw_only=True):
     """A listener and what became of it."""
 
@@ -41,6 +50,10 @@ class BoundListener(msgspec.Struct, frozen=True, kw_only=True):
     """Whose it is; None: the Gateway's own."""
     kinds: tuple[str, ...] = ()
     certificates: tuple[ObjectKey, ...] = ()
+    clients: Clients | None = None
+    """None: no certificates are asked for."""
+    overlapping: bool = False
+    """Whether some server name is this one's and another's of its port: a client may use a connection of one for the other."""
     accepted: Verdict = Verdict()
     conflicted: Verdict = Verdict()
     resolved: Verdict = Verdict()

@@ -16,8 +16,10 @@ from fairlead.api.pod import Namespace
 from fairlead.base.selectors import SelectorError
 from fairlead.model.gateway.conflicts import conflicts
 from fairlead.model.gateway.grants import From, Grants
-from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, References, Verdict, read
+from fairlead.model.gateway.hosts import wider
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, Clients, References, Verdict, read
 from fairlead.model.gateway.names import CONTROLLER
+from fairlead.model.gateway.trust import FALLBACK, Trust, resolve
 from fairlead.world.events import ObjectKey
 
 MOST_LISTENERS = 1024
@@ -86,7 +88,8 @@ def _bind(
         for member, each in sets.items()
         if not verdicts[member].problem
     ]
-    own, *others = _standing(ranks)
+    clients = _Clients(key, gateway, references)
+    own, *others = _overlapping(_standing([[clients.known(each) for each in rank] for rank in ranks]))
     of_set = {each[0].listener_set: each for each in others if each}
     return BoundGateway(
         key=key,
@@ -138,6 +141,63 @@ def _standing(ranks: Sequence[Sequence[BoundListener]]) -> list[tuple[BoundListe
         )
         for rank in ranks
     ]
+
+
+def _overlapping(ranks: Iterable[Iterable[BoundListener]]) -> list[tuple[BoundListener, ...]]:
+    """Return the listeners, those with TLS that share server names with others marked. Costs time proportional to them and their labels."""
+    found = [tuple(rank) for rank in ranks]
+    secure = [each for rank in found for each in rank if each.usable and each.protocol == "HTTPS"]
+    names = {(each.port, each.hostname) for each in secure}
+    marked: set[tuple[int, str]] = set()
+    for each in secure:
+        if each.hostname:
+            around = {(each.port, name) for name in wider(each.hostname)} & names
+            marked |= around | ({(each.port, each.hostname)} if around else set())
+    alike = {id(each) for each in secure if (each.port, each.hostname) in marked}
+    return [
+        tuple(msgspec.structs.replace(each, overlapping=True) if id(each) in alike else each for each in rank)
+        for rank in found
+    ]
+
+
+class _Clients:
+    """How clients of each port of a Gateway are known. What it says holds for the listeners of its ListenerSets too."""
+
+    def __init__(self, key: ObjectKey, gateway: Gateway, references: References) -> None:
+        self._key = key
+        self._gateway = gateway
+        self._references = references
+        self._of: dict[int, Clients | None] = {}
+
+    def known(self, listener: BoundListener) -> BoundListener:
+        """Return a listener that knows its clients; one that cannot know them must not let them in."""
+        if listener.protocol != "HTTPS" or listener.accepted.problem:
+            return listener
+        if listener.port not in self._of:
+            self._of[listener.port] = self._resolved(listener.port)
+        clients = self._of[listener.port]
+        if clients is None:
+            return listener
+        trust = clients.trust
+        resolved = Verdict(trust.reason, trust.problem) if trust.problem else listener.resolved
+        if not trust.bundles:
+            accepted = Verdict("NoValidCACertificate", trust.problem)
+            return msgspec.structs.replace(listener, accepted=accepted, resolved=resolved)
+        return msgspec.structs.replace(listener, clients=clients, resolved=resolved)
+
+    def _resolved(self, port: int) -> Clients | None:
+        said = self._gateway.spec.validation(port)
+        if said is None:
+            return None
+        field = "the Gateway's tls.frontend, caCertificateRefs"
+        source = (GROUP, "Gateway", self._key[0])
+        if said.mode not in ("AllowValidOnly", FALLBACK):
+            problem = f"the Gateway's tls.frontend, mode: {said.mode[:64]!r} is not known"
+            return Clients(trust=Trust(reason="InvalidCACertificateRef", problem=problem))
+        trust = resolve(said.ca_certificate_refs, field, source, self._references.bundles, self._references.grants)
+        if not trust.bundles and not trust.problem:
+            trust = Trust(reason="InvalidCACertificateRef", problem=f"{field}: there are none")
+        return Clients(trust=trust, optional=said.mode == FALLBACK)
 
 
 class _Room:

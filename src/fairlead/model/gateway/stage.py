@@ -31,7 +31,14 @@ from fairlead.model.gateway.shadows import Shadows
 from fairlead.model.merge import MergedRows
 from fairlead.model.rows import Rows
 from fairlead.plan.gateway.cluster import GatewayEndpoints
-from fairlead.plan.gateway.listener import GatewayCertificate, GatewayChain, GatewayListener, Terminated, ToHosts
+from fairlead.plan.gateway.listener import (
+    GatewayCertificate,
+    GatewayChain,
+    GatewayListener,
+    KnownClients,
+    Terminated,
+    ToHosts,
+)
 from fairlead.plan.gateway.route import GatewayHost, GatewayRoute
 from fairlead.plan.gateway.traffic import Traffic
 from fairlead.plan.tables import Key, Origin, Row, key_of
@@ -380,6 +387,8 @@ def _gateway_rows(gateway: BoundGateway, snapshot: Snapshot, node: Node | None) 
         for key in {key for each in listeners for key in each.certificates}:
             row = GatewayCertificate(name="/".join(key), digest=snapshot.certificates[key].digest)
             rows.append(("gateway_certificates", row))
+        trusts = {each.clients.trust.name: each.clients.trust for each in listeners if each.clients}
+        rows += [("gateway_trusts", each.row(snapshot.ca_bundles)) for each in trusts.values()]
     causes = [reference("Gateway", *gateway.key)]
     causes += [reference("ListenerSet", *each.key) for each in gateway.sets if each.attached]
     return _rows(rows, causes)
@@ -403,13 +412,19 @@ def _chains(listeners: Iterable[BoundListener]) -> tuple[GatewayChain, ...]:
             name=each.chain,
             action=ToHosts(table=each.table),
             server_names=(each.hostname,) if each.certificates and each.hostname else (),
-            tls=Terminated(certificates=tuple("/".join(key) for key in each.certificates))
-            if each.certificates
-            else None,
+            tls=_terminated(each) if each.certificates else None,
         )
         for each in listeners
     }
     return tuple(found[name] for name in sorted(found))
+
+
+def _terminated(listener: BoundListener) -> Terminated:
+    clients = listener.clients
+    return Terminated(
+        certificates=tuple("/".join(key) for key in listener.certificates),
+        clients=KnownClients(trust=clients.trust.name, optional=clients.optional) if clients is not None else None,
+    )
 
 
 def _rows(rows: Iterable[tuple[str, Row]], origins: Iterable[Origin]) -> Rows:

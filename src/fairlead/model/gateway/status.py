@@ -7,7 +7,7 @@ concerned says that its proxy has acknowledged this generation.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,6 +18,7 @@ from fairlead.model.gateway.doors import NodeState, port_key
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, Verdict
 from fairlead.model.gateway.names import CONTROLLER, set_name
 from fairlead.model.gateway.routes import BoundRoute
+from fairlead.model.gateway.trust import FALLBACK
 
 Json = dict[str, Any]
 
@@ -26,7 +27,10 @@ FEATURES = (
     "GRPCRouteNamedRouteRule",
     "GRPCRouteRequestHeaderModifier",
     "Gateway",
+    "GatewayFrontendClientCertificateValidation",
+    "GatewayFrontendClientCertificateValidationInsecureFallback",
     "GatewayHTTPListenerIsolation",
+    "GatewayHTTPSListenerDetectMisdirectedRequests",
     "GatewayPort8080",
     "HTTPRoute",
     "HTTPRoute303RedirectStatusCode",
@@ -113,6 +117,16 @@ def policy_ancestors(state: PolicyState) -> list[tuple[Json, list[Condition]]]:
 
 def gateway_conditions(gateway: BoundGateway, serving: Serving) -> list[Condition]:
     """Return the conditions of a Gateway as a whole."""
+    return [*_gateway_conditions(gateway, serving), *_insecure(gateway)]
+
+
+def _insecure(gateway: BoundGateway) -> Iterator[Condition]:
+    if any(each.mode == FALLBACK for each in gateway.api.spec.validations):
+        problem = "tls.frontend: clients without a certificate that is believed are let in; use mode AllowValidOnly"
+        yield Condition("InsecureFrontendValidationMode", True, "ConfigurationChanged", problem)
+
+
+def _gateway_conditions(gateway: BoundGateway, serving: Serving) -> list[Condition]:
     bad = [each for each in gateway.own if not each.usable]
     words = _words(bad)
     accepted = Condition("Accepted", True, "ListenersNotValid" if bad else "Accepted", words)
@@ -171,7 +185,11 @@ def listener_conditions(listener: BoundListener, gateway: BoundGateway, serving:
         programmed = Condition("Programmed", False, "Pending", waiting)
     else:
         programmed = Condition("Programmed", True, "Programmed")
-    return [*found, programmed]
+    overlap = "another listener of the port takes some of the same server names"
+    overlaps = (
+        [Condition("OverlappingTLSConfig", True, "OverlappingHostnames", overlap)] if listener.overlapping else []
+    )
+    return [*found, programmed, *overlaps]
 
 
 def with_times(conditions: Iterable[Condition], former: Iterable[Json] | None, generation: int, now: str) -> list[Json]:

@@ -16,6 +16,9 @@ from fairlead.plan.gateway.trust import Bundle, GatewayTrust
 from fairlead.world.events import ObjectKey
 from fairlead.world.snapshot import Snapshot
 
+FALLBACK = "AllowInsecureFallback"
+"""`mode` in which clients that are not known are let in all the same."""
+
 
 class Trust(msgspec.Struct, frozen=True, kw_only=True):
     """What became of some references."""

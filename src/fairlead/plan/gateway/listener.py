@@ -7,11 +7,21 @@ from typing import ClassVar, TypeAlias
 import msgspec
 
 
+class KnownClients(msgspec.Struct, frozen=True, kw_only=True):
+    """Clients show certificates."""
+
+    trust: str
+    """Name of a `GatewayTrust` row: who must have issued them."""
+    optional: bool = False
+    """Whether one without a certificate, or with another's, is let in all the same."""
+
+
 class Terminated(msgspec.Struct, frozen=True, kw_only=True, tag="terminate", tag_field="mode"):
     """TLS ends at the proxy."""
 
     certificates: tuple[str, ...]
     """Names of `GatewayCertificate` rows, at least one."""
+    clients: KnownClients | None = None
 
 
 class PassedThrough(msgspec.Struct, frozen=True, kw_only=True, tag="passthrough", tag_field="mode"):
@@ -56,6 +66,11 @@ class GatewayChain(msgspec.Struct, frozen=True, kw_only=True):
     def certificates(self) -> tuple[str, ...]:
         """Return the certificates that it needs."""
         return self.tls.certificates if isinstance(self.tls, Terminated) else ()
+
+    @property
+    def trust(self) -> str:
+        """Return the `GatewayTrust` that it needs, empty for none."""
+        return self.tls.clients.trust if isinstance(self.tls, Terminated) and self.tls.clients else ""
 
     def __str__(self) -> str:
         """Return the chain as text without blanks, for plans."""
