@@ -18,11 +18,13 @@ from fairlead.api.resources import (
     HTTPROUTES,
     INGRESSCLASSES,
     INGRESSES,
+    LISTENERSETS,
     SERVICES,
     Resource,
 )
 from fairlead.controllers.context import Settings
 from fairlead.controllers.gateway import services
+from fairlead.controllers.loadbalancers.core import ADDRESSES
 from fairlead.model.gateway.doors import slices
 from fairlead.model.gateway.ingress_classes import CONTROLLER as INGRESS_CONTROLLER
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener
@@ -185,6 +187,81 @@ async def test_a_service_of_somebody_else_is_left_alone(tmp_path: Path, certific
         assert [each["port"] for each in kept["spec"]["ports"]] == [5432]
 
 
+async def test_static_addresses_are_had_or_the_gateway_says_why_not(tmp_path: Path, certificates: Path) -> None:
+    # The steps of the conformance test GatewayStaticAddresses.
+    async with lab(tmp_path, certificates, RUN, nodes=1, settings=POOLS, definitions=crds.FOLDER) as it:
+        await it.client.create(GATEWAYCLASSES, made(GATEWAYCLASSES, "fairlead", controllerName=CONTROLLER))
+        for resource in (GATEWAYS, SERVICES, ENDPOINTSLICES):
+            it.follow(resource)
+        invalid = {"type": "example.com/fake", "value": "x"}
+        unusable, usable = ({"type": "IPAddress", "value": each} for each in ("192.0.2.1", "203.0.113.77"))
+        listener = {"name": "http", "port": 80, "protocol": "HTTP"}
+        await it.client.create(
+            GATEWAYS,
+            made(
+                GATEWAYS,
+                "web",
+                gatewayClassName="fairlead",
+                listeners=[listener],
+                addresses=[invalid, unusable, usable],
+            ),
+        )
+
+        def said() -> dict[str, tuple[str, str]]:
+            return conditions(it.get(GATEWAYS, "web"))
+
+        async def ask_for(*addresses: Json) -> None:
+            await it.client.patch(GATEWAYS, "web", {"spec": {"addresses": list(addresses)}}, namespace="default")
+
+        await it.until(lambda: said().get("Accepted") == ("False", "UnsupportedAddress"), "not accepted")
+        assert it.get(SERVICES, "fairlead-gateway-web") is None
+        await ask_for(unusable, usable)
+        await it.until(lambda: said().get("Programmed") == ("False", "AddressNotUsable"), "not usable")
+        assert said()["Accepted"] == ("True", "Accepted")
+        assert "192.0.2.1 is in none of this cluster's ranges" in str(it.get(GATEWAYS, "web"))
+        await ask_for(usable)
+        await it.until(lambda: said().get("Programmed") == ("False", "Pending"), "waits for the node")
+        await report(it, "node-1", 3)
+        await it.until(lambda: said().get("Programmed") == ("True", "Programmed"), "programmed")
+        found = (it.get(GATEWAYS, "web") or {})["status"]["addresses"]
+        assert found == [usable]
+        await ask_for({"type": "IPAddress"})
+
+        def asked() -> tuple[Json, str | None]:
+            service = it.get(SERVICES, "fairlead-gateway-web") or {}
+            return service["metadata"].get("annotations") or {}, service["spec"].get("loadBalancerIP")
+
+        await it.until(lambda: asked() == ({}, None), "asks for no address any more")
+
+
+async def test_listener_sets_are_told_what_became_of_them(tmp_path: Path, certificates: Path) -> None:
+    async with lab(tmp_path, certificates, RUN, nodes=1, settings=POOLS, definitions=crds.FOLDER) as it:
+        await it.client.create(GATEWAYCLASSES, made(GATEWAYCLASSES, "fairlead", controllerName=CONTROLLER))
+        for resource in (GATEWAYS, LISTENERSETS, SERVICES, ENDPOINTSLICES):
+            it.follow(resource)
+        http = {"name": "http", "port": 80, "protocol": "HTTP"}
+        spec = {"gatewayClassName": "fairlead", "listeners": [http]}
+        await it.client.create(GATEWAYS, made(GATEWAYS, "web", **spec))
+        added = [{**http, "name": "a", "hostname": "a.example"}, {**http, "name": "more", "port": 8080}]
+        await it.client.create(LISTENERSETS, made(LISTENERSETS, "s", parentRef={"name": "web"}, listeners=added))
+
+        def said() -> dict[str, tuple[str, str]]:
+            return conditions(it.get(LISTENERSETS, "s"))
+
+        await it.until(lambda: said().get("Accepted") == ("False", "NotAllowed"), "not allowed")
+        assert (it.get(GATEWAYS, "web") or {})["status"]["attachedListenerSets"] == 0
+        allowed = {"allowedListeners": {"namespaces": {"from": "Same"}}}
+        await it.client.patch(GATEWAYS, "web", {"spec": allowed}, namespace="default")
+        await it.until(lambda: said().get("Accepted") == ("True", "Accepted"), "allowed")
+        await it.until(lambda: (it.get(GATEWAYS, "web") or {})["status"]["attachedListenerSets"] == 1, "counted")
+        ports = [each["port"] for each in (it.get(SERVICES, "fairlead-gateway-web") or {})["spec"]["ports"]]
+        assert ports == [80, 8080]
+        listeners = (it.get(LISTENERSETS, "s") or {})["status"]["listeners"]
+        assert [each["name"] for each in listeners] == ["a", "more"]
+        assert [each["name"] for each in (it.get(GATEWAYS, "web") or {})["status"]["listeners"]] == ["http"]
+        assert said()["Programmed"][0] == "False"
+
+
 def test_what_a_gateway_asks_of_its_service() -> None:
     spec = GatewaySpec(
         gateway_class_name="fairlead",
@@ -201,7 +278,7 @@ def test_what_a_gateway_asks_of_its_service() -> None:
     wanted = services.desired(bound, None, {20000, 20002}, {})
     assert wanted["spec"]["loadBalancerIP"] == "203.0.113.50"
     assert wanted["metadata"]["labels"]["team"] == "a"
-    assert wanted["metadata"]["annotations"] == {"note": "b"}
+    assert wanted["metadata"]["annotations"] == {"note": "b", ADDRESSES: "203.0.113.50"}
     assert [each["targetPort"] for each in wanted["spec"]["ports"]] == [20001, 20003]
     assert not services.differs(wanted, wanted)
     again = services.desired(bound, wanted, {20000, 20001, 20002, 20003}, {})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fairlead.base.errors import UserError
-from fairlead.controllers.loadbalancers.core import CLASS, Pool, decide, is_ours, status
+from fairlead.controllers.loadbalancers.core import ADDRESSES, CLASS, Pool, decide, is_ours, lacking, status
 
 POOLS = [Pool("203.0.113.0/24"), Pool("fd10:203::/112")]
 
@@ -63,3 +63,29 @@ def test_only_our_class_is_ours() -> None:
 def test_a_text_that_is_no_range_is_the_users_mistake() -> None:
     with pytest.raises(UserError, match="--load-balancer-cidr"):
         Pool("203.0.113.0/99")
+
+
+def test_an_annotation_asks_for_these_addresses_and_no_others() -> None:
+    subject = service("203.0.113.10", families=("IPv4",), loadBalancerIP="203.0.113.9")
+    subject["metadata"]["annotations"] = {
+        ADDRESSES: "203.0.113.20, 203.0.113.21,203.0.113.22,192.0.2.1,FD10:203::c,none"
+    }
+    decision = decide(subject, POOLS, {"203.0.113.22": "d/a"})
+    assert decision.addresses == ("203.0.113.20", "203.0.113.21")
+    assert decision.problems == (
+        "address 203.0.113.22 belongs to Service d/a already",
+        "address 192.0.2.1 is in none of this cluster's ranges",
+        "address fd10:203::c is of a family that the Service does not have: it has IPv4",
+        "address none is in none of this cluster's ranges",
+    )
+
+
+def test_what_is_lacking_is_a_condition_until_it_is_not() -> None:
+    foreign = {"type": "example.com/Other", "status": "True"}
+    subject = service() | {"status": {"conditions": [foreign]}}
+    subject["status"] = status(subject, [], ["no"], "early")
+    assert lacking(subject) == "no"
+    subject["status"] = status(subject, [], ["neither"], "late")
+    assert [each.get("lastTransitionTime") for each in subject["status"]["conditions"]] == [None, "early"]
+    subject["status"] = status(subject, ["203.0.113.10"])
+    assert (lacking(subject), subject["status"]["conditions"]) == ("", [foreign])

@@ -6,6 +6,7 @@ the definitions' schemas, so that objects from files mean what they mean in a cl
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 
 import msgspec
@@ -154,6 +155,11 @@ class GatewaySpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=
     tls: GatewayTls | None = None
     allowed_listeners: AllowedListeners = AllowedListeners()
 
+    @property
+    def static_addresses(self) -> tuple[str, ...]:
+        """Return the addresses that are asked for by value, in canonical form; none: whatever there is."""
+        return tuple(_canonical(each.value) for each in self.addresses or () if each.type == "IPAddress" and each.value)
+
     def validation(self, port: int) -> ClientValidation | None:
         """Return how clients of a port are known by certificates; None: they need none. What is said for a port replaces the default."""
         frontend = self.tls.frontend if self.tls else None
@@ -177,6 +183,13 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     metadata: RouteMeta
     spec: GatewaySpec
+
+
+def _canonical(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return text
 
 
 class ParentRef(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):

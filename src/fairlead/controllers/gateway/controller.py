@@ -37,6 +37,7 @@ from fairlead.controllers.context import Context
 from fairlead.controllers.controller import Controller
 from fairlead.controllers.expectations import Key
 from fairlead.controllers.gateway import services
+from fairlead.controllers.loadbalancers.core import lacking
 from fairlead.controllers.ownership import reference_to
 from fairlead.model.gateway import status, trust
 from fairlead.model.gateway.doors import NODE_LABEL, read_state
@@ -188,7 +189,7 @@ class GatewayController(Controller):
         present = self._informers["Service"].store.get(at)
         if present is not None and (present["metadata"].get("labels") or {}).get(GATEWAY_LABEL) != gateway.key[1]:
             return present, f"Service {'/'.join(at)} exists and is not this Gateway's", []
-        if not any(each.usable for each in gateway.listeners):
+        if not any(each.usable for each in gateway.listeners) or status.unsupported_address(gateway):
             return present, "", []
         taken = services.node_ports(self._informers["Service"].store.values())
         try:
@@ -248,6 +249,7 @@ class GatewayController(Controller):
         ready = [name for (_, name), node in self._nodes.store.items() if conditions.is_true(node, "Ready")]
         return status.Serving(
             addresses=tuple(each["ip"] for each in ingress if each.get("ip")),
+            lacking=lacking(present),
             nodes={name: reports.get(name) for name in ready},
         )
 

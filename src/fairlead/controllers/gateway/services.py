@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from fairlead.controllers.loadbalancers.core import ADDRESSES
 from fairlead.model.gateway.doors import port_name
 from fairlead.model.gateway.listeners import BoundGateway
 from fairlead.model.gateway.names import FIRST_PORT, GATEWAY_LABEL, LAST_PORT, service_name
@@ -47,8 +48,18 @@ def desired(gateway: BoundGateway, present: Mapping[str, Any] | None, taken: Col
         ports.append({"name": port_name(number), "port": number, "targetPort": target, "protocol": "TCP"})
     infrastructure = spec.infrastructure
     labels = dict(infrastructure.labels or {}) if infrastructure else {}
-    annotations = dict(infrastructure.annotations or {}) if infrastructure else {}
-    wish = next((each.value for each in spec.addresses or () if each.type == "IPAddress" and each.value), "")
+    annotations: Json = dict(infrastructure.annotations or {}) if infrastructure else {}
+    wishes = spec.static_addresses
+    before = present or {"metadata": {}, "spec": {}}
+    if wishes:
+        annotations[ADDRESSES] = ",".join(wishes)
+    elif ADDRESSES in (before["metadata"].get("annotations") or {}):
+        annotations[ADDRESSES] = None
+    if wishes or before["spec"].get("loadBalancerIP"):
+        # For load balancers of others, which know one wish alone.
+        addresses: Json = {"loadBalancerIP": wishes[0] if wishes else None}
+    else:
+        addresses = {}
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -65,7 +76,7 @@ def desired(gateway: BoundGateway, present: Mapping[str, Any] | None, taken: Col
             # The client's address is worth keeping, and only nodes whose proxy serves are to be asked.
             "externalTrafficPolicy": "Local",
             "ports": ports,
-            **({"loadBalancerIP": wish} if wish else {}),
+            **addresses,
         },
     }
 

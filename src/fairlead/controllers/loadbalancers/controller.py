@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fairlead.api.resources import SERVICES
+from fairlead.controllers import moments
 from fairlead.controllers.actions import Event, Status
 from fairlead.controllers.context import Context
 from fairlead.controllers.controller import Controller
@@ -36,24 +37,29 @@ class LoadBalancerController(Controller):
             return
         service = self._services.store.get(key)
         if service is None or not core.is_ours(service):
-            freed = self._given.pop(key, None)
+            taken_back = self._given.pop(key, None)
             if service is not None and service["spec"].get("type") != "LoadBalancer" and core.held(service):
                 await self.perform(key, [Status(SERVICES, {**service, "status": core.status(service, ())})])
-            if freed:
+            if taken_back:
                 self._wake_waiting()
             return
         others = {address: "/".join(owner) for owner, some in self._given.items() if owner != key for address in some}
         decision = core.decide(service, self._pools, others)
+        freed = set(self._given.get(key, ())) - set(decision.addresses)
         self._given[key] = decision.addresses
         if decision.problems != self._said.get(key, ()):
             self._said[key] = decision.problems
             await self.perform(
                 key, [Event(service, "Warning", "AllocationFailed", problem) for problem in decision.problems]
             )
-        if decision.addresses != core.held(service):
+        if freed:
+            self._wake_waiting()
+        now = moments.text(self.context.now())
+        wanted = core.status(service, decision.addresses, decision.problems, now)
+        if (decision.addresses, "; ".join(decision.problems)) != (core.held(service), core.lacking(service)):
             event = Event(service, "Normal", "IPAllocated", f"Assigned IP {', '.join(decision.addresses)}")
-            updated = {**service, "status": core.status(service, decision.addresses)}
-            await self.perform(key, [Status(SERVICES, updated), *([event] if decision.addresses else [])])
+            is_new = decision.addresses and decision.addresses != core.held(service)
+            await self.perform(key, [Status(SERVICES, {**service, "status": wanted}), *([event] if is_new else [])])
 
     def _changed(self, old: Json | None, new: Json | None) -> None:
         current = new or old

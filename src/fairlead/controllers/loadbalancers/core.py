@@ -19,6 +19,12 @@ CLASS = "fairlead.dev/load-balancer"
 """`spec.loadBalancerClass` of Services that are ours; those without a class are ours too."""
 
 
+ADDRESSES = "fairlead.dev/load-balancer-ips"
+"""Annotation of Services: the addresses, by commas, that one should have, and no others; it goes before `spec.loadBalancerIP`."""
+LACKING = "fairlead.dev/AddressesLacking"
+"""Type of the condition of Services that says which addresses they cannot have, and why."""
+
+
 class Pool:
     """The addresses of one range. The first nine of it are the network's own (its router, its NAT gateway), the last of IPv4 too."""
 
@@ -81,6 +87,8 @@ def decide(service: Json, pools: Sequence[Pool], others: Mapping[str, str]) -> D
     """
     spec = service["spec"]
     families = spec.get("ipFamilies") or [_family(spec["clusterIP"])] if spec.get("clusterIP") else ()
+    if wishes := [_canonical(each) for each in _annotation(service).split(",") if each]:
+        return _exactly(wishes, families, pools, others)
     wish = spec.get("loadBalancerIP") or ""
     addresses: list[str] = []
     problems: list[str] = []
@@ -89,10 +97,9 @@ def decide(service: Json, pools: Sequence[Pool], others: Mapping[str, str]) -> D
         wanted = _canonical(wish) if wish and _family(wish) == family else ""
         current = [each for each in held(service) if _family(each) == family and each not in others]
         if wanted:
-            if not any(wanted in pool for pool in mine):
-                problems.append(f"loadBalancerIP {wish} is in none of this cluster's ranges")
-            elif wanted in others:
-                problems.append(f"loadBalancerIP {wish} belongs to Service {others[wanted]} already")
+            problem = _hindrance(wanted, families, mine, others)
+            if problem:
+                problems.append(f"loadBalancerIP {wish} {problem}")
             else:
                 addresses.append(wanted)
             continue
@@ -107,10 +114,49 @@ def decide(service: Json, pools: Sequence[Pool], others: Mapping[str, str]) -> D
     return Decision(tuple(addresses), tuple(problems))
 
 
-def status(service: Json, addresses: Sequence[str]) -> Json:
-    """Return the Service's status with these addresses."""
+def _annotation(service: Json) -> str:
+    text = (service["metadata"].get("annotations") or {}).get(ADDRESSES) or ""
+    return "".join(text.split())
+
+
+def _exactly(
+    wishes: Sequence[str], families: Collection[str], pools: Sequence[Pool], others: Mapping[str, str]
+) -> Decision:
+    problems = {each: _hindrance(each, families, pools, others) for each in dict.fromkeys(wishes)}
+    return Decision(
+        tuple(each for each, problem in problems.items() if not problem),
+        tuple(f"address {each} {problem}" for each, problem in problems.items() if problem),
+    )
+
+
+def _hindrance(address: str, families: Collection[str], pools: Sequence[Pool], others: Mapping[str, str]) -> str:
+    """Return why a Service cannot have an address, empty when it can."""
+    if not any(address in pool for pool in pools):
+        return "is in none of this cluster's ranges"
+    if _family(address) not in families:
+        return f"is of a family that the Service does not have: it has {', '.join(families)}"
+    return f"belongs to Service {others[address]} already" if address in others else ""
+
+
+def status(service: Json, addresses: Sequence[str], problems: Sequence[str] = (), now: str = "") -> Json:
+    """Return the Service's status with these addresses and what it lacks; `now` is the time of a condition that is new."""
     ingress = [{"ip": address, "ipMode": "VIP"} for address in addresses]
-    return {**(service.get("status") or {}), "loadBalancer": {"ingress": ingress} if ingress else {}}
+    known = service.get("status") or {}
+    found = {**known, "loadBalancer": {"ingress": ingress} if ingress else {}}
+    others = [each for each in known.get("conditions") or () if each["type"] != LACKING]
+    former = next((each for each in known.get("conditions") or () if each["type"] == LACKING), None)
+    if problems:
+        condition = {"type": LACKING, "status": "True", "reason": "NotUsable", "message": "; ".join(problems)}
+        others.append(condition | {"lastTransitionTime": former["lastTransitionTime"] if former is not None else now})
+    if others or former is not None:
+        found["conditions"] = others
+    return found
+
+
+def lacking(service: Json) -> str:
+    """Return which addresses a Service cannot have, and why; empty when it has all."""
+    conditions = (service.get("status") or {}).get("conditions") or ()
+    return next((each.get("message", "") for each in conditions if each["type"] == LACKING), "")
 
 
 def _family(address: str) -> str:

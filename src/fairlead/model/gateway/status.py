@@ -27,11 +27,13 @@ FEATURES = (
     "GRPCRouteNamedRouteRule",
     "GRPCRouteRequestHeaderModifier",
     "Gateway",
+    "GatewayAddressEmpty",
     "GatewayFrontendClientCertificateValidation",
     "GatewayFrontendClientCertificateValidationInsecureFallback",
     "GatewayHTTPListenerIsolation",
     "GatewayHTTPSListenerDetectMisdirectedRequests",
     "GatewayPort8080",
+    "GatewayStaticAddresses",
     "HTTPRoute",
     "HTTPRoute303RedirectStatusCode",
     "HTTPRoute307RedirectStatusCode",
@@ -83,6 +85,8 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     nodes: Mapping[str, NodeState | None] = {}
     """Every node concerned, and what it reports."""
+    lacking: str = ""
+    """Which addresses it cannot have, and why."""
     problem: str = ""
     """Why there is no such Service."""
 
@@ -127,6 +131,10 @@ def _insecure(gateway: BoundGateway) -> Iterator[Condition]:
 
 
 def _gateway_conditions(gateway: BoundGateway, serving: Serving) -> list[Condition]:
+    unsupported = unsupported_address(gateway)
+    if unsupported:
+        accepted = Condition("Accepted", False, "UnsupportedAddress", unsupported)
+        return [accepted, Condition("Programmed", False, "Invalid", unsupported)]
     bad = [each for each in gateway.own if not each.usable]
     words = _words(bad)
     accepted = Condition("Accepted", True, "ListenersNotValid" if bad else "Accepted", words)
@@ -135,13 +143,34 @@ def _gateway_conditions(gateway: BoundGateway, serving: Serving) -> list[Conditi
         return [accepted, Condition("Programmed", False, "Invalid", accepted.message)]
     if serving.problem:
         return [accepted, Condition("Programmed", False, "Invalid", serving.problem)]
+    if unusable := _unusable_address(gateway, serving):
+        return [accepted, Condition("Programmed", False, "AddressNotUsable", unusable)]
     if not serving.addresses:
-        problem = "no address has been assigned to the Gateway's Service yet"
+        problem = serving.lacking or "no address has been assigned to the Gateway's Service yet"
         return [accepted, Condition("Programmed", False, "AddressNotAssigned", problem)]
     waiting = _waiting(gateway, serving, [each for each in gateway.own if each.usable])
     if waiting:
         return [accepted, Condition("Programmed", False, "Pending", waiting)]
     return [accepted, Condition("Programmed", True, "Programmed")]
+
+
+def unsupported_address(gateway: BoundGateway) -> str:
+    """Return what is wrong with the kinds of addresses that a Gateway asks for; empty when nothing is."""
+    for at, each in enumerate(gateway.api.spec.addresses or ()):
+        if each.type != "IPAddress":
+            return f"spec.addresses[{at}].type: {each.type[:64]} is not supported; use IPAddress"
+    return ""
+
+
+def _unusable_address(gateway: BoundGateway, serving: Serving) -> str:
+    """Return which addresses that a Gateway asks for it cannot have; empty when nothing is known to be wrong."""
+    missing = [each for each in gateway.api.spec.static_addresses if each not in serving.addresses]
+    if not missing:
+        return ""
+    if serving.lacking:
+        return serving.lacking
+    # Without any address the load balancer may not have looked yet.
+    return f"the load balancer has not given {', '.join(missing)}" if serving.addresses else ""
 
 
 def set_conditions(found: BoundSet, gateway: BoundGateway, serving: Serving) -> list[Condition]:
@@ -153,6 +182,9 @@ def set_conditions(found: BoundSet, gateway: BoundGateway, serving: Serving) -> 
         return [Condition(kind, False, refused.reason, refused.problem) for kind in ("Accepted", "Programmed")]
     bad = [each for each in found.listeners if not each.usable]
     accepted = Condition("Accepted", True, "ListenersNotValid" if bad else "Accepted", _words(bad))
+    if unsupported_address(gateway):
+        problem = "the Gateway is not accepted"
+        return [Condition(kind, False, "ParentNotAccepted", problem) for kind in ("Accepted", "Programmed")]
     if serving.problem or not serving.addresses:
         problem = "the Gateway is not reachable yet"
         return [accepted, Condition("Programmed", False, "ParentNotProgrammed", problem)]
