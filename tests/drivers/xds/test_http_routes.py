@@ -234,6 +234,45 @@ async def test_redirects(lab: GatewayLab, case: str) -> None:
     assert (answer.status, answer.headers["location"]) == (status, location)
 
 
+PORTED = """
+kind: Gateway
+metadata: {name: ported}
+spec: {gatewayClassName: fairlead, listeners: [{name: http, port: 8080, protocol: HTTP}]}
+---
+kind: HTTPRoute
+metadata: {name: ported}
+spec:
+  parentRefs: [{name: web}, {name: ported}]
+  hostnames: [ported.example.com]
+  rules:
+  - {matches: [{path: {value: /kept}}], filters: [{type: RequestRedirect, requestRedirect: {hostname: other.example}}]}
+  - {matches: [{path: {value: /port}}], filters: [{type: RequestRedirect, requestRedirect: {hostname: other.example, port: 81}}]}
+  - {matches: [{path: {value: /http}}], filters: [{type: RequestRedirect, requestRedirect: {hostname: other.example, scheme: http}}]}
+  - {matches: [{path: {value: /https}}], filters: [{type: RequestRedirect, requestRedirect: {hostname: other.example, scheme: https}}]}
+  - matches: [{path: {value: /backend}}]
+    backendRefs: [{name: one, port: 80, filters: [{type: RequestRedirect, requestRedirect: {hostname: other.example}}]}]
+"""
+
+
+async def test_a_redirect_without_scheme_and_port_leads_to_the_port_of_its_listener(lab: GatewayLab) -> None:
+    await lab.apply(PORTED)
+    wanted = {
+        ("web", "", "/kept"): "http://other.example/kept",
+        ("web", "", "/backend"): "http://other.example/backend",
+        ("ported", ":8080", "/kept"): "http://other.example:8080/kept",
+        ("ported", ":8080", "/backend"): "http://other.example:8080/backend",
+        ("ported", ":8080", "/port"): "http://other.example:81/port",
+        ("ported", ":8080", "/http"): "http://other.example/http",
+        ("ported", ":8080", "/https"): "https://other.example/https",
+    }
+    found = {}
+    for gateway, port, path in wanted:
+        answer = await lab.ask(f"http://ported.example.com{port}{path}", gateway=gateway)
+        found[gateway, port, path] = answer.headers["location"]
+    assert found == wanted
+    await lab.delete("Gateway", "ported")
+
+
 REWRITES = {
     "whole": ("/", "{type: ReplaceFullPath, replaceFullPath: /new}", "/a/b?c=d", "/new?c=d"),
     "prefix": ("/p", "{type: ReplacePrefixMatch, replacePrefixMatch: /new}", "/p/b", "/new/b"),

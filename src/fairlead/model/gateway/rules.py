@@ -54,6 +54,7 @@ _BACKOFF_MS = 25
 _MOST_ATTEMPTS = 100
 _RETRIED = (500, 502, 503, 504)
 _AUTHORITY = ":authority"
+_WELL_KNOWN = {"HTTP": 80, "HTTPS": 443}
 _RANK = {"exact": 0, "regex": 1, "prefix": 2}
 
 
@@ -253,6 +254,27 @@ def _rewrite(rewrite: RewriteFilter, field: str) -> dict[str, object]:
     where = f"{field}.urlRewrite"
     host = values.host(rewrite.hostname, f"{where}.hostname") if rewrite.hostname else ""
     return {"rewrite_host": host, "rewrite_path": _path(rewrite.path, f"{where}.path")}
+
+
+def at_listener(rule: GatewayRoute, protocol: str, port: int) -> GatewayRoute:
+    """Return a rule as a listener does it: a redirect that names neither scheme nor port leads to the listener's port.
+
+    Source: HTTPRequestRedirectFilter.port, which leaves the well-known port of a scheme out.
+    """
+    if port == _WELL_KNOWN.get(protocol):
+        return rule
+    clusters = tuple(
+        msgspec.structs.replace(each, redirect=_led_to(each.redirect, port)) if each.redirect is not None else each
+        for each in rule.clusters
+    )
+    if rule.redirect is None and clusters == rule.clusters:
+        return rule
+    redirect = _led_to(rule.redirect, port) if rule.redirect is not None else None
+    return msgspec.structs.replace(rule, redirect=redirect, clusters=clusters)
+
+
+def _led_to(redirect: Redirect, port: int) -> Redirect:
+    return redirect if redirect.scheme or redirect.port else msgspec.structs.replace(redirect, port=port)
 
 
 def _redirect(redirect: RedirectFilter, field: str) -> Redirect:

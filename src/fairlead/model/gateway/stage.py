@@ -26,7 +26,7 @@ from fairlead.model.gateway.names import GATEWAY_LABEL, listener_name, service_n
 from fairlead.model.gateway.policies import Objects, Policies, route_place, service_place
 from fairlead.model.gateway.rivals import Contests
 from fairlead.model.gateway.routes import BoundRoute, Route, RouteKey, Surroundings, bind, origin_of, without
-from fairlead.model.gateway.rules import precedence
+from fairlead.model.gateway.rules import at_listener, precedence
 from fairlead.model.gateway.shadows import Shadows
 from fairlead.model.merge import MergedRows
 from fairlead.model.rows import Rows
@@ -323,15 +323,17 @@ class GatewayStage:
         self._rebound |= self._shadows.put((table, domain), [(key, rule) for _, key, rule in found])
         if not found and (decider is None or (decider.hostname or ANY) != domain):
             return None
+        rules = [rule for _, _, rule in found]
         if decider is not None:
             kind, owner = decider.owner
             origins.add(reference(kind, *owner))
+            rules = [at_listener(each, decider.api.protocol, decider.api.port) for each in rules]
         # Without TLS, connections are not told apart.
         several = decider is not None and decider.chain != table and len(listeners) > 1
         row = GatewayHost(
             table=table,
             domain=domain,
-            routes=tuple(rule for _, _, rule in found),
+            routes=tuple(rules),
             chain=decider.chain if decider is not None and several else "",
         )
         return _rows([("gateway_hosts", row)], sorted(origins))
