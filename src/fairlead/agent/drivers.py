@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from fairlead.agent.certificates import Vault
+from fairlead.agent.secrets import Vaults
 from fairlead.drivers.conntrack.driver import ConntrackDriver
 from fairlead.drivers.dns.driver import DnsDriver
 from fairlead.drivers.dns.handover import Keeper
@@ -61,14 +61,14 @@ def make(
     dns_keeper: Path | None = None,
     is_healthy: Callable[[], bool] = lambda: True,
     proxy: Path,
-    vault: Vault,
+    vaults: Vaults,
 ) -> Drivers:
     """Return the drivers for the network namespace of this process; raises ValueError for an upstream that is no address.
 
-    `is_healthy` tells whether Services work on this node; `proxy` is the folder of the gateway's proxy, `vault` has its certificates.
+    `is_healthy` tells whether Services work on this node; `proxy` is the folder of the gateway's proxy, `vaults` have its secrets.
     """
     policy = PolicyDriver()
-    xds = XdsDriver(proxy, settings.node, vault.get)
+    xds = XdsDriver(proxy, settings.node, vaults.certificates.get, vaults.credentials.get)
     others: list[Driver] = [NftDriver(), policy, EgressDriver(), ConntrackDriver(), HealthDriver(is_healthy), xds]
     dns: DnsDriver | None = None
     if settings.cluster_dns:

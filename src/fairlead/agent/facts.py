@@ -17,6 +17,7 @@ from fairlead.api.backendtraffic import BackendTrafficPolicy
 from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
+from fairlead.api.credentials import Credentials
 from fairlead.api.egressgateway import EgressGateway
 from fairlead.api.endpointslice import EndpointSlice
 from fairlead.api.gateway import Gateway, GatewayClass, ReferenceGrant
@@ -26,7 +27,9 @@ from fairlead.api.listenerset import ListenerSet
 from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
 from fairlead.api.pod import Namespace, Pod
+from fairlead.api.securitypolicy import SecurityPolicy
 from fairlead.api.service import Service
+from fairlead.api.trafficpolicy import TrafficPolicy
 from fairlead.world.events import KindReplaced
 from fairlead.world.snapshot import TABLES, Snapshot
 
@@ -58,6 +61,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     certificates: tuple[Certificate, ...] = ()
     backend_traffic_policies: tuple[BackendTrafficPolicy, ...] = ()
     ca_bundles: tuple[CaBundle, ...] = ()
+    credentials: tuple[Credentials, ...] = ()
+    security_policies: tuple[SecurityPolicy, ...] = ()
+    traffic_policies: tuple[TrafficPolicy, ...] = ()
 
 
 def facts_of(snapshot: Snapshot) -> Facts:

@@ -19,7 +19,6 @@ import msgspec
 from fairlead.agent import drivers, metrics
 from fairlead.agent.attachments import AttachmentStore, StoreError
 from fairlead.agent.ca_bundles import CaBundleKeeper
-from fairlead.agent.certificates import CertificateKeeper, Vault
 from fairlead.agent.cni.inspector import KernelInspector
 from fairlead.agent.cni.install import install
 from fairlead.agent.cni.server import serve
@@ -32,6 +31,7 @@ from fairlead.agent.keepers import FactsKeeper, HostKeeper, StatusKeeper, rememb
 from fairlead.agent.names import expire_names
 from fairlead.agent.policy_report import PolicyReporter
 from fairlead.agent.proxy_surface import ProxySurface
+from fairlead.agent.secrets import CERTIFICATES, CREDENTIALS, SecretKeeper, Vault, Vaults
 from fairlead.base.errors import UserError
 from fairlead.drivers.dns.driver import DnsDriver
 from fairlead.engine.reconcile import Engine
@@ -76,7 +76,7 @@ async def run(options: Options) -> None:
     upstreams = options.dns_upstreams or drivers.host_resolvers(options.settings.cluster_dns)
     try:
         surface = ProxySurface(options.settings.node)
-        vault = Vault()
+        vaults = Vaults(Vault(), Vault())
         floor = drivers.make(
             options.settings,
             dns_upstreams=upstreams,
@@ -84,7 +84,7 @@ async def run(options: Options) -> None:
             dns_keeper=options.state / "dns.sock",
             is_healthy=surface.healthy,
             proxy=options.state / "envoy",
-            vault=vault,
+            vaults=vaults,
         )
     except ValueError as error:
         raise UserError(f"--dns-upstream: {error}", fix="give ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT") from error
@@ -95,7 +95,7 @@ async def run(options: Options) -> None:
     inspector = KernelInspector()
     try:
         async with Client.from_kubeconfig(options.kubeconfig, user_agent="fairlead-agent") as client:
-            await _serve(options, store, floor, inspector, client, surface, vault)
+            await _serve(options, store, floor, inspector, client, surface, vaults)
     finally:
         inspector.close()
         await floor.close()
@@ -108,7 +108,7 @@ async def _serve(
     inspector: KernelInspector,
     client: Client,
     surface: ProxySurface,
-    vault: Vault,
+    vaults: Vaults,
 ) -> None:
     engine = Engine(options.settings, floor.all, attachments=store.attachments(), observer=surface)
     surface.attach(engine, floor.policy.counters)
@@ -136,7 +136,8 @@ async def _serve(
         remember(known, engine),
         FactsKeeper(known, engine).run(),
         StatusKeeper(options.state / "status.json", engine.receipt).run(),
-        CertificateKeeper(client, vault, engine).run(),
+        SecretKeeper(client, vaults.certificates, engine, CERTIFICATES).run(),
+        SecretKeeper(client, vaults.credentials, engine, CREDENTIALS).run(),
         CaBundleKeeper(client, engine).run(),
         GatewayReporter(client, engine, floor.xds, options.settings.node).run(),
         PolicyReporter(client, engine, options.settings.node, floor.policy.absent).run(),

@@ -11,6 +11,7 @@ from fairlead.api.backendtraffic import BackendTrafficPolicy
 from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
+from fairlead.api.credentials import Credentials
 from fairlead.api.egressgateway import EgressGateway
 from fairlead.api.endpointslice import EndpointSlice
 from fairlead.api.gateway import Gateway, GatewayClass, ReferenceGrant
@@ -20,7 +21,10 @@ from fairlead.api.listenerset import ListenerSet
 from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
 from fairlead.api.pod import Namespace, Pod
+from fairlead.api.policytarget import Governed
+from fairlead.api.securitypolicy import SecurityPolicy
 from fairlead.api.service import Service
+from fairlead.api.trafficpolicy import TrafficPolicy
 from fairlead.base.diagnostics import Diagnostic
 
 ApiObject: TypeAlias = (
@@ -45,6 +49,9 @@ ApiObject: TypeAlias = (
     | Certificate
     | BackendTrafficPolicy
     | CaBundle
+    | Credentials
+    | SecurityPolicy
+    | TrafficPolicy
 )
 
 KINDS: Mapping[str, type[ApiObject]] = {
@@ -69,6 +76,9 @@ KINDS: Mapping[str, type[ApiObject]] = {
     "Secret": Certificate,
     "BackendTrafficPolicy": BackendTrafficPolicy,
     "ConfigMap": CaBundle,
+    "Credentials": Credentials,
+    "SecurityPolicy": SecurityPolicy,
+    "TrafficPolicy": TrafficPolicy,
 }
 """Kind → type of the objects that the network is compiled from."""
 
@@ -100,8 +110,22 @@ def decode(kind: str, obj: Mapping[str, Any]) -> ApiObject | Diagnostic:
         metadata = obj.get("metadata")
         known: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
         text, _, path = str(error).partition(" - at `$")
+        if (shut := _shut(kind, obj, f"{path.rstrip('`').lstrip('.')}: {text}")) is not None:
+            return shut
         return Diagnostic(
             object=reference(kind, str(known.get("namespace", "")), str(known.get("name", "?"))),
             field=path.rstrip("`").lstrip("."),
             message=text,
         )
+
+
+def _shut(kind: str, obj: Mapping[str, Any], problem: str) -> ApiObject | None:
+    """Return a policy that protects what it names although no more of it can be understood: nobody passes there."""
+    if kind not in ("SecurityPolicy", "TrafficPolicy"):
+        return None
+    try:
+        found = msgspec.convert(obj, Governed)
+    except msgspec.ValidationError:
+        return None
+    bare = {"metadata": found.metadata, "spec": {"targetRefs": found.spec.target_refs}, "problem": problem}
+    return msgspec.convert(bare, KINDS[kind])

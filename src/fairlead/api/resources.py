@@ -101,6 +101,8 @@ _OWN = "fairlead.dev"
 NODEPOLICYREPORTS = Resource(_OWN, "v1alpha1", "nodepolicyreports", "NodePolicyReport", namespaced=False)
 EGRESSGATEWAYS = Resource(_OWN, "v1alpha1", "egressgateways", "EgressGateway", namespaced=False)
 BACKENDTRAFFICPOLICIES = Resource(_OWN, "v1alpha1", "backendtrafficpolicies", "BackendTrafficPolicy")
+SECURITYPOLICIES = Resource(_OWN, "v1alpha1", "securitypolicies", "SecurityPolicy")
+TRAFFICPOLICIES = Resource(_OWN, "v1alpha1", "trafficpolicies", "TrafficPolicy")
 NETWORKPOLICYSTATUSES = Resource(_OWN, "v1alpha1", "networkpolicystatuses", "NetworkPolicyStatus")
 
 CERTIFICATESIGNINGREQUESTS = Resource(

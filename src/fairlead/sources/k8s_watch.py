@@ -31,7 +31,9 @@ from fairlead.api.resources import (
     NODES,
     PODS,
     REFERENCEGRANTS,
+    SECURITYPOLICIES,
     SERVICES,
+    TRAFFICPOLICIES,
     Resource,
 )
 from fairlead.sources.client import Client, Json
@@ -68,6 +70,8 @@ OPTIONAL: Mapping[str, Resource] = {
     "GRPCRoute": GRPCROUTES,
     "ReferenceGrant": REFERENCEGRANTS,
     "BackendTrafficPolicy": BACKENDTRAFFICPOLICIES,
+    "SecurityPolicy": SECURITYPOLICIES,
+    "TrafficPolicy": TRAFFICPOLICIES,
 }
 """The same of kinds that someone has to install: without their definition there are none of them."""
 

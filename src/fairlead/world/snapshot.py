@@ -13,6 +13,7 @@ from fairlead.api.backendtraffic import BackendTrafficPolicy
 from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
+from fairlead.api.credentials import Credentials
 from fairlead.api.egressgateway import EgressGateway
 from fairlead.api.endpointslice import EndpointSlice
 from fairlead.api.gateway import Gateway, GatewayClass, ReferenceGrant
@@ -22,7 +23,9 @@ from fairlead.api.listenerset import ListenerSet
 from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
 from fairlead.api.pod import Namespace, Pod
+from fairlead.api.securitypolicy import SecurityPolicy
 from fairlead.api.service import Service
+from fairlead.api.trafficpolicy import TrafficPolicy
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.base.interfaces import Interface
 from fairlead.world.attachment import Attachment
@@ -51,6 +54,9 @@ TABLES: Mapping[str, str] = {
     "Secret": "certificates",
     "BackendTrafficPolicy": "backend_traffic_policies",
     "ConfigMap": "ca_bundles",
+    "Credentials": "credentials",
+    "SecurityPolicy": "security_policies",
+    "TrafficPolicy": "traffic_policies",
 }
 """Kind → the field of a snapshot that holds its objects: everything that a plan is compiled from."""
 
@@ -102,6 +108,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     backend_traffic_policies: Mapping[ObjectKey, BackendTrafficPolicy] = {}
     ca_bundles: Mapping[ObjectKey, CaBundle] = {}
     """Those that something refers to."""
+    credentials: Mapping[ObjectKey, Credentials] = {}
+    security_policies: Mapping[ObjectKey, SecurityPolicy] = {}
+    traffic_policies: Mapping[ObjectKey, TrafficPolicy] = {}
     attachments: Mapping[tuple[str, str], Attachment] = {}
     undecodable: Mapping[tuple[str, ObjectKey], Diagnostic] = {}
     """(kind, key) of objects that cannot be understood."""

@@ -17,8 +17,9 @@ import msgspec
 import yaml
 from aiohttp import abc, web
 
-from fairlead.api import ca_bundle
+from fairlead.api import ca_bundle, credentials
 from fairlead.api.certificate import KeyPair, key_pair, reduced
+from fairlead.api.credentials import CredentialData
 from fairlead.api.decode import CLUSTER_SCOPED, decode
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.drivers.protocol import Outcome
@@ -108,6 +109,9 @@ class GatewayLab:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.pairs: dict[str, KeyPair] = {}
+        self.credentials: dict[str, CredentialData] = {}
+        self.hidden = False
+        """Whether the driver finds no bytes of credentials yet."""
         self.driver = self.new_driver()
         self.snapshot = Snapshot(settings=Settings(node=NODE))
         self.compiler = Compiler()
@@ -118,7 +122,10 @@ class GatewayLab:
 
     def new_driver(self) -> XdsDriver:
         """Return what the next agent would make."""
-        return XdsDriver(self.folder / "envoy", NODE, self.pairs.get, drain_s=DRAIN_S)
+        return XdsDriver(self.folder / "envoy", NODE, self.pairs.get, self._find, drain_s=DRAIN_S)
+
+    def _find(self, digest: str) -> CredentialData | None:
+        return None if self.hidden else self.credentials.get(digest)
 
     async def start(self) -> None:
         connector = aiohttp.TCPConnector(resolver=_Loopback(), force_close=True)
@@ -163,7 +170,7 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
 
     async def apply(self, text: str, *, fails: bool = False) -> Outcome:
         """Apply manifests and wait until the proxy follows them."""
-        events = [self.event(each) for each in yaml.safe_load_all(text) if each]
+        events = [event for each in yaml.safe_load_all(text) if each for event in self.events(each)]
         self.snapshot = fold(self.snapshot, events)
         outcome = await self.settle()
         assert bool(outcome.failed) == fails, outcome.failed
@@ -210,6 +217,17 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
             data=body,
         ) as response:
             return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, await response.read())
+
+    def events(self, obj: Json) -> list[ObjectChanged]:
+        """What an object means: a Secret with credentials is known as such too."""
+        found = [self.event(obj)]
+        if obj["kind"] == "Secret" and credentials.is_credentials(obj):
+            data = credentials.data_of(obj)
+            self.credentials[data.digest] = data
+            new = decode("Credentials", credentials.reduced(obj))
+            assert not isinstance(new, Diagnostic), new
+            found.append(ObjectChanged("Credentials", found[0].key, new))
+        return found
 
     def event(self, obj: Json) -> ObjectChanged:
         kind, metadata = obj["kind"], obj["metadata"]

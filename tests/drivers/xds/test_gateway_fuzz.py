@@ -14,6 +14,8 @@ from tests.drivers.xds.schemas import definitions, objects
 from tests.drivers.xds.test_proxy_life import secret
 
 from fairlead.api.decode import decode
+from fairlead.api.securitypolicy import SecurityPolicy
+from fairlead.api.trafficpolicy import TrafficPolicy
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.controllers.gateway.services import desired
 from fairlead.model.gateway import status
@@ -92,7 +94,7 @@ async def _try(lab: GatewayLab, several: list[Json]) -> None:
     try:
         for obj in several:
             found = decode(obj["kind"], obj)
-            if not isinstance(found, Diagnostic):
+            if not isinstance(found, Diagnostic) and not _governs_the_healthy(found):
                 key = (obj["metadata"]["namespace"], obj["metadata"]["name"])
                 lab.snapshot = fold(lab.snapshot, [ObjectChanged(obj["kind"], key, found)])
         _reach(lab)
@@ -103,6 +105,13 @@ async def _try(lab: GatewayLab, several: list[Json]) -> None:
             assert (await lab.ask("http://healthy.example.com/healthy/0d1e")).backend == "healthy"
     finally:
         lab.snapshot = before
+
+
+def _governs_the_healthy(obj: object) -> bool:
+    """Tell whether a policy is about the requests of the healthy Gateway: refusing them may be its purpose."""
+    return isinstance(obj, SecurityPolicy | TrafficPolicy) and any(
+        (each.kind, each.name) == ("Gateway", "web") for each in obj.spec.target_refs
+    )
 
 
 def _reach(lab: GatewayLab) -> None:
@@ -118,4 +127,4 @@ def _reach(lab: GatewayLab) -> None:
             status.listener_conditions(listener, gateway, serving)
         lab.door(*gateway.key, *(each["port"] for each in wanted["spec"]["ports"]))
     for route in stage.bound.values():
-        status.route_parents(route)
+        status.route_parents(route, stage.affected)

@@ -6,6 +6,7 @@ It is asked on every request: a question costs microseconds and never waits.
 from __future__ import annotations
 
 from fairlead.api.certificate import TYPE
+from fairlead.api.credentials import LABEL
 from fairlead.apiserver.authz import node
 from fairlead.apiserver.authz.node_graph import NodeGraph
 from fairlead.apiserver.authz.question import Question, refused, required
@@ -31,7 +32,7 @@ class Authorizer:
             if refusal is None:
                 return None
             why = refusal
-        if self.rbac.allow(identity, question) or _is_of_certificates(identity, question):
+        if self.rbac.allow(identity, question) or _is_of_gateways(identity, question):
             return None
         return "\n".join(filter(None, (why, self.rbac.why_not(identity))))
 
@@ -54,8 +55,8 @@ class Authorizer:
         return self.rbac.why(identity, question)
 
 
-def _is_of_certificates(identity: Identity, question: Question) -> bool:
-    """Tell whether a network agent asks for Secrets of the type of certificates alone: its gateway serves them.
+def _is_of_gateways(identity: Identity, question: Question) -> bool:
+    """Tell whether a network agent asks for certificates, or for Secrets with the label of credentials: its gateway needs them.
 
     No rule of RBAC can say that; with another API server, agents have to be allowed to read all Secrets.
     """
@@ -63,5 +64,5 @@ def _is_of_certificates(identity: Identity, question: Question) -> bool:
         identity.agent_of is not None
         and question.verb in ("list", "watch")
         and (question.group, question.resource, question.subresource) == ("", "secrets", "")
-        and required(question.fields, "type") == TYPE
+        and (required(question.fields, "type") == TYPE or question.labels == LABEL)
     )

@@ -22,8 +22,10 @@ _RBAC = "rbac.authorization.k8s.io"
 _SIGNERS = "signers.certificates.k8s.io"
 _REQUESTS = "certificatesigningrequests.certificates.k8s.io"
 _GATEWAY = (
-    "gatewayclasses.gateway.networking.k8s.io gateways.gateway.networking.k8s.io listenersets.gateway.networking.k8s.io httproutes.gateway.networking.k8s.io "
-    "grpcroutes.gateway.networking.k8s.io referencegrants.gateway.networking.k8s.io backendtrafficpolicies.fairlead.dev"
+    "gatewayclasses.gateway.networking.k8s.io gateways.gateway.networking.k8s.io listenersets.gateway.networking.k8s.io "
+    "httproutes.gateway.networking.k8s.io grpcroutes.gateway.networking.k8s.io "
+    "referencegrants.gateway.networking.k8s.io backendtrafficpolicies.fairlead.dev securitypolicies.fairlead.dev "
+    "trafficpolicies.fairlead.dev"
 )
 
 _PEOPLE: Mapping[str, tuple[str, ...]] = {
@@ -170,7 +172,8 @@ _COMPONENTS: Mapping[str, tuple[str, ...]] = {
         "patch update: ingresses/status.networking.k8s.io",
         "patch update: gatewayclasses/status.gateway.networking.k8s.io gateways/status.gateway.networking.k8s.io listenersets/status.gateway.networking.k8s.io "
         "httproutes/status.gateway.networking.k8s.io grpcroutes/status.gateway.networking.k8s.io",
-        "patch update: backendtrafficpolicies/status.fairlead.dev",
+        "patch update: backendtrafficpolicies/status.fairlead.dev securitypolicies/status.fairlead.dev "
+        "trafficpolicies/status.fairlead.dev",
         "update: gateways/finalizers.gateway.networking.k8s.io",
         "patch update: adminnetworkpolicies/status.policy.networking.k8s.io "
         "baselineadminnetworkpolicies/status.policy.networking.k8s.io clusternetworkpolicies/status.policy.networking.k8s.io",

@@ -63,7 +63,7 @@ def refusal(graph: NodeGraph, node: str, question: Question) -> str | None:
         case "", "pods":
             return _pod(graph, node, question)
         case _:
-            verb, group, resource, subresource, _, name, _, _ = question
+            verb, group, resource, subresource, _, name, *_ = question
             return None if resource and _RIGHTS.allow(verb, group, resource, subresource, name) else ""
 
 

@@ -24,6 +24,8 @@ class Question(NamedTuple):
     path: str = ""
     fields: str = ""
     """The field selector of a list or watch."""
+    labels: str = ""
+    """Its label selector."""
 
 
 def of_resource(info: RequestInfo, query: Mapping[str, str]) -> Question:
@@ -35,7 +37,8 @@ def of_resource(info: RequestInfo, query: Mapping[str, str]) -> Question:
     if not name and "fieldSelector" in query:
         fields = query["fieldSelector"]
         name = required(fields, "metadata.name") or ""
-    return Question(info.verb, info.group, info.plural, info.subresource, namespace, name, "", fields)
+    labels = query.get("labelSelector", "") if not name else ""
+    return Question(info.verb, info.group, info.plural, info.subresource, namespace, name, "", fields, labels)
 
 
 def of_path(method: str, path: str) -> Question:
@@ -55,7 +58,7 @@ def required(fields: str, key: str) -> str | None:
 
 def describe(user: str, question: Question) -> str:
     """Return what `user` cannot do."""
-    verb, group, resource, subresource, namespace, _, path, _ = question
+    verb, group, resource, subresource, namespace, _, path, *_ = question
     if not resource:
         return f'User "{user}" cannot {verb} path "{path}"'
     if subresource:

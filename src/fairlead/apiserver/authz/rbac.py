@@ -63,7 +63,7 @@ class Rbac:
     def allow(self, identity: Identity, question: Question) -> bool:
         """Tell whether a role of the identity allows what is asked."""
         found = self._of(identity)
-        verb, group, resource, subresource, namespace, name, path, _ = question
+        verb, group, resource, subresource, namespace, name, path, *_ = question
         if not resource:
             return found.everywhere.allow_path(verb, path)
         if found.everywhere.allow(verb, group, resource, subresource, name):

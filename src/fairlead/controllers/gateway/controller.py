@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fairlead.api import ca_bundle, certificate
+from fairlead.api import ca_bundle, certificate, credentials
 from fairlead.api.decode import decode
 from fairlead.api.resources import (
     BACKENDTRAFFICPOLICIES,
@@ -27,7 +27,9 @@ from fairlead.api.resources import (
     NODES,
     REFERENCEGRANTS,
     SECRETS,
+    SECURITYPOLICIES,
     SERVICES,
+    TRAFFICPOLICIES,
     Resource,
 )
 from fairlead.controllers import conditions, moments
@@ -67,6 +69,8 @@ _FOLLOWED: Mapping[str, Resource] = {
     "Service": SERVICES,
     "Secret": SECRETS,
     "BackendTrafficPolicy": BACKENDTRAFFICPOLICIES,
+    "SecurityPolicy": SECURITYPOLICIES,
+    "TrafficPolicy": TRAFFICPOLICIES,
 }
 _STATUSES = frozenset(("HTTPRoute", "GRPCRoute"))
 _EVERYTHING: Key = ("", "")
@@ -258,7 +262,7 @@ class GatewayController(Controller):
         if obj is None:
             return
         bound = self._stage.described((kind, key))
-        wanted = status.route_parents(bound) if bound is not None else []
+        wanted = status.route_parents(bound, self._stage.affected) if bound is not None else []
         present = (obj.get("status") or {}).get("parents")
         now = moments.text(self.context.now())
         generation = obj["metadata"].get("generation", 0)
@@ -285,8 +289,14 @@ class GatewayController(Controller):
         def changed(old: Json | None, new: Json | None) -> None:
             subject = new or old
             assert subject is not None
-            found = decode(kind, certificate.reduced(new) if kind == "Secret" else new) if new is not None else None
-            self._pending.append(ObjectChanged(kind, key_of(subject), found))
+            key = key_of(subject)
+            wire = certificate.reduced(new) if kind == "Secret" and new is not None else new
+            self._pending.append(ObjectChanged(kind, key, decode(kind, wire) if wire is not None else None))
+            if kind == "Secret":
+                found = (
+                    decode("Credentials", credentials.reduced(new)) if new and credentials.is_credentials(new) else None
+                )
+                self._pending.append(ObjectChanged("Credentials", key, found))
             self._wake(subject)
 
         informer.on_change(changed)

@@ -62,6 +62,7 @@ def _who(who: Who) -> Any:
     parts = [_any_of(_range(each) for each in who.addresses)] if who.addresses else []
     parts += [_claim(each) for each in who.claims]
     parts += [_header(each) for each in who.headers]
+    parts += [_not(_claim(each)) for each in who.absent]
     return _all_of(parts)
 
 

@@ -280,8 +280,18 @@ class XdsDriver:
                 self._bad = {at: words for at, words in self._bad.items() if at[0] != table}
                 if table in self._cache.of(ROUTES):
                     touched[ROUTES].add(table)
-            elif (table in changed or table not in self._cache.of(ROUTES)) and self._put_table(table):
+            elif table in changed or table not in self._cache.of(ROUTES):
+                if self._is_held(table) or not self._put_table(table):
+                    continue
                 touched[ROUTES].add(table)
+
+    def _is_held(self, table: str) -> bool:
+        """Tell whether a proxy that runs already goes on with the hosts of a former agent until all credentials are known."""
+        return (
+            table not in self._cache.of(ROUTES)
+            and self._process.pid is not None
+            and any(each == table for each, _ in self._closed)
+        )
 
     def _put_table(self, table: str, hosts: Mapping[str, bytes] | None = None) -> bool:
         from fairlead.drivers.xds import routes

@@ -185,5 +185,6 @@ def _compressors(compression: Compression) -> Iterator[Any]:
         library = extension_pb2.TypedExtensionConfig(name=each, typed_config=packed(_LIBRARIES[each]()))
         yield compressor_pb2.Compressor(
             compressor_library=library,
+            choose_first=True,
             response_direction_config=compressor_pb2.Compressor.ResponseDirectionConfig(common_config=common),
         )

@@ -14,7 +14,6 @@ from envoy.type.v3 import percent_pb2, token_bucket_pb2
 from fairlead.drivers.xds.pack import milliseconds, number
 from fairlead.plan.gateway.policy import RateRule
 
-_ADDRESS = "address"
 _MOST_COUNTS = 10_000
 """Of clients or values, for each rule: the one not seen for longest is forgotten first."""
 _IPV6_CLIENT = 64
@@ -52,24 +51,24 @@ def _buckets(number_: str, rule: RateRule) -> Iterator[tuple[list[Any], Any]]:
     bucket = token_bucket_pb2.TokenBucket(
         max_tokens=rule.burst, tokens_per_fill=number(rule.requests), fill_interval=milliseconds(rule.seconds * 1000)
     )
-    if not rule.by:
-        yield [which], _bucket(bucket, ("rule", number_))
-    elif rule.by == _ADDRESS:
+    if rule.by_client:
         client = _Action.MaskedRemoteAddress(v4_prefix_mask_len=number(32), v6_prefix_mask_len=number(_IPV6_CLIENT))
         yield (
             [which, _Action(masked_remote_address=client)],
             _bucket(bucket, ("rule", number_), ("masked_remote_address", "")),
         )
-    else:
-        value = _Action.RequestHeaders(header_name=rule.by, descriptor_key="value")
+    elif rule.by_header:
+        value = _Action.RequestHeaders(header_name=rule.by_header, descriptor_key="value")
         yield [which, _Action(request_headers=value)], _bucket(bucket, ("rule", number_), ("value", ""))
         # Leaving the header out must not be a way around the limit.
-        absent = route_pb2.HeaderMatcher(name=rule.by, present_match=True, invert_match=True)
+        absent = route_pb2.HeaderMatcher(name=rule.by_header, present_match=True, invert_match=True)
         none = _Action.HeaderValueMatch(descriptor_key="absent", descriptor_value="yes", headers=[absent])
         yield (
             [which, _Action(header_value_match=none)],
             _bucket(bucket, ("rule", number_), ("absent", "yes")),
         )
+    else:
+        yield [which], _bucket(bucket, ("rule", number_))
 
 
 def _bucket(bucket: Any, *entries: tuple[str, str]) -> Any:

@@ -64,7 +64,7 @@ def host(row: GatewayHost, find: Find) -> tuple[bytes, str]:
         try:
             filters = dict(filters_of(route.policy, find)) if route.policy is not None else {}
         except MissingCredentials as error:
-            missing, filters, route = missing or str(error), {}, _refused(route)
+            missing, filters, route = missing or str(error), {}, route.closed
         for each in _routes(route):
             for place, message in filters.items():
                 each.typed_per_filter_config[place].CopyFrom(message)
@@ -86,10 +86,6 @@ def _of_chain(routes: Iterable[Any], chain: str) -> Iterator[Any]:
             if mine:
                 each.match.filter_state.append(own)
             yield each
-
-
-def _refused(row: GatewayRoute) -> GatewayRoute:
-    return msgspec.structs.replace(row, clusters=(), invalid_weight=0, redirect=None, mirrors=(), policy=None)
 
 
 def _routes(row: GatewayRoute) -> Iterator[Any]:

@@ -78,6 +78,8 @@ class PolicyKind(msgspec.Struct, frozen=True, kw_only=True):
     """Pure, and of the tables in `reads` alone."""
     reads: tuple[str, ...] = ()
     """Fields of a snapshot: when one of them changes, all policies of the kind are read anew."""
+    services: Callable[[Any], Iterable[ObjectKey]] = lambda _: ()
+    """Services that `read` looks at: when one of them changes, the policies that name it are read anew."""
     own: bool = True
     """Whether the kind is ours alone: then even a policy that reaches no Gateway is told so, with its target as the ancestor."""
 
@@ -115,21 +117,26 @@ class Attachments:
         self._table: Mapping[ObjectKey, Policy] = {}
         self._inputs: tuple[object, ...] = ()
         self._readings: dict[ObjectKey, Reading] = {}
+        self._users: dict[ObjectKey, set[ObjectKey]] = {}
+        """Service → the policies that look at it."""
         self._at: dict[Place, dict[str, list[ObjectKey]]] = {}
         """Place → section, empty for the whole → its policies, the one that applies first."""
 
     def __repr__(self) -> str:
         return f"<Attachments of {self.kind.kind} policies={len(self._readings)}>"
 
-    def update(self, snapshot: Snapshot) -> frozenset[Place]:
-        """Take in a snapshot and return the objects whose policies changed.
+    def update(self, snapshot: Snapshot, touched: frozenset[ObjectKey] | None = None) -> frozenset[Place]:
+        """Take in a snapshot and return the objects whose policies changed; `touched` Services are those that may have, None: all.
 
         Costs time proportional to the policies that changed, and one look at each of the others where one did.
         """
         table: Mapping[ObjectKey, Policy] = getattr(snapshot, self.kind.table)
         inputs = tuple(getattr(snapshot, name) for name in self.kind.reads)
         same = len(inputs) == len(self._inputs) and all(a is b for a, b in zip(inputs, self._inputs, strict=True))
-        if table is self._table and same:
+        users = self._users
+        asking = set(users) if touched is None else touched & users.keys()
+        stale = {key for service in asking for key in users[service]}
+        if table is self._table and same and not stale:
             return frozenset()
         changed: set[Place] = set()
         before, self._table, self._inputs = self._table, table, inputs
@@ -138,9 +145,10 @@ class Attachments:
             changed |= self._leave(key, before.get(key))
         for key in moved:
             changed |= self._join(key, table.get(key))
-        for key in moved if same else table.keys() | set(moved):
+        for key in {*moved, *stale} if same else table.keys() | set(moved):
+            self._follow(key, before.get(key), table.get(key))
             if key not in table:
-                del self._readings[key]
+                self._readings.pop(key, None)
                 continue
             reading = self.kind.read(table[key], snapshot)
             if self._readings.get(key) != reading:
@@ -154,6 +162,12 @@ class Attachments:
         found = sections.get(section) or sections.get("")
         return self._readings[found[0]] if found else None
 
+    def stack(self, place: Place, section: str = "") -> list[tuple[ObjectKey, Reading]]:
+        """Return the policy of a section of an object and the one of the whole object, as far as there are any."""
+        sections = self._at.get(place, {})
+        found = [sections[name][0] for name in dict.fromkeys((section, "")) if name in sections]
+        return [(key, self._readings[key]) for key in found]
+
     def at(self, place: Place) -> frozenset[ObjectKey]:
         """Return the policies that name an object or a section of it."""
         return frozenset(key for keys in self._at.get(place, {}).values() for key in keys)
@@ -161,6 +175,10 @@ class Attachments:
     def policies(self) -> Iterable[ObjectKey]:
         """Return all policies."""
         return self._readings.keys()
+
+    def readings(self) -> Iterable[tuple[ObjectKey, Reading]]:
+        """Return all policies and what they mean."""
+        return self._readings.items()
 
     def state(self, key: ObjectKey, around: Surroundings) -> PolicyState:
         """Return what became of a policy; nothing of one that does not exist."""
@@ -214,6 +232,15 @@ class Attachments:
             if not sections:
                 self._at.pop(place, None)
         return {place for place, _ in places(policy)}
+
+    def _follow(self, key: ObjectKey, before: Policy | None, after: Policy | None) -> None:
+        """Note which Services a policy looks at."""
+        for service in self.kind.services(before) if before is not None else ():
+            self._users.get(service, set()).discard(key)
+            if not self._users.get(service):
+                self._users.pop(service, None)
+        for service in self.kind.services(after) if after is not None else ():
+            self._users.setdefault(service, set()).add(key)
 
     def _join(self, key: ObjectKey, policy: Policy | None) -> set[Place]:
         for place, section in places(policy):

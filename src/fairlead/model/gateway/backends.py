@@ -54,8 +54,20 @@ class Target(msgspec.Struct, frozen=True):
 class Backends:
     """Resolves the references of one route's rules."""
 
-    def __init__(self, kind: str, namespace: str, services: Mapping[ObjectKey, Service], grants: Grants) -> None:
+    def __init__(
+        self,
+        kind: str,
+        namespace: str,
+        services: Mapping[ObjectKey, Service],
+        grants: Grants,
+        *,
+        group: str = GROUP,
+        protocol: str = "",
+    ) -> None:
+        """`protocol` is how the backends are spoken to, whatever their ports say."""
         self._kind = kind
+        self._group = group
+        self._protocol = protocol or ("h2c" if kind == "GRPCRoute" else "")
         self._namespace = namespace
         self._services = services
         self._grants = grants
@@ -72,7 +84,7 @@ class Backends:
         if (ref.group, ref.kind) not in (("", "Service"), ("core", "Service")):
             self._refuse("InvalidKind", f"{field}: {ref.group}/{ref.kind} is no kind of backend; use a Service")
             return None
-        if not self._grants.permit((GROUP, self._kind, self._namespace), "", "Service", *where):
+        if not self._grants.permit((self._group, self._kind, self._namespace), "", "Service", *where):
             self._refuse("RefNotPermitted", f"{field}: no ReferenceGrant in namespace {where[0]} permits it")
             return None
         self.asked.add(where)
@@ -86,7 +98,7 @@ class Backends:
         if port is None:
             self._refuse("BackendNotFound", f"{field}: Service {where[0]}/{where[1]} has no port {name or ref.port}")
             return None
-        protocol = wanted or ("h2c" if self._kind == "GRPCRoute" else _PROTOCOLS.get(port.app_protocol, "http1"))
+        protocol = wanted or self._protocol or _PROTOCOLS.get(port.app_protocol, "http1")
         target = Target(where, port.port, protocol)
         self.targets[target.name] = target
         return target

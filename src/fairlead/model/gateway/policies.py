@@ -7,19 +7,24 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from fairlead.api.gateway import GROUP, ParentRef
-from fairlead.model.gateway import traffic
+from fairlead.model.gateway import limits, security, traffic
 from fairlead.model.gateway.attachment import Attachments, Place, PolicyKey, PolicyKind, PolicyState
 from fairlead.model.gateway.listeners import BoundGateway
 from fairlead.model.gateway.routes import BoundRoute, RouteKey
 from fairlead.world.events import ObjectKey
 from fairlead.world.snapshot import Snapshot
 
-KINDS: tuple[PolicyKind, ...] = (traffic.KIND,)
+KINDS: tuple[PolicyKind, ...] = (traffic.KIND, security.KIND, limits.KIND)
 
 
 def service_place(key: ObjectKey) -> Place:
     """Return a Service as a place of policies."""
     return Place("", "Service", *key)
+
+
+def gateway_place(key: ObjectKey) -> Place:
+    """Return a Gateway as a place of policies."""
+    return Place(GROUP, "Gateway", *key)
 
 
 def route_place(key: RouteKey) -> Place:
@@ -104,12 +109,12 @@ class Policies:
         """Return the policies of a kind."""
         return self._of[kind]
 
-    def update(self, snapshot: Snapshot) -> frozenset[Place]:
-        """Take in a snapshot and return the objects whose policies changed."""
+    def update(self, snapshot: Snapshot, touched: frozenset[ObjectKey] | None = None) -> frozenset[Place]:
+        """Take in a snapshot and return the objects whose policies changed; `touched` Services may have, None: all."""
         changed: set[Place] = set()
         for kind, attachments in self._of.items():
             before = set(attachments.policies())
-            found = attachments.update(snapshot)
+            found = attachments.update(snapshot, touched)
             self.concern(found)
             if found:
                 self._stale |= {(kind, key) for key in before ^ set(attachments.policies())}

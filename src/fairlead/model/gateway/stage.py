@@ -13,11 +13,14 @@ from typing import cast
 import msgspec
 
 from fairlead.api.decode import reference
+from fairlead.api.gateway import ParentRef
 from fairlead.api.node import Node
 from fairlead.api.service import Service
 from fairlead.base.diagnostics import Diagnostic
+from fairlead.model.gateway.attachment import Place
 from fairlead.model.gateway.backends import Target, endpoints_of
 from fairlead.model.gateway.grants import Grants
+from fairlead.model.gateway.guards import PLACES, guarded, words
 from fairlead.model.gateway.hosts import ANY, most_exact
 from fairlead.model.gateway.ingress import IngressReader
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, ListenerKey, References
@@ -27,6 +30,7 @@ from fairlead.model.gateway.policies import Objects, Policies, route_place, serv
 from fairlead.model.gateway.rivals import Contests
 from fairlead.model.gateway.routes import BoundRoute, Route, RouteKey, Surroundings, bind, origin_of, without
 from fairlead.model.gateway.rules import at_listener, precedence
+from fairlead.model.gateway.security import Security
 from fairlead.model.gateway.shadows import Shadows
 from fairlead.model.merge import MergedRows
 from fairlead.model.rows import Rows
@@ -83,6 +87,10 @@ class GatewayStage:
         self._asked: dict[ObjectKey, set[RouteKey]] = {}
         self._services: dict[ObjectKey, Service | None] = {}
         """What the routes' Services were when the routes were bound."""
+        self._guards: dict[ObjectKey, Security] = {}
+        """SecurityPolicy → what it means."""
+        self._guard_targets: dict[str, Target] = {}
+        """Cluster → what it is, of those that policies need."""
         self._doors: frozenset[ObjectKey] = frozenset()
         """The Gateways' own Services: they say where the proxy listens."""
         self._merged = MergedRows()
@@ -165,7 +173,7 @@ class GatewayStage:
         self.ingresses.update(snapshot.ingress_classes, snapshot.ingresses)
         read = (node, self.ingresses.gateways, *(getattr(snapshot, name) for name in _SURROUNDINGS))
         same = len(read) == len(self._read) and all(a is b for a, b in zip(read, self._read, strict=True))
-        governed = self.policies.update(snapshot)
+        governed = self.policies.update(snapshot, touched)
         if not same or touched is None or touched & self._doors:
             self._read = read
             self._start_anew(snapshot, node)
@@ -178,14 +186,17 @@ class GatewayStage:
         changed = self._changed_routes(snapshot, touched)
         self._tables_read = tables
         self._replace_all(changed, snapshot, hosts, clusters)
+        parts: dict[ObjectKey, Rows | None] = {}
+        if requests := [each for each in governed if each.kind in PLACES]:
+            hosts |= self._governed(requests)
+            parts |= self._take_guards(clusters)
+        clusters |= {name for name, target in self._guard_targets.items() if target.service in touched}
         touched |= {(each.namespace, each.name) for each in governed if each.kind == "Service"}
         for service in touched & self._asked.keys():
             for route in self._asked[service]:
                 targets = self.bound[route].targets
                 clusters |= {name for name, target in targets.items() if target.service == service}
-        parts: dict[ObjectKey, Rows | None] = {
-            ("host", f"{table} {domain}"): self._host(table, domain) for table, domain in hosts
-        }
+        parts |= {("host", f"{table} {domain}"): self._host(table, domain) for table, domain in hosts}
         parts |= {("cluster", name): self._cluster(name, snapshot, node) for name in clusters}
         self.policies.concern(service_place(each) for each in touched)
         self._settle(snapshot)
@@ -229,7 +240,9 @@ class GatewayStage:
         self._replace_all(every, snapshot, hosts, set())
         for table_name, domain in hosts:
             parts["host", f"{table_name} {domain}"] = self._host(table_name, domain)
-        for name in self._needed:
+        self._guards = {}
+        parts |= self._take_guards(set())
+        for name in self._needed.keys() | self._guard_targets.keys():
             parts["cluster", name] = self._cluster(name, snapshot, node)
         self._merged.update(parts)
 
@@ -306,6 +319,50 @@ class GatewayStage:
             self._asked.setdefault(service, set()).add(key)
             self._services[service] = snapshot.services.get(service)
 
+    def _governed(self, places: Iterable[Place]) -> set[tuple[str, str]]:
+        """Return the hosts of objects whose policies changed; a Gateway's cost a look at every route."""
+        found: set[tuple[str, str]] = set()
+        gateways = {(each.namespace, each.name) for each in places if each.kind == "Gateway"}
+        routes = {(each.kind, (each.namespace, each.name)) for each in places if each.kind != "Gateway"}
+        if gateways:
+            routes |= {
+                key
+                for key, route in self.bound.items()
+                if any(each.listener.gateway in gateways for each in route.attached)
+            }
+        for key in routes & self.bound.keys():
+            found.update(_places(self.bound[key]))
+            self._rebound.add(key)
+        return found
+
+    def _take_guards(self, clusters: set[str]) -> dict[ObjectKey, Rows | None]:
+        """Take in what SecurityPolicies need; note the clusters that this changes and return the other rows."""
+        before, targets = self._guards, self._guard_targets
+        readings = self.policies.of("SecurityPolicy").readings()
+        self._guards = {key: each.value for key, each in readings if each.value is not None}
+        self._guard_targets = {name: target for each in self._guards.values() for name, target in each.targets.items()}
+        clusters |= targets.keys() ^ self._guard_targets.keys()
+        parts: dict[ObjectKey, Rows | None] = {}
+        for key in before.keys() | self._guards.keys():
+            old, new = (each[key].jwt if key in each else None for each in (before, self._guards))
+            if old != new:
+                parts["jwt", "/".join(key)] = (
+                    _rows([("gateway_jwt", new)], [reference("SecurityPolicy", *key)]) if new is not None else None
+                )
+        return parts
+
+    def affected(self, route: BoundRoute, parent: ParentRef) -> tuple[str, str]:
+        """Return what policies decide about a route's requests at a parent, and why some are refused."""
+        gateway = (parent.namespace or route.key[1][0], parent.name)
+        at = [
+            each.listener
+            for each in route.attached
+            if each.listener.gateway == gateway
+            and parent.section_name in (None, each.listener.api.name)
+            and parent.port in (None, each.listener.api.port)
+        ]
+        return words(self.policies, route, at)
+
     def _host(self, table: str, domain: str) -> Rows | None:
         listeners = self._ports.get(table, {})
         decider = listeners.get(most_exact(listeners, domain))
@@ -317,8 +374,11 @@ class GatewayStage:
             if not any(domain in each.hosts and each.listener is decider for each in route.attached):
                 continue
             origins.add(origin_of(key))
-            # sorted() keeps the order of a route's own rules.
-            found += [((*precedence(rule), *route.age), key, rule) for rule in route.rules]
+            assert decider is not None
+            for rule, guard in guarded(self.policies, decider, route):
+                origins |= {source for _, source in guard.sources}
+                # sorted() keeps the order of a route's own rules.
+                found.append(((*precedence(rule), *route.age), key, guard.apply(rule)))
         found.sort(key=lambda each: each[0])
         self._rebound |= self._shadows.put((table, domain), [(key, rule) for _, key, rule in found])
         if not found and (decider is None or (decider.hostname or ANY) != domain):
@@ -339,9 +399,9 @@ class GatewayStage:
         return _rows([("gateway_hosts", row)], sorted(origins))
 
     def _cluster(self, name: str, snapshot: Snapshot, node: Node | None) -> Rows | None:
-        if name not in self._needed:
+        target = self._needed[name][0] if name in self._needed else self._guard_targets.get(name)
+        if target is None:
             return None
-        target = self._needed[name][0]
         service = snapshot.services.get(target.service)
         slices = snapshot.slices_of.get(target.service, ())
         zone = (node.metadata.label(_ZONE) or "") if node is not None else ""

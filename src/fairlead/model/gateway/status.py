@@ -7,12 +7,12 @@ concerned says that its proxy has acknowledged this generation.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from fairlead.api.gateway import GROUP
+from fairlead.api.gateway import GROUP, ParentRef
 from fairlead.model.gateway.attachment import MOST_ANCESTORS, PolicyState
 from fairlead.model.gateway.doors import NodeState, port_key
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, Verdict
@@ -68,6 +68,7 @@ FEATURES = (
 
 _LONGEST = 1024
 """Of a message; the API's limit is 32,768."""
+_AFFECTED = "fairlead.dev/PolicyAffected"
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -91,18 +92,33 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     """Why there is no such Service."""
 
 
-def route_parents(route: BoundRoute) -> list[tuple[Json, list[Condition]]]:
-    """Return (parentRef, conditions) of each parent of ours, in the order of the spec."""
+def route_parents(
+    route: BoundRoute,
+    affected: Callable[[BoundRoute, ParentRef], tuple[str, str]] = lambda _route, _parent: ("", ""),
+) -> list[tuple[Json, list[Condition]]]:
+    """Return (parentRef, conditions) of each parent of ours, in the order of the spec.
+
+    `affected` says which policies decide about the route's requests there, and why some are refused.
+    """
     return [
         (
             _parent(each.parent),
             [
                 _condition("Accepted", each.accepted, "Accepted", "; ".join(each.notes)[:_LONGEST]),
                 _condition("ResolvedRefs", each.resolved, "ResolvedRefs"),
+                *_affected(*affected(route, each.parent)),
             ],
         )
         for each in route.parents
     ]
+
+
+def _affected(says: str, problem: str) -> list[Condition]:
+    """Return the condition of a route that policies decide about (GEP-713)."""
+    if problem:
+        words = f"requests are answered with 500: {problem}"
+        return [Condition(_AFFECTED, True, "PolicyInvalid", words[:_LONGEST])]
+    return [Condition(_AFFECTED, True, "PolicyAffected", says[:_LONGEST])] if says else []
 
 
 def policy_ancestors(state: PolicyState) -> list[tuple[Json, list[Condition]]]:

@@ -34,8 +34,10 @@ class RateRule(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     seconds: int
     burst: int
-    by: str = ""
-    """Empty: one bucket; `address`: one for each client; else one for each value of the header of that name."""
+    by_client: bool = False
+    """One bucket for each client's address."""
+    by_header: str = ""
+    """One bucket for each value of this header, and one for requests without it."""
 
 
 class ApiKeys(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +97,8 @@ class Who(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
     headers: tuple[Header, ...] = ()
+    absent: tuple[Claim, ...] = ()
+    """Claims none of which is there."""
 
 
 class AccessRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,12 +141,6 @@ class RequestPolicy(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int = 0
     """0: any number."""
     compression: Compression | None = None
-
-    @property
-    def credentials(self) -> tuple[Credentials, ...]:
-        """Return all credentials that it needs."""
-        keys = self.keys.credentials if self.keys is not None else ()
-        return (*keys, self.users.credentials) if self.users is not None else keys
 
 
 class JwtProvider(msgspec.Struct, frozen=True, kw_only=True):

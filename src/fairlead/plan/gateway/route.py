@@ -126,6 +126,11 @@ class GatewayRoute(msgspec.Struct, frozen=True, kw_only=True):
     origin: str = ""
     """`KIND/NAMESPACE/NAME/RULE` that causes it, also the route's name in the proxy."""
 
+    @property
+    def closed(self) -> GatewayRoute:
+        """Return a route for the same requests that answers them with 500."""
+        return msgspec.structs.replace(self, clusters=(), invalid_weight=1, redirect=None, mirrors=(), policy=None)
+
     def __str__(self) -> str:
         """Return match and action as text without blanks, for plans."""
         match = f"{self.method or '*'}:{self.path_kind}:{self.path}"

@@ -1,11 +1,13 @@
-"""Certificates of the cluster: their bytes stay here, and a missing right stops nothing else."""
+"""Certificates and credentials: their bytes stay here, and a missing right stops nothing else."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any, cast
 
-from fairlead.agent.certificates import CertificateKeeper, Vault
+import pytest
+
+from fairlead.agent.secrets import CERTIFICATES, CREDENTIALS, SecretKeeper, Vault, Wanted
 from fairlead.api.certificate import KeyPair
 from fairlead.engine.reconcile import Engine
 from fairlead.sources.client import Client
@@ -16,7 +18,7 @@ A, B = (KeyPair(chain=each, key=b"key") for each in (b"a", b"b"))
 
 
 def test_bytes_are_forgotten_with_the_last_secret_that_holds_them() -> None:
-    vault = Vault()
+    vault: Vault[KeyPair] = Vault()
     vault.put(("x", "one"), A)
     vault.put(("x", "two"), A)
     vault.put(("x", "one"), B)
@@ -40,9 +42,10 @@ class _Engine:
             self.said.put_nowait(event)
 
 
-async def test_without_the_right_to_read_them_there_are_none() -> None:
+@pytest.mark.parametrize("wanted", (CERTIFICATES, CREDENTIALS), ids=lambda each: each.kind)
+async def test_without_the_right_to_read_them_there_are_none(wanted: Wanted) -> None:
     engine = _Engine()
-    keeper = CertificateKeeper(cast(Client, _NoRight()), Vault(), cast(Engine, engine))
+    keeper = SecretKeeper(cast(Client, _NoRight()), Vault(), cast(Engine, engine), wanted)
     running = asyncio.create_task(keeper.run())
-    assert await asyncio.wait_for(engine.said.get(), 30) == KindReplaced("Secret", {})
+    assert await asyncio.wait_for(engine.said.get(), 30) == KindReplaced(wanted.kind, {})
     running.cancel()
