@@ -249,9 +249,35 @@ ANNOTATIONS = (
 )
 
 
+def _random_policy(rng: random.Random, number: int) -> Event:
+    """A policy of requests, good or bad, or a Secret that some of them need."""
+    if rng.randrange(4) == 0:
+        problem = rng.choice(("", "no users"))
+        return events(f"kind: Credentials\nmetadata: {{name: c}}\ndigest: d\nusers_problem: '{problem}'")[0]
+    kind, target = rng.choice((("Gateway", f"g{number}"), ("HTTPRoute", f"h{number}"), ("GRPCRoute", f"g{number}")))
+    section = rng.choice(("", ", sectionName: a", ", sectionName: http"))
+    ref = f"{{group: gateway.networking.k8s.io, kind: {kind}, name: {target}{section}}}"
+    backend = f"backendRef: {{name: {rng.choice(('app', 's0', 's1'))}, port: 80}}"
+    what, spec = rng.choice(
+        (
+            ("SecurityPolicy", "clientCIDRs: {allow: [10.0.0.0/8]}"),
+            ("SecurityPolicy", "clientCIDRs: {allow: [nonsense]}"),
+            ("SecurityPolicy", "basicAuth: {users: {name: c}}"),
+            ("SecurityPolicy", f"extAuth: {{http: {{{backend}}}}}"),
+            ("SecurityPolicy", f"jwt: {{providers: [{{name: a, issuer: i, remoteJWKS: {{{backend}}}}}]}}"),
+            ("SecurityPolicy", "exempt: [clientCIDRs, jwt]"),
+            ("TrafficPolicy", "maxRequestBytes: 100"),
+            ("TrafficPolicy", "rateLimit: {rules: []}"),
+        )
+    )
+    created = rng.choice(("2026-01-01", "2026-01-02"))
+    metadata = f"{{name: p{rng.randrange(3)}, creationTimestamp: '{created}'}}"
+    return events(f"kind: {what}\nmetadata: {metadata}\nspec: {{targetRefs: [{ref}], {spec}}}")[0]
+
+
 def _random_event(rng: random.Random) -> Event:
     number = rng.randrange(3)
-    match rng.randrange(7):
+    match rng.randrange(9):
         case 0:
             listeners = rng.choice((CONFLICTS["none"][0], CONFLICTS["hosts"][0], CONFLICTS["same host"][0]))
             return rng.choice(events(gateway(f"g{number}", listeners, rng.choice(("ours", "ours", "theirs")))))
@@ -285,9 +311,14 @@ spec:
   rules: [{{host: {host}, http: {{paths: [{{path: /, backend: {{service: {{name: s0, port: {{number: 80}}}}}}}}]}}}}]
 """
             return events(text)[0]
+        case 6 | 7:
+            return _random_policy(rng, number)
         case _:
             kind, name = rng.choice(
                 (
+                    ("SecurityPolicy", f"p{number}"),
+                    ("TrafficPolicy", f"p{number}"),
+                    ("Credentials", "c"),
                     ("HTTPRoute", f"h{number}"),
                     ("GRPCRoute", f"g{number}"),
                     ("Ingress", f"i{number}"),
@@ -311,7 +342,7 @@ def test_increments_equal_a_compilation_from_scratch(seed: int) -> None:
         snapshot = fold(snapshot, [_random_event(rng) for _ in range(rng.randrange(1, 4))])
         plan = compiler.compile(snapshot).plan
         scratch = Compiler().compile(snapshot).plan
-        for table in ("gateway_listeners", "gateway_hosts", "gateway_clusters", "gateway_endpoints"):
+        for table in ("gateway_listeners", "gateway_hosts", "gateway_clusters", "gateway_endpoints", "gateway_jwt"):
             assert plan.table(table) == scratch.table(table)
             if plan.delta is not None:
                 before, now = previous.table(table), plan.table(table)
@@ -332,8 +363,13 @@ def test_statuses_follow_increments_as_well(seed: int) -> None:
         scratch = GatewayStage()
         scratch.update(snapshot, None)
         assert kept.bound.keys() == scratch.bound.keys()
-        for key in kept.bound:
+        for key, route in kept.bound.items():
             assert kept.described(key) == scratch.described(key)
+            for parent in route.parents:
+                assert kept.affected(route, parent.parent) == scratch.affected(route, parent.parent)
+        for kind in ("SecurityPolicy", "TrafficPolicy"):
+            for policy in kept.policies.of(kind).policies():
+                assert kept.policies.state(kind, policy) == scratch.policies.state(kind, policy)
 
 
 def _accepted(stage: GatewayStage, kind: str, name: str) -> tuple[bool, str, str]:

@@ -105,6 +105,8 @@ def _levels(
     policies: Policies, kind: str, listener: BoundListener, route: RouteKey, rule: str
 ) -> Iterator[tuple[str, Reading]]:
     of = policies.of(kind)
-    for place, section in ((route_place(route), rule), (gateway_place(listener.gateway), listener.api.name)):
+    # Sections of a Gateway are its own listeners: what a ListenerSet adds may have the same names.
+    own = listener.api.name if listener.listener_set is None else ""
+    for place, section in ((route_place(route), rule), (gateway_place(listener.gateway), own)):
         for key, reading in of.stack(place, section):
             yield reference(kind, *key), reading
