@@ -17,6 +17,7 @@ from tests.drivers.xds.gatewaylab import GatewayLab
 from tests.drivers.xds.jose import Issuer
 from tests.drivers.xds.requestpolicies import GROUP, policy, route, secret, status_from
 
+from fairlead.model.gateway import tokens
 from fairlead.plan.render import render
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -429,6 +430,42 @@ async def test_what_cannot_be_understood_closes(lab: GatewayLab) -> None:
     assert lab.complaints("SecurityPolicy/default/garbled") == [
         "spec.clientCIDRs.allow: Expected `array | null`, got `int`"
     ]
+
+
+async def test_keys_that_only_envoy_finds_wrong_harm_no_other_policy(
+    lab: GatewayLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "check", lambda *_: None)
+    bad = "jwt: {providers: [{name: a, issuer: i, localJWKS: {inline: nonsense}}]}"
+    names = ("first", "wrong", "second")
+    specs = [f"jwt: {{providers: [{provider(ANN)}]}}", bad, f"jwt: {{providers: [{provider(EVE)}]}}"]
+    text = "".join(route(name) + policy(name, spec) for name, spec in zip(names, specs, strict=True))
+    outcome = await lab.apply(text, fails=True)
+    assert {each.table for each in outcome.failed} == {"gateway_jwt", "gateway_hosts"}
+    assert all("Envoy: " in each.error for each in outcome.failed)
+    found = {
+        (name, issuer): (await lab.ask(f"http://{name}.example.com/", headers=bearer(who.token()))).status
+        for name in names
+        for issuer, who in (("ann", ANN), ("eve", EVE))
+    }
+    assert [found[each] for each in (("first", "ann"), ("first", "eve"))] == [200, 401]
+    assert [found[each] for each in (("second", "ann"), ("second", "eve"))] == [401, 200]
+    assert [found[each] for each in (("wrong", "ann"), ("wrong", "eve"))] == [403, 403]
+    assert not (await lab.delete("SecurityPolicy", "wrong")).failed
+
+
+async def test_the_next_agent_leaves_hosts_alone_until_it_knows_their_credentials(lab: GatewayLab) -> None:
+    users = secret("kept", auth=f"ann:{sha('p')}")
+    await lab.apply(users + route("kept") + policy("kept", "basicAuth: {users: {name: kept}}"))
+    await lab.driver.close()
+    lab.hidden, lab.driver = True, lab.new_driver()
+    await lab.driver.start()
+    assert (await lab.settle()).failed
+    found = [(await lab.ask("http://kept.example.com/", headers=basic("ann", each))).status for each in ("p", "q")]
+    lab.hidden = False
+    assert not (await lab.settle()).failed
+    found += [(await lab.ask("http://kept.example.com/", headers=basic("ann", each))).status for each in ("p", "q")]
+    assert found == [200, 401, 200, 401]
 
 
 async def test_secrets_stand_in_no_plan_and_in_no_words(lab: GatewayLab, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,6 +19,7 @@ from fairlead.api.credentials import CredentialData
 from fairlead.drivers.protocol import Failure, Outcome
 from fairlead.drivers.xds.process import DRAIN_S, Process
 from fairlead.drivers.xds.protocol import Cache, Resource, Stream
+from fairlead.drivers.xds.verifiers import Verifiers
 from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
 from fairlead.plan.gateway.forward import GatewayForward
 from fairlead.plan.gateway.listener import (
@@ -116,6 +117,7 @@ class XdsDriver:
         """Certificate → digest of the bytes that are in the cache."""
         self._bad: dict[tuple[str, str], str] = {}
         """(table, domain) → Envoy's words about a part that it rejects."""
+        self._verifiers = Verifiers()
         self._closed: dict[tuple[str, str], str] = {}
         """(table, domain) → which credentials are missing there."""
         self._states: dict[str, ListenerState] | None = None
@@ -198,6 +200,7 @@ class XdsDriver:
         await self.close()
         self._cache = Cache(TYPES)
         self._hosts, self._good, self._bad, self._digests, self._closed = {}, {}, {}, {}, {}
+        self._verifiers = Verifiers()
         self._unused = {CLUSTER: set(), ENDPOINTS: set(), SECRET: set()}
         # Whatever rows the plan holds beside listeners, none of them is in force.
         self._plan = Plan.empty(plan.node)
@@ -243,9 +246,27 @@ class XdsDriver:
         rows = plan.table("gateway_jwt")
         if jwt.NAME in self._cache.of(EXTENSION) and rows is self._plan.table("gateway_jwt"):
             return False
-        return self._cache.put(
-            EXTENSION, jwt.jwt(row for _, row in sorted(rows.items()) if isinstance(row, GatewayJwt))
-        )
+        self._cache.put(EXTENSION, jwt.jwt(row for _, row in sorted(rows.items()) if isinstance(row, GatewayJwt)))
+        return True
+
+    async def _find_bad_verifiers(
+        self, rejected: dict[tuple[str, str], str], touched: Mapping[str, Collection[str]]
+    ) -> None:
+        """Bring the verifiers of tokens to what Envoy accepts, and take them out of what it rejects."""
+        from fairlead.drivers.xds import jwt
+
+        async def attempt(rows: Iterable[GatewayJwt]) -> str:
+            assert self._server is not None
+            self._cache.put(EXTENSION, jwt.jwt(rows))
+            self._server.push({EXTENSION: (jwt.NAME,)})
+            await self._wait({EXTENSION: (jwt.NAME,)})
+            return self._rejected().get((EXTENSION, jwt.NAME), "")
+
+        words = rejected.pop((EXTENSION, jwt.NAME), "")
+        if words or jwt.NAME in touched[EXTENSION]:
+            rows = self._plan.table("gateway_jwt").values()
+            wanted = {row.name: row for row in rows if isinstance(row, GatewayJwt)}
+            await self._verifiers.settle(wanted, words, attempt)
 
     def _missing(self) -> Iterator[Failure]:
         for host, words in self._closed.items():
@@ -341,7 +362,9 @@ class XdsDriver:
         if settled and connected:
             rows = [row for row in _listeners(self._plan) if row.name in stay[LISTENER] - bad_listeners]
             settled = await self._wait_listening(rows)
-        failed = list(self._at_fault(await self._find_bad_hosts()))
+        rejected = await self._find_bad_hosts()
+        await self._find_bad_verifiers(rejected, touched)
+        failed = list(self._at_fault(rejected))
         for type_url in (CLUSTER, ENDPOINTS, SECRET):
             self._unused[type_url] |= gone[type_url]
             if not self._bad:
@@ -467,6 +490,13 @@ class XdsDriver:
             yield Failure(next(tables, "gateway_hosts"), (name,), f"Envoy: {words}")
         for (table, domain), words in self._bad.items():
             yield Failure("gateway_hosts", (table, domain), f"Envoy: {words}")
+        bad = self._verifiers.bad
+        for name, words in bad.items():
+            yield Failure("gateway_jwt", (name,), f"Envoy: {words}")
+        for key, row in self._plan.table("gateway_hosts").items() if bad else ():
+            names = (each.policy.jwt for each in row.routes if each.policy) if isinstance(row, GatewayHost) else ()
+            if name := next((each for each in names if each in bad), ""):
+                yield Failure("gateway_hosts", key, f"Envoy: {bad[name]}")
 
     def _is_settled(self, name: str) -> bool:
         assert self._server is not None
