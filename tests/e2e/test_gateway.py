@@ -74,6 +74,13 @@ def ask(lab: Lab, address: str, name: str = "hello.example.com") -> dict[str, An
     return dict(json.loads(done.stdout)) if done.returncode == 0 and done.stdout.startswith("{") else None
 
 
+def status_of(lab: Lab, address: str, *options: str, name: str = "hello.example.com") -> str:
+    host = f"[{address}]" if ":" in address else address
+    command = ["curl", "-s", "-g", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", "-H", f"Host: {name}", *options]
+    argv = ["nsenter", f"--net=/run/netns/fl-{lab.name}-internet", *command, f"http://{host}/"]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False).stdout
+
+
 def addresses(lab: Lab) -> list[str]:
     return [each["value"] for each in lab.get("gateway/web", "-n", "web")["status"]["addresses"]]
 
@@ -113,6 +120,56 @@ def test_the_host_reaches_it_through_loopback(web: Lab) -> None:
         return '"pod": "hello-' in done.stdout
 
     wait_for(answer, f"an answer of {plain}")
+
+
+# The password is `open sesame`.
+POLICY = """
+apiVersion: v1
+kind: Secret
+metadata: {name: users, namespace: web, labels: {fairlead.dev/credentials: ''}}
+stringData: {auth: 'ali:{SHA}W8r/fyL/UzygmbNAjq2HbA67qac='}
+---
+apiVersion: fairlead.dev/v1alpha1
+kind: SecurityPolicy
+metadata: {name: users, namespace: web}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: guarded}]
+  basicAuth: {users: {name: users}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: guarded, namespace: web}
+spec:
+  parentRefs: [{name: web}]
+  hostnames: [guarded.example.com]
+  rules: [{backendRefs: [{name: hello, port: 80}]}]
+"""
+
+
+def test_a_policy_with_a_labeled_secret_guards_a_route(web: Lab) -> None:
+    web.apply(POLICY)
+    for address in addresses(web):
+
+        def statuses(address: str = address) -> list[str]:
+            options: list[tuple[str, ...]] = [(), ("-u", "ali:open sesame"), ("-u", "ali:open barley")]
+            return [status_of(web, address, *each, name="guarded.example.com") for each in options]
+
+        wait_for(lambda statuses=statuses: statuses() == ["401", "200", "401"], "the policy to be in force")
+    wait_for(
+        lambda: "users" in str(web.get("httproute/guarded", "-n", "web").get("status")), "the route to name the policy"
+    )
+    (parent,) = web.get("httproute/guarded", "-n", "web")["status"]["parents"]
+    (affected,) = [each for each in parent["conditions"] if each["type"] == "fairlead.dev/PolicyAffected"]
+    assert affected["message"] == "basicAuth: SecurityPolicy/web/users"
+    # Whoever takes the Secret away closes the route.
+    web.kubectl("-n", "web", "label", "secret/users", "fairlead.dev/credentials-")
+    first = addresses(web)[0]
+    wait_for(lambda: status_of(web, first, name="guarded.example.com") == "500", "the route to be closed")
+    assert status_of(web, first) == "200"
+    web.kubectl("-n", "web", "delete", "securitypolicy/users")
+    wait_for(lambda: status_of(web, first, name="guarded.example.com") == "200", "the route to be open")
+    for name in ("httproute/guarded", "secret/users"):
+        web.kubectl("-n", "web", "delete", name)
 
 
 INGRESS = """
