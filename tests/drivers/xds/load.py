@@ -1,9 +1,15 @@
-"""Requests without a pause, some on connections that stay and some on new ones, and what came of each. HTTP/1.1 by hand: no client repeats any."""
+"""Requests without a pause, some on connections that stay and some on new ones, and what came of each. HTTP/1.1 by hand: no client repeats any.
+
+As a script: `ADDRESS PORT HOST`, until the input ends; prints what came of them as JSON. So it runs in any network namespace.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 import ssl
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -23,14 +29,22 @@ async def until(condition: Callable[[], bool], timeout_s: float = _ANSWER_S) -> 
 
 
 class Load:
-    """Asks `host` at a port of loopback while it is entered; `failed` counts what was no answer with status 200."""
+    """Asks `host` by POST and GET in turn while it is entered; `failed` counts what was no answer with status 200."""
 
     def __init__(
-        self, port: int, host: str, *, keeping: int = 4, new: int = 4, tls: ssl.SSLContext | None = None
+        self,
+        port: int,
+        host: str,
+        *,
+        address: str = "127.0.0.1",
+        keeping: int = 4,
+        new: int = 4,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._at = (port, host)
+        self._at = (address, port, host)
         self._tls = tls
         self._plan = (keeping, new)
+        self._methods = itertools.cycle(("POST", "GET"))
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.good = 0
@@ -61,22 +75,36 @@ class Load:
                 await asyncio.sleep(0.01)
 
     async def _connection(self, *, keep: bool) -> None:
-        port, host = self._at
+        address, port, host = self._at
         name = host if self._tls is not None else None
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=self._tls, server_hostname=name)
+        reader, writer = await asyncio.open_connection(address, port, ssl=self._tls, server_hostname=name)
         try:
             going = True
             while going and not self._stop.is_set():
                 end = "" if keep else "Connection: close\r\n"
-                writer.write(f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n{end}\r\n".encode())
+                method = next(self._methods)
+                writer.write(f"{method} / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n{end}\r\n".encode())
                 async with asyncio.timeout(_ANSWER_S):
                     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
                     length = next(line for line in head.split("\r\n") if line.startswith("content-length:"))
-                    await reader.readexactly(int(length.partition(":")[2]))
-                if " 200 " in head.split("\r\n", 1)[0]:
+                    body = await reader.readexactly(int(length.partition(":")[2]))
+                status = head.partition("\r\n")[0]
+                if " 200 " in status:
                     self.good += 1
                 else:
-                    self.failed[head.split("\r\n", 1)[0]] += 1
+                    self.failed[f"{method}: {status} {body[:160].decode(errors='replace')}"] += 1
                 going = keep and "connection: close" not in head
         finally:
             writer.transport.abort()
+
+
+async def main(address: str, port: int, host: str) -> None:
+    """Ask until the input ends."""
+    begun = time.monotonic()
+    async with Load(port, host, address=address, keeping=6, new=2) as load:
+        await asyncio.to_thread(sys.stdin.read)
+    print(json.dumps({"good": load.good, "failed": load.failed, "seconds": time.monotonic() - begun}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3]))

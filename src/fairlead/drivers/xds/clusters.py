@@ -17,7 +17,7 @@ from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
 from fairlead.plan.gateway.trust import GatewayTrust
 
 _MOST = 1 << 20
-"""Of connections, waiting and running requests of one cluster: limits are the user's business, not a default of 1024."""
+"""Of connections, waiting, running and repeated requests of one cluster: limits are the user's business, not defaults of 1024 and 3."""
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -36,7 +36,10 @@ def cluster(row: GatewayCluster) -> Resource:
     else:
         explicit.http_protocol_options.CopyFrom(protocol_pb2.Http1ProtocolOptions())
     limits = circuit_breaker_pb2.CircuitBreakers.Thresholds(
-        max_connections=number(_MOST), max_pending_requests=number(_MOST), max_requests=number(_MOST)
+        max_connections=number(_MOST),
+        max_pending_requests=number(_MOST),
+        max_requests=number(_MOST),
+        max_retries=number(_MOST),
     )
     message = cluster_pb2.Cluster(
         name=row.name,

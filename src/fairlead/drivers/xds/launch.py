@@ -12,14 +12,17 @@ import json
 import os
 import resource
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 _NO_NEW_PRIVILEGES = 38
+_POLL_S = 0.001
 
 
 def main(launch: dict[str, Any], argv: list[str]) -> None:
     """Never returns."""
+    _leave_parent()
     _write_down(launch)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
@@ -34,6 +37,15 @@ def main(launch: dict[str, Any], argv: list[str]) -> None:
         os.setuid(launch["user"])
     ctypes.CDLL(None).prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
     os.execve(launch["program"], argv, {"PATH": "/usr/bin:/bin"})
+
+
+def _leave_parent() -> None:
+    """Become nobody's child: Envoy asks to be ended with its parent when it can be restarted hot, and the agent is not to be that."""
+    parent = os.getpid()
+    if os.fork():
+        os._exit(0)
+    while os.getppid() == parent:
+        time.sleep(_POLL_S)
 
 
 def _write_down(launch: dict[str, Any]) -> None:

@@ -227,18 +227,24 @@ class Process:
                 base=base,
             )
             given = ["--config-yaml", text, "--restart-epoch", str(epoch), "--base-id", str(base), *self._options]
-            pid = self._spawn(told, given)
-        while generations.started(pid) is not None:
-            found = next((each for each in generations.read(self._record) if each.pid == pid), None)
-            if found is not None:
-                log.info("proxy started", extra={"pid": pid, "epoch": epoch})
-                return found
-            await asyncio.sleep(_POLL_S)
+            known = set(generations.read(self._record))
+            launcher = self._spawn(told, given)
+            try:
+                for _ in range(int(_COME_S / _POLL_S)):
+                    newest = generations.read(self._record)[-1:]
+                    if newest and newest[0] not in known:
+                        log.info("proxy started", extra={"pid": newest[0].pid, "epoch": epoch})
+                        return newest[0]
+                    await asyncio.sleep(_POLL_S)
+            finally:
+                # Long gone where all is well: what it forked is nobody's child, and the proxy.
+                launcher.kill()
+                launcher.wait()
         raise OSError(f"{program} could not be started; see {self._folder / _OUTPUT}")
 
-    def _spawn(self, told: Launch, arguments: Sequence[str]) -> int:
+    def _spawn(self, told: Launch, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         with (self._folder / _OUTPUT).open("ab" if told.former else "wb") as file:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 [
                     *(sys.executable, "-I", "-S", launch.__file__, msgspec.json.encode(told).decode()),
                     *("envoy", *arguments),
@@ -250,9 +256,6 @@ class Process:
                 start_new_session=True,
                 cwd=self._folder / _OWN,
             )
-        # It may outlive this process; nobody here will wait for it, and Popen must not complain.
-        process.returncode = 0
-        return process.pid
 
     @property
     def _record(self) -> Path:

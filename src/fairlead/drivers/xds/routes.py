@@ -39,7 +39,8 @@ from fairlead.plan.gateway.route import (
 
 _UNSENT = "connect-failure,refused-stream,reset-before-request"
 """Failures before a backend has seen a request: sending it elsewhere is safe whatever it does."""
-_UNSENT_RETRIES = 2
+_UNSENT_RETRIES = 5
+"""So many backends may end at once."""
 _OTHER_HOST_ATTEMPTS = 10
 _REPEATABLE = "GET|HEAD|OPTIONS|TRACE|PUT|DELETE"
 _CORS = "envoy.filters.http.cors"
@@ -289,11 +290,16 @@ def _fraction(millionths: int) -> Any:
 def _retries(row: GatewayRoute) -> Any:
     """Return when a request is sent again: always when it never reached a backend, else as the route wants."""
     tries = row.retries or Retries(attempts=_UNSENT_RETRIES)
-    conditions = f"{_UNSENT},retriable-status-codes" if tries.codes else _UNSENT
+    conditions = [_UNSENT]
+    if row.retries is not None:
+        # Whoever wants retries wants them for lost connections too (GEP-1731).
+        conditions.append("reset")
+    if tries.codes:
+        conditions.append("retriable-status-codes")
     policy = route_pb2.RetryPolicy(
         num_retries=number(tries.attempts),
         retriable_status_codes=tries.codes,
-        retry_on=conditions,
+        retry_on=",".join(conditions),
         retry_host_predicate=[
             route_pb2.RetryPolicy.RetryHostPredicate(
                 name="envoy.retry_host_predicates.previous_hosts", typed_config=packed(PreviousHostsPredicate())

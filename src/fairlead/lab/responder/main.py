@@ -34,6 +34,10 @@ class Identity(Protocol):
         """Zone of its node."""
 
 
+_QUIET_S, _LONGEST_S = 0.25, 10.0
+"""Without requests for so long, or after so long anyway, it ends."""
+
+
 def run(identity: Identity, ports: Sequence[tuple[str, int, str]], ready: Callable[[], None]) -> int:
     """Serve until SIGTERM has been obeyed; `ready` is called once everything listens. Returns the exit code."""
     who = echo.Who(identity.pod, identity.namespace, identity.node, identity.zone)
@@ -41,7 +45,8 @@ def run(identity: Identity, ports: Sequence[tuple[str, int, str]], ready: Callab
     server = Server(loop)
     # As process 1 of a container it inherits orphans; nobody else would reap them.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    loop.on_signal(signal.SIGTERM, server.end)
+    # The kubelet ends pods at the same moment as others hear of it: requests that are on their way are answered.
+    loop.on_signal(signal.SIGTERM, lambda: server.end_when_quiet(_QUIET_S, _LONGEST_S))
     loop.on_signal(signal.SIGINT, server.end)
     try:
         for number, protocol in dict.fromkeys((number, protocol.upper()) for _name, number, protocol in ports):

@@ -10,6 +10,7 @@ import errno
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -44,6 +45,11 @@ class Connection:
         self._closing = False
         self._input_ended = False
         self.open = True
+
+    @property
+    def leaving(self) -> bool:
+        """Tell whether the server will end."""
+        return self._server.leaving
 
     def write(self, data: bytes) -> None:
         """Send, now or when the client takes it."""
@@ -118,6 +124,8 @@ class Connection:
             self.close()
             return
         self._input_ended = not data
+        if data:
+            self._server.heard()
         self.speaker.feed(data)
         self._watch()
 
@@ -130,6 +138,9 @@ class Server:
         self._connections: set[Connection] = set()
         self._sockets: list[socket.socket] = []
         self._ending = False
+        self.leaving = False
+        """It will end, and clients had better go elsewhere."""
+        self._heard = 0.0
 
     def listen(self, port: int, speak: Callable[[Connection], Speaker], *, sctp: bool = False) -> None:
         """Serve a TCP (or one-to-one SCTP) port on IPv4 and IPv6. Raises OSError, EPROTONOSUPPORT without SCTP."""
@@ -171,6 +182,27 @@ class Server:
             sock.bind((host, port))
             sock.setblocking(False)
             self.loop.add(sock.fileno(), READ, self._datagrams(sock, answer))
+
+    def end_when_quiet(self, quiet_s: float, at_most_s: float) -> None:
+        """Serve on until nobody has asked for a while, as who sends requests may hear later that we end; then `end`.
+
+        Every answer on the way says that its connection is the client's to leave.
+        """
+        if not self.leaving:
+            self.leaving = True
+            self._heard = time.monotonic()
+            self._end_if_quiet(quiet_s, time.monotonic() + at_most_s)
+
+    def _end_if_quiet(self, quiet_s: float, latest: float) -> None:
+        now = time.monotonic()
+        if now >= min(self._heard + quiet_s, latest):
+            self.end()
+        else:
+            self.loop.later(min(self._heard + quiet_s, latest) - now, lambda: self._end_if_quiet(quiet_s, latest))
+
+    def heard(self) -> None:
+        """Note that somebody asked."""
+        self._heard = time.monotonic()
 
     def end(self) -> None:
         """Stop accepting, let each connection finish, then stop the loop with code 0."""

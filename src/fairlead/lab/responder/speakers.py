@@ -79,7 +79,8 @@ class Http1:
             delay_s, response.delay_s = response.delay_s, 0.0
             self._connection.later(delay_s, lambda: self._respond(request, response))
             return
-        keep_alive = request.keep_alive and not (self._draining or self._input_ended or response.close)
+        ending = self._draining or self._connection.leaving
+        keep_alive = request.keep_alive and not (ending or self._input_ended or response.close)
         self._connection.write(http1.encode(response, head_only=request.method == "HEAD", keep_alive=keep_alive))
         self._busy = False
         if not keep_alive:

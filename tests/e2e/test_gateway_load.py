@@ -1,0 +1,126 @@
+"""Gateways under load while what is behind them changes: no request is lost. The long versions of the same are marked soak."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from tests.drivers.xds import load as script
+from tests.e2e.conftest import Lab
+
+pytestmark = pytest.mark.e2e
+
+HOST = "busy.example.com"
+OBJECTS = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: busy}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: busy, namespace: busy}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: busy}}
+  strategy: {rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}
+  template:
+    metadata: {labels: {app: busy}}
+    spec: {containers: [{name: busy, image: busy, ports: [{containerPort: 8080}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: busy, namespace: busy}
+spec: {selector: {app: busy}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: busy}
+spec: {controllerName: fairlead.dev/gateway-controller}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: busy, namespace: busy}
+spec:
+  gatewayClassName: busy
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: busy, namespace: busy}
+spec:
+  parentRefs: [{name: busy}]
+  rules: [{backendRefs: [{name: busy, port: 80}]}]
+"""
+
+
+class Outcome:
+    """What came of the requests; filled in when the load ends."""
+
+    good = 0
+    failed: dict[str, int] = {}
+
+
+@pytest.fixture(scope="module")
+def busy(lab: Lab) -> Iterator[Lab]:
+    lab.apply(OBJECTS)
+    rolled_out(lab)
+    lab.kubectl("-n", "busy", "wait", "gateway/busy", "--for=condition=Programmed", "--timeout=60s", timeout_s=90)
+    yield lab
+    lab.kubectl("delete", "namespace/busy", "gatewayclass/busy", "--wait=false")
+
+
+@contextmanager
+def load(lab: Lab) -> Iterator[Outcome]:
+    """Have the internet ask the Gateway without a pause."""
+    address = lab.get("gateway/busy", "-n", "busy")["status"]["addresses"][0]["value"]
+    argv = ["nsenter", f"--net=/run/netns/fl-{lab.name}-internet", sys.executable, script.__file__, address, "80", HOST]
+    outcome = Outcome()
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        yield outcome
+    finally:
+        printed, _ = process.communicate(timeout=60)
+    found: dict[str, Any] = json.loads(printed)
+    print(found)
+    outcome.good, outcome.failed = found["good"], found["failed"]
+
+
+def rolled_out(lab: Lab) -> None:
+    lab.kubectl("-n", "busy", "rollout", "status", "deployment/busy", "--timeout=60s", timeout_s=90)
+
+
+def roll(lab: Lab, times: int) -> None:
+    for at in range(times):
+        annotations = {
+            "spec": {"template": {"metadata": {"annotations": {"at": f"{os.getpid()}-{at}-{os.urandom(4).hex()}"}}}}
+        }
+        lab.kubectl("-n", "busy", "patch", "deployment/busy", "--patch", json.dumps(annotations))
+        rolled_out(lab)
+
+
+def test_rolling_updates_lose_no_request(busy: Lab) -> None:
+    with load(busy) as outcome:
+        roll(busy, 4)
+    assert outcome.good > 100 and not outcome.failed
+
+
+def test_scaling_loses_no_request(busy: Lab) -> None:
+    with load(busy) as outcome:
+        for replicas in (6, 1, 3):
+            busy.kubectl("-n", "busy", "scale", "deployment/busy", f"--replicas={replicas}")
+            rolled_out(busy)
+    assert outcome.good > 100 and not outcome.failed
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_two_hundred_rolling_updates_lose_no_request(busy: Lab) -> None:
+    with load(busy) as outcome:
+        roll(busy, 200)
+    assert outcome.good > 10_000 and not outcome.failed
