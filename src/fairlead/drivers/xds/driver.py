@@ -17,6 +17,7 @@ import msgspec
 from fairlead.api.certificate import KeyPair
 from fairlead.api.credentials import CredentialData
 from fairlead.drivers.protocol import Failure, Outcome
+from fairlead.drivers.xds.hosts import HostTables
 from fairlead.drivers.xds.process import DRAIN_S, Process
 from fairlead.drivers.xds.protocol import Cache, Resource, Stream
 from fairlead.drivers.xds.verifiers import Verifiers
@@ -107,16 +108,11 @@ class XdsDriver:
         self._server: Server | None = None
         self._log_keeper: asyncio.Task[None] | None = None
         self._plan = Plan.empty(node)
-        self._hosts: dict[str, dict[str, bytes]] = {}
-        """Table → domain → its part of the table."""
-        self._good: dict[str, dict[str, bytes]] = {}
-        """The same as Envoy has accepted it last."""
+        self._hosts = HostTables()
         self._unused: dict[str, set[str]] = {CLUSTER: set(), ENDPOINTS: set(), SECRET: set()}
         """Resources that no row wants and that were not removed yet."""
         self._digests: dict[str, str] = {}
         """Certificate → digest of the bytes that are in the cache."""
-        self._bad: dict[tuple[str, str], str] = {}
-        """(table, domain) → Envoy's words about a part that it rejects."""
         self._verifiers = Verifiers()
         self._closed: dict[tuple[str, str], str] = {}
         """(table, domain) → which credentials are missing there."""
@@ -199,7 +195,7 @@ class XdsDriver:
         await self._process.end()
         await self.close()
         self._cache = Cache(TYPES)
-        self._hosts, self._good, self._bad, self._digests, self._closed = {}, {}, {}, {}, {}
+        self._hosts, self._digests, self._closed = HostTables(), {}, {}
         self._verifiers = Verifiers()
         self._unused = {CLUSTER: set(), ENDPOINTS: set(), SECRET: set()}
         # Whatever rows the plan holds beside listeners, none of them is in force.
@@ -285,25 +281,17 @@ class XdsDriver:
         wanted |= {key: new for key, _, new in changes(self._plan, plan, "gateway_hosts")}
         for key, new in wanted.items():
             table, domain = str(key[0]), str(key[1])
-            hosts = self._hosts.setdefault(table, {})
-            self._bad.pop((table, domain), None)
             self._closed.pop((table, domain), None)
-            if isinstance(new, GatewayHost):
-                hosts[domain], missing = routes.host(new, self._credentials)
-                if missing:
-                    self._closed[table, domain] = missing
-            else:
-                hosts.pop(domain, None)
+            body, missing = routes.host(new, self._credentials) if isinstance(new, GatewayHost) else (None, "")
+            if missing:
+                self._closed[table, domain] = missing
+            self._hosts.put(table, domain, body)
             changed.add(table)
-        for table in tables | (self._cache.of(ROUTES).keys()) | changed:
-            if table not in tables:
-                self._good.pop(table, None)
-                self._bad = {at: words for at, words in self._bad.items() if at[0] != table}
-                if table in self._cache.of(ROUTES):
-                    touched[ROUTES].add(table)
-            elif table in changed or table not in self._cache.of(ROUTES):
-                if self._is_held(table) or not self._put_table(table):
-                    continue
+        for table in self._cache.of(ROUTES).keys() - tables:
+            self._hosts.forget(table)
+            touched[ROUTES].add(table)
+        for table in (changed & tables) | (tables - self._cache.of(ROUTES).keys()):
+            if not self._is_held(table) and self._put_table(table):
                 touched[ROUTES].add(table)
 
     def _is_held(self, table: str) -> bool:
@@ -314,23 +302,10 @@ class XdsDriver:
             and any(each == table for each, _ in self._closed)
         )
 
-    def _put_table(self, table: str, hosts: Mapping[str, bytes] | None = None) -> bool:
+    def _put_table(self, table: str, *, without: Collection[str] = ()) -> bool:
         from fairlead.drivers.xds import routes
 
-        wanted = self._wanted(table) if hosts is None else hosts
-        return self._cache.put(ROUTES, routes.table(table, (wanted[domain] for domain in sorted(wanted))))
-
-    def _wanted(self, table: str) -> dict[str, bytes]:
-        """Return a table's hosts, those that Envoy is known to reject as they were before."""
-        found = dict(self._hosts.get(table, {}))
-        for domain in list(found):
-            if (table, domain) not in self._bad:
-                continue
-            if (good := self._good.get(table, {}).get(domain)) is not None:
-                found[domain] = good
-            else:
-                del found[domain]
-        return found
+        return self._cache.put(ROUTES, routes.table(table, self._hosts.whole(table, without=without)))
 
     async def _tell(self, touched: Mapping[str, Collection[str]]) -> list[Failure]:
         """Tell the proxies what changed, dependencies first and removals last; return the rows that they do not follow."""
@@ -362,12 +337,12 @@ class XdsDriver:
         if settled and connected:
             rows = [row for row in _listeners(self._plan) if row.name in stay[LISTENER] - bad_listeners]
             settled = await self._wait_listening(rows)
-        rejected = await self._find_bad_hosts()
+        rejected = await self._find_bad_hosts(stay[ROUTES])
         await self._find_bad_verifiers(rejected, touched)
         failed = list(self._at_fault(rejected))
         for type_url in (CLUSTER, ENDPOINTS, SECRET):
             self._unused[type_url] |= gone[type_url]
-            if not self._bad:
+            if not self._hosts.any_bad:
                 gone[type_url] = self._gone(type_url, self._unused[type_url])
                 self._unused[type_url] = set()
             else:
@@ -435,47 +410,38 @@ class XdsDriver:
             return False
         return True
 
-    async def _find_bad_hosts(self) -> dict[tuple[str, str], str]:
-        """Bring every table that Envoy rejects to what it accepts; return what it says of (type, name) it still rejects.
+    async def _find_bad_hosts(self, tables: Iterable[str]) -> dict[tuple[str, str], str]:
+        """Bring each of these tables that Envoy rejects to what it accepts; return what it says of (type, name) it still rejects.
 
         Costs an exchange for each halving of the hosts that changed.
         """
         rejected = self._rejected()
-        for type_url, table in [each for each in rejected if each[0] == ROUTES]:
-            words = rejected.pop((type_url, table))
-            good = self._good.get(table, {})
-            wanted = self._wanted(table)
-            suspects = sorted(domain for domain, part in wanted.items() if good.get(domain) != part)
-            base = {domain: good[domain] for domain in good if domain in wanted}
-            await self._halve(table, base, wanted, suspects, words)
-        for table in self._cache.of(ROUTES):
-            if (ROUTES, table) not in rejected:
-                self._good[table] = self._wanted(table)
+        for table in tables:
+            if (ROUTES, table) in rejected and (suspects := self._hosts.suspects(table)):
+                await self._halve(table, set(suspects), suspects, rejected.pop((ROUTES, table)))
+            if (ROUTES, table) not in self._rejected():
+                self._hosts.accept(table)
         return rejected
 
-    async def _halve(
-        self, table: str, base: dict[str, bytes], wanted: Mapping[str, bytes], suspects: list[str], words: str
-    ) -> None:
-        """Add `suspects` to `base`, as many as Envoy accepts; note the others as bad."""
+    async def _halve(self, table: str, out: set[str], suspects: list[str], words: str) -> None:
+        """Take as many of the suspects from `out`, hosts that stay as they were, as Envoy accepts; note the others as bad."""
         if len(suspects) == 1:
-            self._bad[table, suspects[0]] = words
-            await self._try(table, base)
+            self._hosts.reject(table, suspects[0], words)
+            await self._try(table, out)
             return
         middle = len(suspects) // 2
         for half in (suspects[:middle], suspects[middle:]):
             if not half:
                 continue
-            trial = base | {domain: wanted[domain] for domain in half}
-            words_now = await self._try(table, trial)
-            if words_now:
-                await self._halve(table, base, wanted, half, words_now)
+            if words_now := await self._try(table, out - set(half)):
+                await self._halve(table, out, half, words_now)
             else:
-                base |= trial
+                out -= set(half)
 
-    async def _try(self, table: str, hosts: Mapping[str, bytes]) -> str:
-        """Have Envoy take a table as given; return its words if it does not want it."""
+    async def _try(self, table: str, out: Collection[str]) -> str:
+        """Have Envoy take a table but for some hosts; return its words if it does not want it."""
         assert self._server is not None
-        self._put_table(table, hosts)
+        self._put_table(table, without=out)
         self._server.push({ROUTES: (table,)})
         await self._wait({ROUTES: (table,)})
         return self._rejected().get((ROUTES, table), "")
@@ -488,8 +454,8 @@ class XdsDriver:
         for (type_url, name), words in rejected.items():
             tables = (table for table, url in _TABLES.items() if url == type_url and (name,) in self._plan.table(table))
             yield Failure(next(tables, "gateway_hosts"), (name,), f"Envoy: {words}")
-        for (table, domain), words in self._bad.items():
-            yield Failure("gateway_hosts", (table, domain), f"Envoy: {words}")
+        for host, words in self._hosts.rejected():
+            yield Failure("gateway_hosts", host, f"Envoy: {words}")
         bad = self._verifiers.bad
         for name, words in bad.items():
             yield Failure("gateway_jwt", (name,), f"Envoy: {words}")

@@ -14,12 +14,13 @@ PREFIX = "type.googleapis.com/"
 
 def resource(name: str, message: Any) -> Resource:
     """Return a message as a resource."""
-    return resource_of(name, serialized(message))
+    body = serialized(message)
+    return Resource(name, version_of(body), body)
 
 
-def resource_of(name: str, body: bytes) -> Resource:
-    """Return a serialized message as a resource."""
-    return Resource(name, hashlib.blake2b(body, digest_size=16).hexdigest(), body)
+def version_of(content: bytes) -> str:
+    """Return the version of a resource with this content."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def serialized(message: Any) -> bytes:

@@ -107,10 +107,9 @@ class Process:
 
         One that runs with another program or bootstrap hands its sockets to its successor and finishes what it began.
         """
-        package = importlib.metadata.distribution(_PACKAGE)
-        program = Path(str(package.locate_file(_BINARY)))
+        program, version = _package()
         text = msgspec.json.encode(bootstrap(self._node))
-        config = hashlib.sha256(text + repr((str(program), package.version, self._options)).encode()).hexdigest()
+        config = hashlib.sha256(text + repr((str(program), version, self._options)).encode()).hexdigest()
         async with self._locked() as lock:
             known = generations.read(self._record)
             alive = tuple(each for each in known if each.alive)
@@ -260,6 +259,13 @@ class Process:
     @property
     def _record(self) -> Path:
         return self._folder / "process.json"
+
+
+@functools.cache
+def _package() -> tuple[Path, str]:
+    """Return the program and its version as this process found them: looking again would cost every change milliseconds."""
+    package = importlib.metadata.distribution(_PACKAGE)
+    return Path(str(package.locate_file(_BINARY))), package.version
 
 
 async def _kill(some: Sequence[Generation]) -> None:

@@ -1,7 +1,6 @@
 """Rows of hosts as Envoy's routes. Pure. Source: envoy.config.route.v3.
 
-A table of hosts is one resource, put together from hosts that were serialized each on its own: one changed host costs itself and the joining of
-bytes, not the building of all.
+Hosts are serialized each on its own and joined to tables as bytes (`hosts`).
 """
 
 from __future__ import annotations
@@ -19,8 +18,9 @@ from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import Pre
 from envoy.type.matcher.v3 import filter_state_pb2, regex_pb2, string_pb2
 from envoy.type.v3 import percent_pb2
 
+from fairlead.drivers.xds.hosts import Whole
 from fairlead.drivers.xds.marks import CHAIN
-from fairlead.drivers.xds.pack import boolean, milliseconds, number, packed, resource_of, serialized
+from fairlead.drivers.xds.pack import boolean, milliseconds, number, packed, serialized, version_of
 from fairlead.drivers.xds.policies import Find, MissingCredentials, filters_of
 from fairlead.drivers.xds.protocol import Resource
 from fairlead.plan.gateway.route import (
@@ -50,11 +50,11 @@ _NO_CLUSTER = "none"
 _HIGHEST_WEIGHT = (1 << 32) - 1
 
 
-def table(name: str, hosts: Iterable[bytes]) -> Resource:
+def table(name: str, hosts: Whole) -> Resource:
     """Return a table of hosts that `host` serialized."""
-    head = table_pb2.RouteConfiguration(name=name, ignore_port_in_host_matching=True)
+    head = serialized(table_pb2.RouteConfiguration(name=name, ignore_port_in_host_matching=True))
     # What a repeated field of messages is on the wire: one after the other, wherever they come from.
-    return resource_of(name, serialized(head) + b"".join(hosts))
+    return Resource(name, version_of(head + hosts.digest), head + hosts.body)
 
 
 def host(row: GatewayHost, find: Find) -> tuple[bytes, str]:

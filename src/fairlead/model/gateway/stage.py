@@ -254,7 +254,8 @@ class GatewayStage:
         for kind, new in self._route_tables(snapshot).items():
             old = self._tables_read[kind]
             if new is not old:
-                found |= {(kind, key) for key in old.keys() | new.keys() if old.get(key) is not new.get(key)}
+                found |= {(kind, key) for key, route in new.items() if old.get(key) is not route}
+                found |= {(kind, key) for key in old.keys() - new.keys()}
         for service in touched & self._asked.keys():
             if self._services[service] != snapshot.services.get(service):
                 found |= self._asked[service]
