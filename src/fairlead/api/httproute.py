@@ -73,6 +73,36 @@ class CorsFilter(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=F
     max_age: int = 5
 
 
+class AuthByGrpc(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """`grpc` of `externalAuth`."""
+
+    allowed_headers: tuple[str, ...] | None = None
+
+
+class AuthByHttp(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """`http` of `externalAuth`."""
+
+    path: str = ""
+    allowed_headers: tuple[str, ...] | None = None
+    allowed_response_headers: tuple[str, ...] | None = None
+
+
+class ForwardBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """`forwardBody` of `externalAuth`."""
+
+    max_size: int = 0
+
+
+class ExternalAuthFilter(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """`externalAuth` (GEP-1494, experimental channel)."""
+
+    protocol: str
+    backend_ref: BackendRef
+    grpc: AuthByGrpc | None = None
+    http: AuthByHttp | None = None
+    forward_body: ForwardBody | None = None
+
+
 class RouteFilter(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """One filter: `type` says which field counts."""
 
@@ -83,6 +113,7 @@ class RouteFilter(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=
     url_rewrite: RewriteFilter | None = None
     request_mirror: MirrorFilter | None = None
     cors: CorsFilter | None = None
+    external_auth: ExternalAuthFilter | None = None
 
 
 class HTTPBackendRef(BackendRef, frozen=True, kw_only=True, gc=False):

@@ -286,6 +286,43 @@ async def test_a_service_of_grpc_decides(lab: GatewayLab, grpc_guard: list[Any])
     assert (await lab.ask("http://ext-grpc.example.com/x", "POST", body=b"0123456789a")).status == 413
 
 
+async def test_a_filter_of_the_route_decides_before_policies(lab: GatewayLab, grpc_guard: list[Any]) -> None:
+    never = await lab.backend("never")
+    never.respond = lambda _: web.Response(status=418)
+    by_http = (
+        "{protocol: HTTP, backendRef: {name: own, port: 80}, "
+        "http: {path: /p, allowedHeaders: [x-token], allowedResponseHeaders: [x-user]}}"
+    )
+    by_grpc = "{protocol: GRPC, backendRef: {name: grpc-guard, port: 80}, grpc: {allowedHeaders: [x-token]}}"
+    lost = "{protocol: GRPC, backendRef: {name: lost-guard, port: 80}}"
+    rules = ", ".join(
+        f"{{matches: [{{path: {{value: /{name}}}}}], filters: [{{type: ExternalAuth, externalAuth: {wanted}}}], "
+        "backendRefs: [{name: one, port: 80}]}"
+        for name, wanted in (("http", by_http), ("grpc", by_grpc))
+    )
+    own = await lab.backend("own")
+    own.respond = lambda request: web.Response(
+        status=200 if "x-token" in request["headers"] else 401, headers={"x-user": "j"}
+    )
+    spec = "extAuth: {http: {backendRef: {name: never, port: 80}}}"
+    await lab.apply(
+        route("filtered", f"[{rules}, {{backendRefs: [{{name: one, port: 80}}]}}]") + policy("filtered", spec)
+    )
+    url = "http://filtered.example.com"
+    headers = {"x-token": "t", "x-other": "o"}
+    answer = await lab.ask(f"{url}/http", headers=headers)
+    assert (answer.status, answer.json["headers"]["x-user"]) == (200, "j")
+    assert (own.seen[-1]["path"], "x-other" in own.seen[-1]["headers"]) == ("/p/http", False)
+    assert (await lab.ask(f"{url}/http")).status == 401
+    assert (await lab.ask(f"{url}/grpc", headers=headers)).status == 200
+    assert "x-other" not in grpc_guard[-1].attributes.request.http.headers
+    assert (await lab.ask(f"{url}/grpc", "POST")).status == 402
+    assert (await lab.ask(f"{url}/other")).status == 418
+    rule = f"{{filters: [{{type: ExternalAuth, externalAuth: {lost}}}], backendRefs: [{{name: one, port: 80}}]}}"
+    await lab.apply(route("lost-filter", f"[{rule}]"))
+    assert (await lab.ask("http://lost-filter.example.com/")).status == 500
+
+
 RULES = {
     "the first that fits": (
         "{defaultAction: Deny, rules: [{action: Deny, principal: {headers: [{name: x-team, values: [a]}]}}, "

@@ -62,12 +62,10 @@ class Backends:
         grants: Grants,
         *,
         group: str = GROUP,
-        protocol: str = "",
     ) -> None:
-        """`protocol` is how the backends are spoken to, whatever their ports say."""
         self._kind = kind
         self._group = group
-        self._protocol = protocol or ("h2c" if kind == "GRPCRoute" else "")
+        self._protocol = "h2c" if kind == "GRPCRoute" else ""
         self._namespace = namespace
         self._services = services
         self._grants = grants
@@ -78,8 +76,11 @@ class Backends:
         self.verdict = Verdict()
         """The first thing that was wrong."""
 
-    def resolve(self, ref: BackendRef, field: str) -> Target | None:
-        """Return where a reference leads, None when nowhere: then `verdict` says why."""
+    def resolve(self, ref: BackendRef, field: str, *, protocol: str = "") -> Target | None:
+        """Return where a reference leads, None when nowhere: then `verdict` says why.
+
+        `protocol` is how the backend is spoken to, whatever its port says.
+        """
         where = (ref.namespace or self._namespace, ref.name)
         if (ref.group, ref.kind) not in (("", "Service"), ("core", "Service")):
             self._refuse("InvalidKind", f"{field}: {ref.group}/{ref.kind} is no kind of backend; use a Service")
@@ -98,7 +99,7 @@ class Backends:
         if port is None:
             self._refuse("BackendNotFound", f"{field}: Service {where[0]}/{where[1]} has no port {name or ref.port}")
             return None
-        protocol = wanted or self._protocol or _PROTOCOLS.get(port.app_protocol, "http1")
+        protocol = protocol or wanted or self._protocol or _PROTOCOLS.get(port.app_protocol, "http1")
         target = Target(where, port.port, protocol)
         self.targets[target.name] = target
         return target
@@ -106,6 +107,11 @@ class Backends:
     def _refuse(self, reason: str, problem: str) -> None:
         if not self.verdict.problem:
             self.verdict = Verdict(reason, problem)
+
+
+def host_of(target: Target) -> str:
+    """Return how a Service is called in requests of the proxy's own."""
+    return f"{target.service[1]}.{target.service[0]}.svc"
 
 
 def endpoints_of(

@@ -39,6 +39,9 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
         if self.problem:
             return route.closed
         policy = self.policy
+        if route.policy is not None:
+            # What the route itself says goes before every policy.
+            policy = msgspec.structs.replace(policy or RequestPolicy(), external=route.policy.external)
         if policy is not None and route.redirect is not None:
             # Nothing that needs protection is behind it, and a password must not be asked for before the way is encrypted.
             policy = RequestPolicy(addresses=policy.addresses, rates=policy.rates)

@@ -14,6 +14,7 @@ import re2
 
 from fairlead.api.httproute import (
     CorsFilter,
+    ExternalAuthFilter,
     GRPCMatch,
     GRPCRule,
     HeaderFilter,
@@ -33,7 +34,9 @@ from fairlead.model.gateway import values
 from fairlead.model.gateway.backends import Backends
 from fairlead.model.gateway.durations import milliseconds
 from fairlead.model.gateway.extended import PatternModifier, StreamTimeouts, UnsentOrRepeatable
+from fairlead.model.gateway.external import external_auth
 from fairlead.model.gateway.values import RuleError
+from fairlead.plan.gateway.policy import RequestPolicy
 from fairlead.plan.gateway.route import (
     MILLION,
     Cors,
@@ -170,6 +173,7 @@ def _action(
     """Return what a rule does, as a route that matches everything."""
     changes: dict[str, object] = {}
     mirrors: list[Mirror] = []
+    shut = False
     for at, each in enumerate(filters or ()):
         where = f"{field}.filters[{at}]"
         match each:
@@ -187,6 +191,10 @@ def _action(
                     mirrors.append(Mirror(cluster=target.name, millionths=_millionths(mirror, where)))
             case RouteFilter(type="CORS", cors=CorsFilter() as cors):
                 changes["cors"] = _cors(cors, f"{where}.cors")
+            case RouteFilter(type="ExternalAuth", external_auth=ExternalAuthFilter() as wanted):
+                decider = external_auth(wanted, f"{where}.externalAuth", backends)
+                shut = shut or decider is None
+                changes["policy"] = RequestPolicy(external=decider)
             case _:
                 raise RuleError(f"{where}.type: a filter of type {each.type} is not supported")
     clusters: list[WeightedCluster] = []
@@ -198,7 +206,7 @@ def _action(
             invalid += weight
         elif weight:
             clusters.append(_weighted(target.name, ref, f"{field}.backendRefs[{at}]"))
-    return GatewayRoute(
+    route = GatewayRoute(
         path_kind="prefix",
         path="/",
         clusters=_together(clusters),
@@ -207,6 +215,7 @@ def _action(
         origin=origin,
         **changes,  # type: ignore[arg-type]
     )
+    return route.closed if shut else route
 
 
 def _weighted(cluster: str, ref: HTTPBackendRef, field: str) -> WeightedCluster:

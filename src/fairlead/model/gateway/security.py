@@ -25,7 +25,7 @@ from fairlead.api.securitypolicy import (
 )
 from fairlead.model.gateway import tokens, values
 from fairlead.model.gateway.attachment import PolicyKind, Reading
-from fairlead.model.gateway.backends import Backends, Target
+from fairlead.model.gateway.backends import Backends, Target, host_of
 from fairlead.model.gateway.durations import milliseconds
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.listeners import Verdict
@@ -235,19 +235,12 @@ class _Reader:
         return Credentials("/".join(where), found.digest)
 
     def _target(self, ref: BackendRef, field: str, *, protocol: str = "") -> Target:
-        found = Backends(
-            "SecurityPolicy", self._key[0], self._snapshot.services, self._grants, group=OWN_GROUP, protocol=protocol
-        )
-        target = found.resolve(ref, field)
+        found = Backends("SecurityPolicy", self._key[0], self._snapshot.services, self._grants, group=OWN_GROUP)
+        target = found.resolve(ref, field, protocol=protocol)
         if target is None:
             raise UnresolvedError(found.verdict.problem)
         self.backends |= found.targets
         return target
-
-
-def host_of(target: Target) -> str:
-    """Return how a Service is called in requests to it."""
-    return f"{target.service[1]}.{target.service[0]}.svc"
 
 
 def bounded(found: tuple[Any, ...], field: str) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from fairlead.api.gateway import BackendRef
 from fairlead.api.securitypolicy import ClaimMatch, Jwt, JwtProvider, TokenPrincipal
 from fairlead.model.gateway import values
-from fairlead.model.gateway.backends import Target
+from fairlead.model.gateway.backends import Target, host_of
 from fairlead.model.gateway.durations import milliseconds
 from fairlead.model.gateway.values import RuleError
 from fairlead.plan.gateway import policy as rows
@@ -143,7 +143,7 @@ def _provider(wanted: JwtProvider, field: str, resolve: Resolve) -> rows.JwtProv
     return msgspec.structs.replace(
         found,
         cluster=target.name,
-        url=f"http://{host or f'{target.service[1]}.{target.service[0]}.svc'}{path}",
+        url=f"http://{host or host_of(target)}{path}",
         cache_ms=max(cache_ms, 1000),
     )
 
