@@ -26,6 +26,7 @@ _MOST_ENTRIES = 4096
 _SALT = os.urandom(32)
 # Passwords can be guessed, so a digest that everybody can compute would tell whether a guess is right.
 _HASH = re.compile(r"\{SHA\}[A-Za-z0-9+/]{27}=")
+_USER = re.compile(r"[^\x00-\x1f\x7f:]{1,256}")
 _VISIBLE = re.compile(r"[!-~]{1,1024}")
 
 
@@ -70,7 +71,7 @@ class CredentialData(msgspec.Struct, frozen=True, gc=False):
             if not line.strip() or line.startswith("#"):
                 continue
             user, colon, password = line.strip().partition(":")
-            if not colon or not user:
+            if not colon or not _USER.fullmatch(user):
                 raise ValueError(f"data[{name}], line {at}: not of the form user:hash")
             if not _HASH.fullmatch(password):
                 raise ValueError(f"data[{name}], line {at}: only SHA-1 hashes are supported ({{SHA}}…, htpasswd -s)")
@@ -86,6 +87,8 @@ class CredentialData(msgspec.Struct, frozen=True, gc=False):
         found: dict[str, str] = {}
         for client, value in self.entries:
             key = _text(value, client).strip()
+            if not _VISIBLE.fullmatch(client):
+                raise ValueError("data has a client whose name is not of 1 to 1024 visible characters")
             if not _VISIBLE.fullmatch(key):
                 raise ValueError(f"data[{client}] is no key of 1 to 1024 visible characters")
             if key in found:

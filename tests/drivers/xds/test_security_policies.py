@@ -208,12 +208,13 @@ async def test_a_server_of_http_decides(lab: GatewayLab) -> None:
 
     def decide(request: Any) -> web.Response:
         if request["headers"].get("x-token") == "t":
-            return web.Response(headers={"x-user": "joe", "x-other": "no"})
+            known = {"x-user": "joe"} if "x-known" not in request["headers"] else {}
+            return web.Response(headers={**known, "x-other": "no"})
         return web.Response(status=302, headers={"location": "https://login.example", "x-why": "w", "x-other": "no"})
 
     guard.respond = decide
     spec = (
-        "extAuth: {headersToExtAuth: [x-token], http: {backendRef: {name: guard, port: 80}, path: /check, "
+        "extAuth: {headersToExtAuth: [x-token, x-known], http: {backendRef: {name: guard, port: 80}, path: /check, "
         "headersToBackend: [x-user], headersToClient: [x-why]}}"
     )
     await lab.apply(route("ext") + policy("ext", spec))
@@ -226,6 +227,9 @@ async def test_a_server_of_http_decides(lab: GatewayLab) -> None:
     answer = await lab.ask("http://ext.example.com/", headers={"x-token": "t", "x-user": "root"})
     seen = answer.json["headers"]
     assert (answer.status, seen["x-user"], "x-other" in seen) == (200, "joe", False)
+    # What the server does not say, nobody says in its place.
+    answer = await lab.ask("http://ext.example.com/", headers={"x-token": "t", "x-user": "root", "x-known": "1"})
+    assert (answer.status, "x-user" in answer.json["headers"]) == (200, False)
 
 
 async def test_nobody_passes_while_the_server_that_decides_does_not_answer(lab: GatewayLab) -> None:

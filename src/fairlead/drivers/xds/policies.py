@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
 from envoy.config.core.v3 import base_pb2, config_source_pb2, extension_pb2, grpc_service_pb2, http_uri_pb2
 from envoy.extensions.compression.brotli.compressor.v3 import brotli_pb2
 from envoy.extensions.compression.gzip.compressor.v3 import gzip_pb2
@@ -18,6 +19,7 @@ from envoy.extensions.filters.http.basic_auth.v3 import basic_auth_pb2
 from envoy.extensions.filters.http.compressor.v3 import compressor_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
+from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.filters.http.jwt_authn.v3 import config_pb2 as jwt_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.type.matcher.v3 import string_pb2
@@ -39,6 +41,8 @@ _ENTRY, _IDENTITY, _CHECKS = "fairlead.entry", "fairlead.identity", "fairlead.ch
 _CORS = "envoy.filters.http.cors"
 _LIBRARIES: Mapping[str, Any] = {"zstd": zstd_pb2.Zstd, "brotli": brotli_pb2.Brotli, "gzip": gzip_pb2.Gzip}
 _UNAVAILABLE = 503
+_SEEN = ("authorization", "cookie")
+"""Credentials, which several checks may look at."""
 _ALWAYS_TOLD = ("www-authenticate",)
 """What clients get of a refusal in any case; an empty list would let them get everything."""
 
@@ -72,6 +76,8 @@ def filters_of(policy: RequestPolicy, find: Find) -> Iterator[tuple[str, Any]]:
     """Yield (place, its configuration) for a route; raises MissingCredentials."""
     entry = [addresses(policy.addresses)] if policy.addresses is not None else []
     identity = [rates(policy.rates)] if policy.rates else []
+    if lies := _forgeable(policy):
+        identity.append(_without(lies))
     if policy.keys is not None:
         identity.append(_keys(policy.keys, find))
     if policy.users is not None:
@@ -90,6 +96,22 @@ def filters_of(policy: RequestPolicy, find: Find) -> Iterator[tuple[str, Any]]:
             yield place, packed(FilterChainConfigPerRoute(filter_chain=_chain(messages)))
     if policy.jwt:
         yield JWT, packed(jwt_pb2.PerRouteConfig(requirement_name=policy.jwt))
+
+
+def _forgeable(policy: RequestPolicy) -> tuple[str, ...]:
+    """Return the headers by which backends are told who asks: from clients they are lies.
+
+    Envoy itself removes those of tokens. What the service that decides has to see stays: it may set it anew.
+    """
+    found = [policy.users.user_header if policy.users else "", policy.keys.client_header if policy.keys else ""]
+    if policy.external is not None:
+        found += [each for each in policy.external.to_backend if each not in (*policy.external.headers, *_SEEN)]
+    return tuple(dict.fromkeys(each for each in found if each))
+
+
+def _without(names: Iterable[str]) -> Any:
+    removals = [mutation_rules_pb2.HeaderMutation(remove=each) for each in names]
+    return header_mutation_pb2.HeaderMutation(mutations=header_mutation_pb2.Mutations(request_mutations=removals))
 
 
 def _chain_place(name: str) -> Any:

@@ -29,7 +29,7 @@ from fairlead.model.gateway.backends import Backends, Target, host_of
 from fairlead.model.gateway.durations import milliseconds
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.listeners import Verdict
-from fairlead.model.gateway.values import RuleError
+from fairlead.model.gateway.values import RuleError, bounded
 from fairlead.plan.gateway.policy import (
     Access,
     AccessRule,
@@ -46,8 +46,6 @@ from fairlead.world.events import ObjectKey
 from fairlead.world.snapshot import Snapshot
 
 OWN_GROUP = "fairlead.dev"
-_MOST = 256
-"""Of prefixes, names and values in one list."""
 _MOST_RULES = 64
 _MOST_BODY = 1 << 20
 _PLAIN_HEADERS = ("authorization", "cookie", "x-forwarded-for", "x-forwarded-proto")
@@ -243,16 +241,9 @@ class _Reader:
         return target
 
 
-def bounded(found: tuple[Any, ...], field: str) -> tuple[Any, ...]:
-    """Return a list that is not too long; raises RuleError."""
-    if len(found) > _MOST:
-        raise RuleError(f"{field}: at most {_MOST} entries")
-    return found
-
-
 def names(found: tuple[str, ...] | None, field: str) -> tuple[str, ...]:
     """Return names of headers, parameters or cookies; raises RuleError."""
-    return tuple(values.token(each, f"{field}[{at}]") for at, each in enumerate(bounded(found or (), field)))
+    return tuple(values.token(each, f"{field}[{at}]") for at, each in enumerate(bounded(found, field)))
 
 
 def duration(text: str, field: str) -> int:
@@ -268,7 +259,7 @@ def duration(text: str, field: str) -> int:
 
 def prefixes(found: tuple[str, ...] | None, field: str) -> tuple[str, ...]:
     """Return prefixes; raises RuleError."""
-    for at, each in enumerate(bounded(found or (), field)):
+    for at, each in enumerate(bounded(found, field)):
         try:
             ipaddress.ip_network(each)
         except ValueError:
@@ -296,7 +287,7 @@ def _rule(rule: AuthorizationRule, field: str, known: Mapping[str, Any]) -> Acce
             name=values.token(each.name, f"{field}.principal.headers[{at}].name").lower(),
             values=_values(each.values, f"{field}.principal.headers[{at}].values"),
         )
-        for at, each in enumerate(bounded(who.headers or (), f"{field}.principal.headers"))
+        for at, each in enumerate(bounded(who.headers, f"{field}.principal.headers"))
     ]
     if rule.operation is not None:
         headers.append(Header(name=":method", values=names(rule.operation.methods, f"{field}.operation.methods")))

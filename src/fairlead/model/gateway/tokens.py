@@ -18,7 +18,7 @@ from fairlead.api.securitypolicy import ClaimMatch, Jwt, JwtProvider, TokenPrinc
 from fairlead.model.gateway import values
 from fairlead.model.gateway.backends import Target, host_of
 from fairlead.model.gateway.durations import milliseconds
-from fairlead.model.gateway.values import RuleError
+from fairlead.model.gateway.values import RuleError, bounded
 from fairlead.plan.gateway import policy as rows
 from fairlead.plan.gateway.policy import Claim, GatewayJwt, Who
 
@@ -81,7 +81,7 @@ def claims(
     found = []
     for at, each in enumerate(wanted or ()):
         where = f"{field}.{names[0]}[{at}]"
-        if not each.values:
+        if not bounded(each.values, f"{where}.values"):
             raise RuleError(f"{where}.values: at least one value is needed")
         found.append(Claim(provider=provider, path=_path(each.name, f"{where}.name"), values=each.values))
     found += [Claim(provider=provider, path=(_SCOPE,), values=(each,)) for each in scopes or ()]
@@ -108,23 +108,23 @@ def _provider(wanted: JwtProvider, field: str, resolve: Resolve) -> rows.JwtProv
     places = wanted.extract_from
     headers = tuple(
         (values.token(each.name, f"{field}.extractFrom.headers[{at}].name").lower(), each.value_prefix)
-        for at, each in enumerate(places.headers or ())
+        for at, each in enumerate(bounded(places.headers, f"{field}.extractFrom.headers"))
     )
     params, cookies = (
-        tuple(values.token(each, f"{field}.extractFrom.{where}[{at}]") for at, each in enumerate(found or ()))
+        tuple(values.token(each, f"{field}.extractFrom.{where}[{at}]") for at, each in enumerate(bounded(found, where)))
         for where, found in (("params", places.params), ("cookies", places.cookies))
     )
     changes: dict[str, Any] = {"headers": headers, "params": params, "cookies": cookies}
     found = rows.JwtProvider(
         name=values.token(wanted.name, f"{field}.name"),
         issuer=wanted.issuer,
-        audiences=wanted.audiences or (),
+        audiences=bounded(wanted.audiences, f"{field}.audiences"),
         claim_headers=tuple(
             (
                 values.changed_header(each.header, f"{field}.claimToHeaders[{at}].header"),
                 ".".join(_path(each.claim, f"{field}.claimToHeaders[{at}].claim")),
             )
-            for at, each in enumerate(wanted.claim_to_headers or ())
+            for at, each in enumerate(bounded(wanted.claim_to_headers, f"{field}.claimToHeaders"))
         ),
         **(changes if headers or params or cookies else {}),
     )

@@ -7,6 +7,7 @@ are those of the definitions' schemas, wider where Ingresses allow more.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]{1,256}")
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]{0,4096}")
@@ -14,6 +15,7 @@ _PATH = re.compile(r"/[^\x00-\x20?#\x7f]{0,1023}")
 _LABEL = r"[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
 _ORIGIN = re.compile(r"\*|[A-Za-z][A-Za-z0-9+.-]{0,15}://[A-Za-z0-9.*-]{1,253}(:[0-9]{1,5})?")
+_MOST_ENTRIES = 256
 MOST_WEIGHT = 1_000_000
 _HOP = frozenset(("host",))
 
@@ -65,6 +67,13 @@ def origin(text: str, field: str) -> str:
     if not _ORIGIN.fullmatch(text):
         raise RuleError(f"{field}: {_shown(text)} is neither * nor SCHEME://HOST[:PORT]")
     return text
+
+
+def bounded(found: tuple[Any, ...] | None, field: str) -> tuple[Any, ...]:
+    """Return a list that is not too long, empty for None; raises RuleError."""
+    if len(found or ()) > _MOST_ENTRIES:
+        raise RuleError(f"{field}: at most {_MOST_ENTRIES} entries")
+    return found or ()
 
 
 def number(value: int, low: int, high: int, field: str) -> int:
