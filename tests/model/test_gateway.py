@@ -16,6 +16,7 @@ from fairlead.model.gateway.hosts import intersection, most_exact
 from fairlead.model.gateway.ingress_classes import CONTROLLER as INGRESS_CONTROLLER
 from fairlead.model.gateway.names import CONTROLLER, GATEWAY_LABEL, service_name
 from fairlead.model.gateway.stage import GatewayStage
+from fairlead.plan.tables import TABLES
 from fairlead.world.events import Event, ObjectChanged
 from fairlead.world.fold import fold
 from fairlead.world.settings import Settings
@@ -57,7 +58,7 @@ def gateway(name: str = "web", listeners: str = "[{name: http, port: 80, protoco
     door = f"""
 kind: Service
 metadata: {{name: {service_name(name)}, labels: {{{GATEWAY_LABEL}: {name}}}}}
-spec: {{ports: [{{port: 80, targetPort: 20000}}, {{port: 443, targetPort: 20001}}]}}
+spec: {{ports: [{{port: 80, targetPort: 20000}}, {{port: 443, targetPort: 20001}}, {{port: 80, targetPort: 20002, protocol: UDP}}]}}
 """
     return f"""
 kind: Gateway
@@ -165,6 +166,29 @@ CONFLICTS: dict[str, tuple[str, list[str]]] = {
         "[{name: a, port: 80, protocol: HTTP}, {name: b, port: 80, protocol: HTTPS, hostname: x.y}]",
         ["ProtocolConflict"] * 2,
     ),
+    "TCP and UDP": ("[{name: a, port: 53, protocol: TCP}, {name: b, port: 53, protocol: UDP}]", ["", ""]),
+    "TCP twice": ("[{name: a, port: 53, protocol: TCP}, {name: b, port: 53, protocol: TCP}]", ["ProtocolConflict"] * 2),
+    "UDP twice": ("[{name: a, port: 53, protocol: UDP}, {name: b, port: 53, protocol: UDP}]", ["ProtocolConflict"] * 2),
+    "TCP and TLS": (
+        "[{name: a, port: 80, protocol: TCP}, {name: b, port: 80, protocol: TLS, hostname: a.x, tls: {mode: Passthrough}}]",
+        ["ProtocolConflict"] * 2,
+    ),
+    "TCP and HTTP": ("[{name: a, port: 80, protocol: TCP}, {name: b, port: 80, protocol: HTTP}]", ["ProtocolConflict"] * 2),
+    "TLS and HTTPS of other hosts": (
+        "[{name: a, port: 443, protocol: HTTPS, hostname: a.x}, "
+        "{name: b, port: 443, protocol: TLS, hostname: b.x, tls: {mode: Passthrough}}]",
+        ["", ""],
+    ),
+    "TLS and HTTPS of one host": (
+        "[{name: a, port: 443, protocol: HTTPS, hostname: a.x}, "
+        "{name: b, port: 443, protocol: TLS, hostname: a.x, tls: {mode: Passthrough}}]",
+        ["HostnameConflict"] * 2,
+    ),
+    "two modes of one host": (
+        "[{name: a, port: 443, protocol: TLS, hostname: a.x}, "
+        "{name: b, port: 443, protocol: TLS, hostname: a.x, tls: {mode: Passthrough}}]",
+        ["HostnameConflict"] * 2,
+    ),
 }  # fmt: skip
 
 
@@ -173,6 +197,61 @@ def test_listeners_that_are_in_conflict_lose_both(case: str) -> None:
     listeners, reasons = CONFLICTS[case]
     (found,) = stage(gateway(listeners=listeners)).gateways.values()
     assert [each.conflicted.reason for each in found.listeners] == reasons
+
+
+KINDS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "TCP": ("{name: a, port: 80, protocol: TCP}", ("TCPRoute",), ""),
+    "UDP": ("{name: a, port: 80, protocol: UDP}", ("UDPRoute",), ""),
+    "TLS": ("{name: a, port: 443, protocol: TLS, tls: {mode: Passthrough}}", ("TLSRoute",), ""),
+    "a kind of another protocol beside": (
+        "{name: a, port: 443, protocol: TLS, tls: {mode: Passthrough}, allowedRoutes: {kinds: [{kind: TCPRoute}, {kind: TLSRoute}]}}",
+        ("TLSRoute",),
+        "InvalidRouteKinds",
+    ),
+    "TLS that ends here without a certificate": (
+        "{name: a, port: 443, protocol: TLS}", ("TLSRoute",), "InvalidCertificateRef",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", KINDS, ids=str)
+def test_the_kinds_that_a_listener_takes(case: str) -> None:
+    listener, kinds, reason = KINDS[case]
+    (found,) = stage(gateway(listeners=f"[{listener}]")).gateways.values()
+    supported = status.listener_status(found.listeners[0], 0)["supportedKinds"]
+    assert tuple(each["kind"] for each in supported) == kinds
+    assert found.listeners[0].resolved.reason == reason
+
+
+def test_routes_of_connections_attach_to_their_own_protocol_alone() -> None:
+    listeners = "[{name: h, port: 80, protocol: HTTP}, {name: u, port: 80, protocol: UDP}]"
+    for kind, reason in (("TCPRoute", "NotAllowedByListeners"), ("UDPRoute", "Accepted")):
+        text = f"""
+kind: {kind}
+metadata: {{name: r}}
+spec: {{parentRefs: [{{name: web}}], rules: [{{backendRefs: [{{name: app, port: 80}}]}}]}}
+"""
+        (bound,) = stage(gateway(listeners=listeners), text).bound.values()
+        ((_, (accepted, resolved)),) = status.route_parents(bound)
+        assert accepted.reason == reason
+        # The Service has a port 80 of TCP alone.
+        assert resolved.reason == ("ResolvedRefs" if kind == "TCPRoute" else "BackendNotFound")
+
+
+def test_another_backend_of_connections_touches_no_listener() -> None:
+    text = """
+kind: TLSRoute
+metadata: {name: r}
+spec: {parentRefs: [{name: web}], hostnames: [a.x], rules: [{backendRefs: [{name: app, port: 80}]}]}
+"""
+    listeners = "[{name: s, port: 443, protocol: TLS, tls: {mode: Passthrough}}]"
+    compiler = Compiler()
+    snapshot = world(gateway(listeners=listeners), text)
+    compiler.compile(snapshot)
+    plan: Any = compiler.compile(fold(snapshot, events(text.replace("name: app", "name: other")))).plan
+    touched = {table: keys for table, keys in plan.delta.keys.items() if table.startswith("gateway") and keys}
+    assert touched["gateway_forwards"] == {("default/web/443/s/a.x",)}
+    assert not touched.keys() & {"gateway_listeners", "gateway_hosts"}
 
 
 def test_a_host_belongs_to_the_most_exact_listener_alone() -> None:
@@ -275,11 +354,36 @@ def _random_policy(rng: random.Random, number: int) -> Event:
     return events(f"kind: {what}\nmetadata: {metadata}\nspec: {{targetRefs: [{ref}], {spec}}}")[0]
 
 
+def _random_l4_route(rng: random.Random) -> Event:
+    kind, hosts = rng.choice((("TCPRoute", ""), ("UDPRoute", ""), ("TLSRoute", "x"), ("TLSRoute", "x")))
+    if hosts:
+        names = rng.choice(("a.x", "a.x, '*.y'", "'*.x'", "b.x"))
+        hosts = f"hostnames: [{names}],"
+    refs = ", ".join(f"{{name: {rng.choice(('app', 's0', 's1'))}, port: 80, weight: {rng.randrange(3)}}}" for _ in "ab")
+    text = f"""
+kind: {kind}
+metadata: {{name: l{rng.randrange(3)}, creationTimestamp: '{rng.choice((2024, 2025))}-01-01T00:00:00Z'}}
+spec: {{parentRefs: [{{name: g{rng.randrange(3)}}}], {hosts} rules: [{{backendRefs: [{refs}]}}]}}
+"""
+    return events(text)[0]
+
+
+_L4_LISTENERS = """[
+  {name: t, port: 80, protocol: TCP}, {name: u, port: 80, protocol: UDP},
+  {name: all, port: 443, protocol: TLS, tls: {mode: Passthrough}},
+  {name: a, port: 443, protocol: TLS, hostname: a.x, tls: {mode: Passthrough}}
+]"""
+
+
 def _random_event(rng: random.Random) -> Event:
     number = rng.randrange(3)
+    if rng.random() < 0.3:
+        return _random_l4_route(rng)
     match rng.randrange(9):
         case 0:
-            listeners = rng.choice((CONFLICTS["none"][0], CONFLICTS["hosts"][0], CONFLICTS["same host"][0]))
+            listeners = rng.choice(
+                (CONFLICTS["none"][0], CONFLICTS["hosts"][0], CONFLICTS["same host"][0], _L4_LISTENERS, _L4_LISTENERS)
+            )
             return rng.choice(events(gateway(f"g{number}", listeners, rng.choice(("ours", "ours", "theirs")))))
         case 1 | 2:
             hosts = rng.choice(("", "hostnames: [a.x, '*.y'],", "hostnames: [b.x],"))
@@ -289,7 +393,8 @@ def _random_event(rng: random.Random) -> Event:
             return events(route(name, f"{{name: g{number}}}", hosts, to=to, kind=kind, created=created))[0]
         case 3:
             return events(
-                f"kind: Service\nmetadata: {{name: s{number}}}\nspec: {{ports: [{{port: {rng.choice((80, 81))}}}]}}"
+                f"kind: Service\nmetadata: {{name: s{number}}}\n"
+                f"spec: {{ports: [{{port: {rng.choice((80, 81))}}}, {{port: 80, name: u, protocol: UDP}}]}}"
             )[0]
         case 4:
             text = f"""
@@ -297,7 +402,7 @@ kind: EndpointSlice
 metadata: {{name: s{number}-a, labels: {{kubernetes.io/service-name: s{number}}}}}
 addressType: IPv4
 endpoints: [{{addresses: [10.244.1.{rng.randrange(1, 5)}]}}]
-ports: [{{port: 8080}}]
+ports: [{{port: 8080}}, {{port: 8081, name: u, protocol: UDP}}]
 """
             return events(text)[0]
         case 5:
@@ -321,6 +426,7 @@ spec:
                     ("Credentials", "c"),
                     ("HTTPRoute", f"h{number}"),
                     ("GRPCRoute", f"g{number}"),
+                    (rng.choice(("TLSRoute", "TCPRoute", "UDPRoute")), f"l{number}"),
                     ("Ingress", f"i{number}"),
                     ("Service", f"s{number}"),
                     ("Gateway", f"g{number}"),
@@ -342,7 +448,9 @@ def test_increments_equal_a_compilation_from_scratch(seed: int) -> None:
         snapshot = fold(snapshot, [_random_event(rng) for _ in range(rng.randrange(1, 4))])
         plan = compiler.compile(snapshot).plan
         scratch = Compiler().compile(snapshot).plan
-        for table in ("gateway_listeners", "gateway_hosts", "gateway_clusters", "gateway_endpoints", "gateway_jwt"):
+        for table in TABLES:
+            if not table.startswith("gateway_"):
+                continue
             assert plan.table(table) == scratch.table(table)
             if plan.delta is not None:
                 before, now = previous.table(table), plan.table(table)

@@ -17,6 +17,7 @@ from fairlead.api.endpointslice import EndpointSlice
 from fairlead.api.gateway import Gateway, GatewayClass, ReferenceGrant
 from fairlead.api.httproute import GRPCRoute, HTTPRoute
 from fairlead.api.ingress import Ingress, IngressClass
+from fairlead.api.l4route import TCPRoute, TLSRoute, UDPRoute
 from fairlead.api.listenerset import ListenerSet
 from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
@@ -43,6 +44,9 @@ ApiObject: TypeAlias = (
     | ListenerSet
     | HTTPRoute
     | GRPCRoute
+    | TLSRoute
+    | TCPRoute
+    | UDPRoute
     | ReferenceGrant
     | Ingress
     | IngressClass
@@ -70,6 +74,9 @@ KINDS: Mapping[str, type[ApiObject]] = {
     "ListenerSet": ListenerSet,
     "HTTPRoute": HTTPRoute,
     "GRPCRoute": GRPCRoute,
+    "TLSRoute": TLSRoute,
+    "TCPRoute": TCPRoute,
+    "UDPRoute": UDPRoute,
     "ReferenceGrant": ReferenceGrant,
     "Ingress": Ingress,
     "IngressClass": IngressClass,

@@ -86,6 +86,9 @@ GATEWAYS = Resource(_GATEWAY, "v1", "gateways", "Gateway")
 LISTENERSETS = Resource(_GATEWAY, "v1", "listenersets", "ListenerSet")
 HTTPROUTES = Resource(_GATEWAY, "v1", "httproutes", "HTTPRoute")
 GRPCROUTES = Resource(_GATEWAY, "v1", "grpcroutes", "GRPCRoute")
+TLSROUTES = Resource(_GATEWAY, "v1", "tlsroutes", "TLSRoute")
+TCPROUTES = Resource(_GATEWAY, "v1", "tcproutes", "TCPRoute")
+UDPROUTES = Resource(_GATEWAY, "v1", "udproutes", "UDPRoute")
 REFERENCEGRANTS = Resource(_GATEWAY, "v1", "referencegrants", "ReferenceGrant")
 
 _POLICY = "policy.networking.k8s.io"

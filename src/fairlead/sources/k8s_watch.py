@@ -33,7 +33,10 @@ from fairlead.api.resources import (
     REFERENCEGRANTS,
     SECURITYPOLICIES,
     SERVICES,
+    TCPROUTES,
+    TLSROUTES,
     TRAFFICPOLICIES,
+    UDPROUTES,
     Resource,
 )
 from fairlead.sources.client import Client, Json
@@ -68,6 +71,9 @@ OPTIONAL: Mapping[str, Resource] = {
     "ListenerSet": LISTENERSETS,
     "HTTPRoute": HTTPROUTES,
     "GRPCRoute": GRPCROUTES,
+    "TLSRoute": TLSROUTES,
+    "TCPRoute": TCPROUTES,
+    "UDPRoute": UDPROUTES,
     "ReferenceGrant": REFERENCEGRANTS,
     "BackendTrafficPolicy": BACKENDTRAFFICPOLICIES,
     "SecurityPolicy": SECURITYPOLICIES,

@@ -19,6 +19,7 @@ from fairlead.api.endpointslice import EndpointSlice
 from fairlead.api.gateway import Gateway, GatewayClass, ReferenceGrant
 from fairlead.api.httproute import GRPCRoute, HTTPRoute
 from fairlead.api.ingress import Ingress, IngressClass
+from fairlead.api.l4route import TCPRoute, TLSRoute, UDPRoute
 from fairlead.api.listenerset import ListenerSet
 from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
@@ -48,6 +49,9 @@ TABLES: Mapping[str, str] = {
     "ListenerSet": "listener_sets",
     "HTTPRoute": "http_routes",
     "GRPCRoute": "grpc_routes",
+    "TLSRoute": "tls_routes",
+    "TCPRoute": "tcp_routes",
+    "UDPRoute": "udp_routes",
     "ReferenceGrant": "reference_grants",
     "Ingress": "ingresses",
     "IngressClass": "ingress_classes",
@@ -101,6 +105,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     listener_sets: Mapping[ObjectKey, ListenerSet] = {}
     http_routes: Mapping[ObjectKey, HTTPRoute] = {}
     grpc_routes: Mapping[ObjectKey, GRPCRoute] = {}
+    tls_routes: Mapping[ObjectKey, TLSRoute] = {}
+    tcp_routes: Mapping[ObjectKey, TCPRoute] = {}
+    udp_routes: Mapping[ObjectKey, UDPRoute] = {}
     reference_grants: Mapping[ObjectKey, ReferenceGrant] = {}
     ingresses: Mapping[ObjectKey, Ingress] = {}
     ingress_classes: Mapping[ObjectKey, IngressClass] = {}

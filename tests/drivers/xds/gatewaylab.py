@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,7 @@ class GatewayLab:
         self.compiler = Compiler()
         self.ports: dict[tuple[str, int], int] = {}
         """(Gateway, with its namespace where tests give it another one; client's port) → port on loopback."""
+        self.udp_ports: dict[tuple[str, int], int] = {}
         self.backends: dict[str, Backend] = {}
         self._client: aiohttp.ClientSession | None = None
 
@@ -245,10 +246,12 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
         found = decode(kind, obj)
         assert not isinstance(found, Diagnostic), found
         if kind == "Gateway":
-            self.door(metadata["namespace"], metadata["name"], *{each["port"] for each in obj["spec"]["listeners"]})
+            udp = {each["port"] for each in obj["spec"]["listeners"] if each["protocol"] == "UDP"}
+            tcp = {each["port"] for each in obj["spec"]["listeners"] if each["protocol"] != "UDP"}
+            self.door(metadata["namespace"], metadata["name"], *tcp, udp=udp)
         return ObjectChanged(kind, key, found)
 
-    def door(self, namespace: str, gateway: str, *numbers: int) -> None:
+    def door(self, namespace: str, gateway: str, *numbers: int, udp: Iterable[int] = ()) -> None:
         """Make the Service that the controller would make for a Gateway."""
         whole = gateway if namespace in ("default", "kube-system") else f"{namespace}/{gateway}"
         for number in numbers:
@@ -258,7 +261,15 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
                 # The kernel gives a port twice while nobody listens on it yet.
                 if port not in self.ports.values():
                     self.ports[whole, number] = port
-        ports = [{"port": each, "targetPort": self.ports[whole, each]} for each in sorted(numbers)]
+        ports: list[Json] = [{"port": each, "targetPort": self.ports[whole, each]} for each in sorted(numbers)]
+        for number in sorted(udp):
+            while (whole, number) not in self.udp_ports:
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+                    one.bind(("127.0.0.1", 0))
+                    port = one.getsockname()[1]
+                if port not in self.udp_ports.values():
+                    self.udp_ports[whole, number] = port
+            ports.append({"port": number, "targetPort": self.udp_ports[whole, number], "protocol": "UDP"})
         name = service_name(gateway)
         found = decode(
             "Service",

@@ -68,9 +68,16 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway
 
 
 def test_every_kind_that_gateways_are_made_of_is_tried() -> None:
-    assert {"Gateway", "HTTPRoute", "GRPCRoute", "ReferenceGrant", "GatewayClass"} <= {
-        kind for kind, _ in definitions()
-    }
+    assert {
+        "Gateway",
+        "HTTPRoute",
+        "GRPCRoute",
+        "TLSRoute",
+        "TCPRoute",
+        "UDPRoute",
+        "ReferenceGrant",
+        "GatewayClass",
+    } <= {kind for kind, _ in definitions()}
 
 
 @in_one_loop
@@ -125,6 +132,9 @@ def _reach(lab: GatewayLab) -> None:
         status.gateway_conditions(gateway, serving)
         for listener in gateway.listeners:
             status.listener_conditions(listener, gateway, serving)
-        lab.door(*gateway.key, *(each["port"] for each in wanted["spec"]["ports"]))
+        ports: dict[str, list[int]] = {protocol: [] for protocol in ("TCP", "UDP")}
+        for each in wanted["spec"]["ports"]:
+            ports[each["protocol"]].append(each["port"])
+        lab.door(*gateway.key, *ports["TCP"], udp=ports["UDP"])
     for route in stage.bound.values():
-        status.route_parents(route, stage.affected)
+        status.route_parents(stage.described(route.key) or route, stage.affected)

@@ -24,6 +24,7 @@ _REQUESTS = "certificatesigningrequests.certificates.k8s.io"
 _GATEWAY = (
     "gatewayclasses.gateway.networking.k8s.io gateways.gateway.networking.k8s.io listenersets.gateway.networking.k8s.io "
     "httproutes.gateway.networking.k8s.io grpcroutes.gateway.networking.k8s.io "
+    "tlsroutes.gateway.networking.k8s.io tcproutes.gateway.networking.k8s.io udproutes.gateway.networking.k8s.io "
     "referencegrants.gateway.networking.k8s.io backendtrafficpolicies.fairlead.dev securitypolicies.fairlead.dev "
     "trafficpolicies.fairlead.dev"
 )
@@ -170,8 +171,11 @@ _COMPONENTS: Mapping[str, tuple[str, ...]] = {
         f"{_READ}: nodes namespaces secrets configmaps endpointslices.discovery.k8s.io {_GATEWAY} "
         "ingresses.networking.k8s.io ingressclasses.networking.k8s.io",
         "patch update: ingresses/status.networking.k8s.io",
-        "patch update: gatewayclasses/status.gateway.networking.k8s.io gateways/status.gateway.networking.k8s.io listenersets/status.gateway.networking.k8s.io "
-        "httproutes/status.gateway.networking.k8s.io grpcroutes/status.gateway.networking.k8s.io",
+        "patch update: gatewayclasses/status.gateway.networking.k8s.io gateways/status.gateway.networking.k8s.io "
+        "listenersets/status.gateway.networking.k8s.io "
+        "httproutes/status.gateway.networking.k8s.io grpcroutes/status.gateway.networking.k8s.io "
+        "tlsroutes/status.gateway.networking.k8s.io tcproutes/status.gateway.networking.k8s.io "
+        "udproutes/status.gateway.networking.k8s.io",
         "patch update: backendtrafficpolicies/status.fairlead.dev securitypolicies/status.fairlead.dev "
         "trafficpolicies/status.fairlead.dev",
         "update: gateways/finalizers.gateway.networking.k8s.io",

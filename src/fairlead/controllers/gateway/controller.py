@@ -29,7 +29,10 @@ from fairlead.api.resources import (
     SECRETS,
     SECURITYPOLICIES,
     SERVICES,
+    TCPROUTES,
+    TLSROUTES,
     TRAFFICPOLICIES,
+    UDPROUTES,
     Resource,
 )
 from fairlead.controllers import conditions, moments
@@ -62,6 +65,9 @@ _FOLLOWED: Mapping[str, Resource] = {
     "ListenerSet": LISTENERSETS,
     "HTTPRoute": HTTPROUTES,
     "GRPCRoute": GRPCROUTES,
+    "TLSRoute": TLSROUTES,
+    "TCPRoute": TCPROUTES,
+    "UDPRoute": UDPROUTES,
     "ReferenceGrant": REFERENCEGRANTS,
     "Ingress": INGRESSES,
     "IngressClass": INGRESSCLASSES,
@@ -72,7 +78,7 @@ _FOLLOWED: Mapping[str, Resource] = {
     "SecurityPolicy": SECURITYPOLICIES,
     "TrafficPolicy": TRAFFICPOLICIES,
 }
-_STATUSES = frozenset(("HTTPRoute", "GRPCRoute"))
+_STATUSES = frozenset(("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"))
 _EVERYTHING: Key = ("", "")
 _TOGETHER_S = 0.02
 """How long a change waits for company."""

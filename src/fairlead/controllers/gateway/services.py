@@ -35,17 +35,21 @@ def desired(gateway: BoundGateway, present: Mapping[str, Any] | None, taken: Col
     Raises ValueError when every port of the nodes is taken.
     """
     spec = gateway.api.spec
-    known = {each["port"]: each.get("targetPort") for each in (present or {}).get("spec", {}).get("ports") or ()}
+    known = {
+        (each["port"], each.get("protocol", "TCP")): each.get("targetPort")
+        for each in (present or {}).get("spec", {}).get("ports") or ()
+    }
     used = set(taken)
     ports = []
-    for number in sorted({each.api.port for each in gateway.listeners if each.usable}):
-        target = known.get(number)
+    for number, protocol in sorted({(each.api.port, each.transport) for each in gateway.listeners if each.usable}):
+        target = known.get((number, protocol))
         if not isinstance(target, int) or not FIRST_PORT <= target <= LAST_PORT:
             target = next((each for each in range(FIRST_PORT, LAST_PORT + 1) if each not in used), None)
             if target is None:
                 raise ValueError(f"all ports of nodes from {FIRST_PORT} to {LAST_PORT} are taken by other Gateways")
             used.add(target)
-        ports.append({"name": port_name(number), "port": number, "targetPort": target, "protocol": "TCP"})
+        name = port_name(number, protocol)
+        ports.append({"name": name, "port": number, "targetPort": target, "protocol": protocol})
     infrastructure = spec.infrastructure
     labels = dict(infrastructure.labels or {}) if infrastructure else {}
     annotations: Json = dict(infrastructure.annotations or {}) if infrastructure else {}

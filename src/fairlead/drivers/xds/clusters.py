@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
-from envoy.config.core.v3 import address_pb2, base_pb2, config_source_pb2, protocol_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2, config_source_pb2, extension_pb2, protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from envoy.extensions.load_balancing_policies.common.v3 import common_pb2 as lb_pb2
+from envoy.extensions.load_balancing_policies.random.v3 import random_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from fairlead.drivers.xds.balancing import balancing
 from fairlead.drivers.xds.pack import milliseconds, number, packed, resource
 from fairlead.drivers.xds.protocol import Resource
+from fairlead.plan.endpoint import Endpoint
 from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
 from fairlead.plan.gateway.trust import GatewayTrust
 
 _MOST = 1 << 20
 """Of connections, waiting, running and repeated requests of one cluster: limits are the user's business, not defaults of 1024 and 3."""
+_MOST_CLIENTS = 1 << 15
+"""Of a UDP listener at a time: each holds a socket until it is idle for a while, and addresses of senders may be forged."""
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -30,6 +36,8 @@ def by_ads() -> Any:
 
 def cluster(row: GatewayCluster) -> Resource:
     """Return a cluster whose endpoints come apart from it."""
+    if row.protocol == "udp":
+        return _datagrams(row)
     explicit = http_protocol_options_pb2.HttpProtocolOptions.ExplicitHttpConfig()
     if row.protocol == "h2c":
         explicit.http2_protocol_options.CopyFrom(protocol_pb2.Http2ProtocolOptions())
@@ -60,18 +68,47 @@ def cluster(row: GatewayCluster) -> Resource:
     return resource(row.name, message)
 
 
+def _datagrams(row: GatewayCluster) -> Resource:
+    """Return the cluster of a UDP listener: clients are shared out by the weights of groups, then at random within one."""
+    weighted = lb_pb2.LocalityLbConfig(locality_weighted_lb_config=lb_pb2.LocalityLbConfig.LocalityWeightedLbConfig())
+    config = extension_pb2.TypedExtensionConfig(
+        name="envoy.load_balancing_policies.random",
+        typed_config=packed(random_pb2.Random(locality_lb_config=weighted)),
+    )
+    limits = circuit_breaker_pb2.CircuitBreakers.Thresholds(max_connections=number(_MOST_CLIENTS))
+    message = cluster_pb2.Cluster(
+        name=row.name,
+        type=cluster_pb2.Cluster.DiscoveryType.EDS,
+        eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=by_ads()),
+        load_balancing_policy=cluster_pb2.LoadBalancingPolicy(
+            policies=[cluster_pb2.LoadBalancingPolicy.Policy(typed_extension_config=config)]
+        ),
+        circuit_breakers=circuit_breaker_pb2.CircuitBreakers(thresholds=[limits]),
+    )
+    message.common_lb_config.healthy_panic_threshold.value = 0
+    return resource(row.name, message)
+
+
 def endpoints(row: GatewayEndpoints) -> Resource:
     """Return who serves a cluster."""
-    found = [
+    groups = [
+        endpoint_components_pb2.LocalityLbEndpoints(
+            locality=base_pb2.Locality(region=each.name),
+            load_balancing_weight=number(each.weight),
+            lb_endpoints=_endpoints(each.endpoints),
+        )
+        for each in row.groups
+    ] or [endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=_endpoints(row.endpoints))]
+    return resource(row.cluster, endpoint_pb2.ClusterLoadAssignment(cluster_name=row.cluster, endpoints=groups))
+
+
+def _endpoints(found: Iterable[Endpoint]) -> list[Any]:
+    return [
         endpoint_components_pb2.LbEndpoint(
             endpoint=endpoint_components_pb2.Endpoint(address=address(each.address, each.port))
         )
-        for each in row.endpoints
+        for each in found
     ]
-    message = endpoint_pb2.ClusterLoadAssignment(
-        cluster_name=row.cluster, endpoints=[endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=found)]
-    )
-    return resource(row.cluster, message)
 
 
 def certificate(name: str, chain: bytes, key: bytes) -> Resource:

@@ -12,6 +12,7 @@ from envoy.config.core.v3 import address_pb2, config_source_pb2, extension_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2, udp_listener_config_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from envoy.extensions.filters.udp.udp_proxy.v3 import route_pb2, udp_proxy_pb2
+from envoy.type.v3 import hash_policy_pb2
 from xds.core.v3 import extension_pb2 as xds_extension_pb2
 from xds.type.matcher.v3 import matcher_pb2
 
@@ -36,6 +37,8 @@ def forward(row: GatewayForward) -> Resource:
         stat_prefix="gateway",
         max_connect_attempts=number(_ATTEMPTS),
         idle_timeout=milliseconds(_IDLE_MS),
+        # Counts only in clusters that go by hashes.
+        hash_policy=[hash_policy_pb2.HashPolicy(source_ip=hash_policy_pb2.HashPolicy.SourceIp())],
     )
     weights = [(each.cluster, each.weight) for each in row.shares]
     if row.refused or not weights:

@@ -24,7 +24,7 @@ def targets(services: Iterable[Mapping[str, Any]], ports: Iterable[int]) -> dict
         ingress = (service.get("status") or {}).get("loadBalancer", {}).get("ingress") or ()
         addresses = [each["ip"] for each in ingress if each.get("ip")]
         for port in service["spec"].get("ports") or ():
-            if addresses and port["port"] in wanted:
+            if addresses and port["port"] in wanted and port.get("protocol", "TCP") == "TCP":
                 found.setdefault(port["port"], addresses[0])
     return found
 

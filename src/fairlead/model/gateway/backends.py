@@ -28,6 +28,10 @@ _PROTOCOLS: Mapping[str | None, str] = {
 """`appProtocol` (KEP-3726) → protocol of the cluster; what is unknown is tried as HTTP/1.1."""
 
 
+_SPOKEN: Mapping[str, str] = {"GRPCRoute": "h2c", "TLSRoute": "tcp", "TCPRoute": "tcp", "UDPRoute": "udp"}
+"""Kind of route → protocol of its clusters, whatever the ports say."""
+
+
 class Target(msgspec.Struct, frozen=True):
     """A port of a Service and how it is spoken to."""
 
@@ -38,7 +42,7 @@ class Target(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         """Return the name of its cluster."""
-        suffix = "/h2c" if self.protocol == "h2c" else ""
+        suffix = "" if self.protocol == "http1" else f"/{self.protocol}"
         return f"{self.service[0]}/{self.service[1]}/{self.port}{suffix}"
 
     def row(self, traffic: Traffic) -> GatewayCluster:
@@ -65,7 +69,7 @@ class Backends:
     ) -> None:
         self._kind = kind
         self._group = group
-        self._protocol = "h2c" if kind == "GRPCRoute" else ""
+        self._protocol = _SPOKEN.get(kind, "")
         self._namespace = namespace
         self._services = services
         self._grants = grants
@@ -93,11 +97,14 @@ class Backends:
         if service is None or service.spec.type == "ExternalName":
             self._refuse("BackendNotFound", f"{field}: there is no Service {where[0]}/{where[1]} with endpoints")
             return None
+        transport = "UDP" if self._kind == "UDPRoute" else "TCP"
         name, wanted = (ref.port_name, ref.protocol) if isinstance(ref, NamedPortRef) else ("", "")
-        ports = service.spec.ports or ()
+        ports = [each for each in service.spec.ports or () if (each.protocol or "TCP") == transport]
         port = next((each for each in ports if each.port == ref.port or (name and each.name == name)), None)
         if port is None:
-            self._refuse("BackendNotFound", f"{field}: Service {where[0]}/{where[1]} has no port {name or ref.port}")
+            words = "port" if transport == "TCP" else f"{transport} port"
+            problem = f"{field}: Service {where[0]}/{where[1]} has no {words} {name or ref.port}"
+            self._refuse("BackendNotFound", problem)
             return None
         protocol = protocol or wanted or self._protocol or _PROTOCOLS.get(port.app_protocol, "http1")
         target = Target(where, port.port, protocol)
@@ -136,4 +143,6 @@ def endpoints_of(
 def _port(target: Target, service: Service | None) -> ServicePort | None:
     if service is None:
         return None
-    return next((each for each in service.spec.ports or () if each.port == target.port), None)
+    transport = "UDP" if target.protocol == "udp" else "TCP"
+    ports = service.spec.ports or ()
+    return next((each for each in ports if each.port == target.port and (each.protocol or "TCP") == transport), None)

@@ -56,6 +56,11 @@ def conflicts(ranks: Iterable[Sequence[Contender]]) -> list[list[Conflict | None
             if len(spoken[port]) > 1 or speeches.get(port, _speech(each)) != _speech(each):
                 problem = f"another listener has port {each.port} for another protocol than {each.protocol}"
                 verdicts.append(("ProtocolConflict", problem))
+            elif each.protocol not in _NAMED and (alike[place] > 1 or place in hosts):
+                problem = (
+                    f"another listener has port {each.port}, and {each.protocol} has nothing to tell them apart by"
+                )
+                verdicts.append(("ProtocolConflict", problem))
             elif alike[place] > 1 or place in hosts:
                 verdicts.append(("HostnameConflict", f"another listener has port {each.port} and the same host name"))
             else:

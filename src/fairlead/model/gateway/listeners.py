@@ -17,7 +17,13 @@ from fairlead.model.gateway.trust import Trust
 from fairlead.model.gateway.values import is_host, is_hostname
 from fairlead.world.events import ObjectKey
 
-_KINDS: Mapping[str, tuple[str, ...]] = {"HTTP": ("HTTPRoute", "GRPCRoute"), "HTTPS": ("HTTPRoute", "GRPCRoute")}
+_KINDS: Mapping[str, tuple[str, ...]] = {
+    "HTTP": ("HTTPRoute", "GRPCRoute"),
+    "HTTPS": ("HTTPRoute", "GRPCRoute"),
+    "TLS": ("TLSRoute",),
+    "TCP": ("TCPRoute",),
+    "UDP": ("UDPRoute",),
+}
 """Protocol → kinds of routes."""
 _LAST_PORT = 65535
 
@@ -68,7 +74,17 @@ class BoundListener(msgspec.Struct, frozen=True, kw_only=True):
         """Tell whether it can serve."""
         if self.accepted.problem or self.conflicted.problem:
             return False
-        return self.api.protocol != "HTTPS" or bool(self.certificates)
+        return not self.terminates or bool(self.certificates)
+
+    @property
+    def reads_server_names(self) -> bool:
+        """Tell whether its connections are told from those of others of its port by the server name of TLS."""
+        return self.api.protocol in ("HTTPS", "TLS")
+
+    @property
+    def terminates(self) -> bool:
+        """Tell whether TLS ends here."""
+        return self.reads_server_names and (self.api.tls is None or self.api.tls.mode == "Terminate")
 
     @property
     def problem(self) -> str:
@@ -98,7 +114,7 @@ class BoundListener(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def hostname(self) -> str:
         """Return its host name in lower case, empty for all."""
-        return (self.api.hostname or "").lower()
+        return "" if self.api.protocol in ("TCP", "UDP") else (self.api.hostname or "").lower()
 
     @property
     def transport(self) -> str:
@@ -113,7 +129,7 @@ class BoundListener(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def chain(self) -> str:
         """Return the name of what takes its connections: with TLS they are told apart by their server name, else they are not."""
-        if self.api.protocol != "HTTPS":
+        if not self.reads_server_names:
             return self.table
         return "/".join((self.table, *(self.listener_set or ()), self.api.name))
 
@@ -149,9 +165,11 @@ class BoundGateway(msgspec.Struct, frozen=True, kw_only=True):
         """Return its own listeners and those of its ListenerSets, in the order of their precedence."""
         return (*self.own, *(listener for each in self.sets for listener in each.listeners))
 
-    def on_port(self, port: int) -> tuple[BoundListener, ...]:
+    def on_port(self, port: int, transport: str = "TCP") -> tuple[BoundListener, ...]:
         """Return the usable listeners of a port."""
-        return tuple(each for each in self.listeners if each.api.port == port and each.usable)
+        return tuple(
+            each for each in self.listeners if each.api.port == port and each.transport == transport and each.usable
+        )
 
 
 class References(msgspec.Struct, frozen=True):
@@ -184,7 +202,7 @@ def read(
             problem = f"allowedRoutes.kinds: {', '.join(unknown)} cannot attach to protocol {listener.protocol}"
             resolved = Verdict("InvalidRouteKinds", problem)
     usable: tuple[ObjectKey, ...] = ()
-    if listener.protocol == "HTTPS":
+    if listener.protocol == "HTTPS" or (listener.protocol == "TLS" and not _passes_through(listener)):
         usable, complaint = _certificates(bare, references)
         resolved = complaint if complaint.problem else resolved
     return msgspec.structs.replace(bare, kinds=kinds, certificates=usable, resolved=resolved)
@@ -198,14 +216,21 @@ def _wrong(listener: Listener) -> str:
         return f"name: {listener.name[:64]!r} is no DNS name"
     if listener.hostname and not is_hostname(listener.hostname):
         return f"hostname: {listener.hostname[:64]!r} is neither a host name nor *. and one"
+    if listener.tls is not None and listener.tls.mode not in ("Terminate", "Passthrough"):
+        return f"tls.mode: {listener.tls.mode[:64]!r} is neither Terminate nor Passthrough"
     return ""
+
+
+def _passes_through(listener: Listener) -> bool:
+    return listener.tls is not None and listener.tls.mode == "Passthrough"
 
 
 def _certificates(listener: BoundListener, references: References) -> tuple[tuple[ObjectKey, ...], Verdict]:
     tls = listener.api.tls
     refs = (tls.certificate_refs if tls else None) or ()
-    if tls is None or tls.mode != "Terminate" or not refs:
-        return (), Verdict("InvalidCertificateRef", "a listener of protocol HTTPS needs tls.certificateRefs")
+    if _passes_through(listener.api) or not refs:
+        problem = f"a listener of protocol {listener.protocol} that terminates TLS needs tls.certificateRefs"
+        return (), Verdict("InvalidCertificateRef", problem)
     kind, (namespace, _) = listener.owner
     usable: list[ObjectKey] = []
     verdict = Verdict()

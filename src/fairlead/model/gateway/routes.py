@@ -13,10 +13,12 @@ import msgspec
 from fairlead.api.decode import reference
 from fairlead.api.gateway import GROUP, ParentRef
 from fairlead.api.httproute import GRPCRoute, HTTPRoute
+from fairlead.api.l4route import TCPRoute, TLSRoute, UDPRoute
 from fairlead.api.pod import Namespace
 from fairlead.api.service import Service
 from fairlead.base.selectors import SelectorError
 from fairlead.model.gateway.backends import Backends, Target
+from fairlead.model.gateway.forwards import Split, split
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.hosts import intersection
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, ListenerKey, Verdict
@@ -25,7 +27,7 @@ from fairlead.model.gateway.values import RuleError, is_hostname
 from fairlead.plan.gateway.route import GatewayRoute
 from fairlead.world.events import ObjectKey
 
-Route: TypeAlias = HTTPRoute | GRPCRoute
+Route: TypeAlias = HTTPRoute | GRPCRoute | TLSRoute | TCPRoute | UDPRoute
 RouteKey: TypeAlias = tuple[str, ObjectKey]
 """Kind and key."""
 
@@ -60,6 +62,8 @@ class BoundRoute(msgspec.Struct, frozen=True, kw_only=True):
     parents: tuple[ParentVerdict, ...] = ()
     rules: tuple[GatewayRoute, ...] = ()
     """In the order of the specification's rules and matches."""
+    split: Split | None = None
+    """What becomes of connections, for the kinds that do not read them."""
     targets: Mapping[str, Target] = {}
     asked: frozenset[ObjectKey] = frozenset()
     """Services on which it depends."""
@@ -79,6 +83,11 @@ class BoundRoute(msgspec.Struct, frozen=True, kw_only=True):
         """Return what orders routes that want the same: the oldest goes first, then the first by name."""
         metadata = self.api.metadata
         return metadata.creation_timestamp or "9999", f"{metadata.namespace}/{metadata.name}"
+
+
+def hostnames_of(route: Route) -> tuple[str, ...]:
+    """Return the hosts that a route names."""
+    return () if isinstance(route, TCPRoute | UDPRoute) else route.spec.hostnames or ()
 
 
 def origin_of(key: RouteKey) -> str:
@@ -107,7 +116,7 @@ def bind(key: RouteKey, route: Route, around: Surroundings, services: Mapping[Ob
     if not ours:
         return BoundRoute(key=key, api=route)
     backends = Backends(kind, namespace, services, around.grants)
-    rules, invalid = _rules(route, origin_of(key), backends)
+    (rules, found_split), invalid = _rules(route, origin_of(key), backends)
     parents: list[ParentVerdict] = []
     for ref, listeners in ours:
         found, accepted = _attach(kind, namespace, route, ref, listeners, around)
@@ -119,6 +128,7 @@ def bind(key: RouteKey, route: Route, around: Surroundings, services: Mapping[Ob
         api=route,
         parents=tuple(parents),
         rules=rules,
+        split=found_split,
         targets=backends.targets,
         asked=frozenset(backends.asked),
     )
@@ -142,21 +152,26 @@ def without(route: BoundRoute, lost: Mapping[ListenerKey, RouteKey]) -> BoundRou
     return msgspec.structs.replace(route, parents=tuple(parents))
 
 
-def _rules(route: Route, origin: str, backends: Backends) -> tuple[tuple[GatewayRoute, ...], str]:
-    wrong = next((each for each in route.spec.hostnames or () if not is_hostname(each)), None)
+def _rules(route: Route, origin: str, backends: Backends) -> tuple[tuple[tuple[GatewayRoute, ...], Split | None], str]:
+    """Return what a route does with requests, or with connections, and what is wrong with it."""
+    nothing: tuple[tuple[GatewayRoute, ...], None] = ((), None)
+    wrong = next((each for each in hostnames_of(route) if not is_hostname(each)), None)
     if wrong is not None:
-        return (), f"spec.hostnames: {wrong[:64]!r} is neither a host name nor *. and one"
+        return nothing, f"spec.hostnames: {wrong[:64]!r} is neither a host name nor *. and one"
     found: list[GatewayRoute] = []
     try:
-        if isinstance(route, HTTPRoute):
-            for at, http in enumerate(route.spec.rules or ()):
-                found += http_routes(http, at, origin, backends)
-        else:
-            for at, grpc in enumerate(route.spec.rules or ()):
-                found += grpc_routes(grpc, at, origin, backends)
+        match route:
+            case HTTPRoute():
+                for at, http in enumerate(route.spec.rules or ()):
+                    found += http_routes(http, at, origin, backends)
+            case GRPCRoute():
+                for at, grpc in enumerate(route.spec.rules or ()):
+                    found += grpc_routes(grpc, at, origin, backends)
+            case _:
+                return ((), split(route.spec, backends)), ""
     except RuleError as error:
-        return (), str(error)
-    return tuple(found), ""
+        return nothing, str(error)
+    return (tuple(found), None), ""
 
 
 def _offered(ref: ParentRef, namespace: str, around: Surroundings) -> tuple[BoundListener, ...] | None:
@@ -193,7 +208,7 @@ def _attach(
     if not allowed:
         problem = f"no listener of {parent} allows a {kind} of namespace {namespace}"
         return [], Verdict("NotAllowedByListeners", problem)
-    found = [Attached(each, hosts) for each in allowed if (hosts := intersection(each.hostname, route.spec.hostnames))]
+    found = [Attached(each, hosts) for each in allowed if (hosts := intersection(each.hostname, hostnames_of(route)))]
     if not found:
         problem = "spec.hostnames has no host in common with the listeners that allow this route"
         return [], Verdict("NoMatchingListenerHostname", problem)

@@ -17,6 +17,7 @@ from fairlead.api.gateway import ParentRef
 from fairlead.api.node import Node
 from fairlead.api.service import Service
 from fairlead.base.diagnostics import Diagnostic
+from fairlead.model.gateway import chains, forwards
 from fairlead.model.gateway.attachment import Place
 from fairlead.model.gateway.backends import Target, endpoints_of
 from fairlead.model.gateway.grants import Grants
@@ -25,7 +26,7 @@ from fairlead.model.gateway.hosts import ANY, most_exact
 from fairlead.model.gateway.ingress import IngressReader
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, ListenerKey, References
 from fairlead.model.gateway.merging import ingress_gateways, our_gateways, sets_of
-from fairlead.model.gateway.names import GATEWAY_LABEL, listener_name, service_name, set_name
+from fairlead.model.gateway.names import service_name
 from fairlead.model.gateway.policies import Objects, Policies, route_place, service_place
 from fairlead.model.gateway.rivals import Contests
 from fairlead.model.gateway.routes import BoundRoute, Route, RouteKey, Surroundings, bind, origin_of, without
@@ -34,15 +35,8 @@ from fairlead.model.gateway.security import Security
 from fairlead.model.gateway.shadows import Shadows
 from fairlead.model.merge import MergedRows
 from fairlead.model.rows import Rows
+from fairlead.plan.endpoint import Endpoint
 from fairlead.plan.gateway.cluster import GatewayEndpoints
-from fairlead.plan.gateway.listener import (
-    GatewayCertificate,
-    GatewayChain,
-    GatewayListener,
-    KnownClients,
-    Terminated,
-    ToHosts,
-)
 from fairlead.plan.gateway.route import GatewayHost, GatewayRoute
 from fairlead.plan.gateway.traffic import Traffic
 from fairlead.plan.tables import Key, Origin, Row, key_of
@@ -80,6 +74,12 @@ class GatewayStage:
         self._shadows = Shadows()
         self._in_host: dict[tuple[str, str], dict[RouteKey, BoundRoute]] = {}
         """(table, domain) → the routes that serve there."""
+        self._forwarded: dict[str, set[str]] = {}
+        """Chain → the server names for which connections are handed on."""
+        self._rechained: set[ObjectKey] = set()
+        """Gateways that have more or fewer server names than their rows say."""
+        self._overruled: dict[tuple[str, str], tuple[RouteKey, ...]] = {}
+        """(table, domain) of connections → the routes that want them, when there are several: the first gets them."""
         self._ports: dict[str, dict[str, BoundListener]] = {}
         """Table → the listeners that share it, by host name."""
         self._needed: dict[str, tuple[Target, set[RouteKey]]] = {}
@@ -117,6 +117,8 @@ class GatewayStage:
         for parent in route.parents:
             places = dict.fromkeys((each.listener.table, host) for each in parent.attached for host in each.hosts)
             notes = [note for place in places for note in self._shadows.notes(place, key)]
+            rivals = {place: self._overruled.get(place, ()) for place in places}
+            notes += [_overruled(each[0], place[1]) for place, each in rivals.items() if key in each[1:]]
             parents.append(msgspec.structs.replace(parent, notes=(*parent.notes, *notes)))
         return msgspec.structs.replace(route, parents=tuple(parents))
 
@@ -151,6 +153,8 @@ class GatewayStage:
             parents = self.bound[route].parents
             problems = {verdict.problem for parent in parents for verdict in (parent.accepted, parent.resolved)}
             found += [Diagnostic(object=origin_of(route), message=each) for each in sorted(problems) if each]
+        for (_, domain), (first, *others) in self._overruled.items():
+            found += [Diagnostic(object=origin_of(each), message=_overruled(first, domain)) for each in others]
         for state in self.policies.troubled():
             found += state.problems
         return found
@@ -196,7 +200,12 @@ class GatewayStage:
             for route in self._asked[service]:
                 targets = self.bound[route].targets
                 clusters |= {name for name, target in targets.items() if target.service == service}
-        parts |= {("host", f"{table} {domain}"): self._host(table, domain) for table, domain in hosts}
+                if route[0] == "UDPRoute":
+                    hosts |= set(_places(self.bound[route]))
+        parts |= {("host", f"{table} {domain}"): self._place(table, domain, snapshot, node) for table, domain in hosts}
+        for at in self._rechained & self.gateways.keys():
+            parts["gateway", "/".join(at)] = self._gateway(at, snapshot, node)
+        self._rechained = set()
         parts |= {("cluster", name): self._cluster(name, snapshot, node) for name in clusters}
         self.policies.concern(service_place(each) for each in touched)
         self._settle(snapshot)
@@ -219,6 +228,7 @@ class GatewayStage:
         self._around = Surroundings(gateways, sets_of(gateways.values()), snapshot.namespaces, grants)
         known = self.bound.keys()
         self.bound, self._in_host, self._needed, self._asked, self._services = {}, {}, {}, {}, {}
+        self._forwarded, self._overruled = {}, {}
         parts: dict[ObjectKey, Rows | None] = dict.fromkeys(self._merged.owners())
         hosts: set[tuple[str, str]] = set()
         self._ports = {}
@@ -228,8 +238,6 @@ class GatewayStage:
         self._rebound |= known
         self._doors = frozenset((namespace, service_name(name)) for namespace, name in gateways)
         for gateway in gateways.values():
-            rows = _gateway_rows(gateway, snapshot, node)
-            parts["gateway", "/".join(gateway.key)] = rows
             for listener in gateway.listeners:
                 if listener.usable:
                     self._ports.setdefault(listener.table, {})[listener.hostname] = listener
@@ -239,7 +247,10 @@ class GatewayStage:
         every = {(kind, key) for kind, table in self._tables_read.items() for key in table}
         self._replace_all(every, snapshot, hosts, set())
         for table_name, domain in hosts:
-            parts["host", f"{table_name} {domain}"] = self._host(table_name, domain)
+            parts["host", f"{table_name} {domain}"] = self._place(table_name, domain, snapshot, node)
+        for at in gateways:
+            parts["gateway", "/".join(at)] = self._gateway(at, snapshot, node)
+        self._rechained = set()
         self._guards = {}
         parts |= self._take_guards(set())
         for name in self._needed.keys() | self._guard_targets.keys():
@@ -247,7 +258,14 @@ class GatewayStage:
         self._merged.update(parts)
 
     def _route_tables(self, snapshot: Snapshot) -> dict[str, Mapping[ObjectKey, Route]]:
-        return {"HTTPRoute": snapshot.http_routes, "GRPCRoute": snapshot.grpc_routes, "Ingress": self.ingresses.routes}
+        return {
+            "HTTPRoute": snapshot.http_routes,
+            "GRPCRoute": snapshot.grpc_routes,
+            "TLSRoute": snapshot.tls_routes,
+            "TCPRoute": snapshot.tcp_routes,
+            "UDPRoute": snapshot.udp_routes,
+            "Ingress": self.ingresses.routes,
+        }
 
     def _changed_routes(self, snapshot: Snapshot, touched: frozenset[ObjectKey]) -> set[RouteKey]:
         found: set[RouteKey] = set()
@@ -364,6 +382,73 @@ class GatewayStage:
         ]
         return words(self.policies, route, at)
 
+    def _gateway(self, key: ObjectKey, snapshot: Snapshot, node: Node | None) -> Rows:
+        gateway = self.gateways[key]
+        service = snapshot.services.get((key[0], service_name(key[1])))
+        rows = chains.rows(
+            gateway,
+            service,
+            node,
+            snapshot.certificates,
+            snapshot.ca_bundles,
+            lambda chain: self._forwarded.get(chain, ()),
+        )
+        causes = [reference("Gateway", *key)]
+        causes += [reference("ListenerSet", *each.key) for each in gateway.sets if each.attached]
+        return _rows(rows, causes)
+
+    def _place(self, table: str, domain: str, snapshot: Snapshot, node: Node | None) -> Rows | None:
+        listeners = self._ports.get(table, {})
+        decider = listeners.get(most_exact(listeners, domain))
+        if decider is None or decider.protocol in ("HTTP", "HTTPS"):
+            return self._host(table, domain)
+        return self._connections(decider, domain, snapshot, node)
+
+    def _connections(self, decider: BoundListener, domain: str, snapshot: Snapshot, node: Node | None) -> Rows | None:
+        """Return what connections or datagrams for a host get: what the oldest of the routes says that want them."""
+        place = (decider.table, domain)
+        routes = [
+            each
+            for each in self._in_host.get(place, {}).values()
+            if any(domain in at.hosts and at.listener is decider for at in each.attached)
+        ]
+        routes.sort(key=lambda each: each.age)
+        self._rebound |= set(self._overruled.pop(place, ()))
+        if len(routes) > 1:
+            self._overruled[place] = tuple(each.key for each in routes)
+            self._rebound |= set(self._overruled[place])
+        own = domain == (decider.hostname or ANY)
+        self._hand_on(decider, domain, served=own or bool(routes))
+        if not own and not routes:
+            return None
+        wanted = routes[0].split if routes else None
+        name = chains.forward_name(decider.chain, domain)
+        found: list[tuple[str, Row]] = []
+        if decider.transport == "UDP":
+            cluster, endpoints = forwards.datagrams(
+                name, wanted, lambda target: self._endpoints(target, snapshot, node)
+            )
+            found += [("gateway_clusters", cluster), ("gateway_endpoints", endpoints)]
+        else:
+            found.append(("gateway_forwards", forwards.forward(name, wanted)))
+        if own and any(each.protocol == "HTTPS" for each in self._ports[decider.table].values()):
+            # A connection that another listener took does not get there by a request.
+            row = GatewayHost(table=decider.table, domain=domain, routes=(), chain=decider.chain)
+            found.append(("gateway_hosts", row))
+        kind, owner = decider.owner
+        return _rows(found, [reference(kind, *owner), *(origin_of(each.key) for each in routes[:1])])
+
+    def _hand_on(self, decider: BoundListener, domain: str, *, served: bool) -> None:
+        """Note whether there is something to do with connections for a server name."""
+        names = self._forwarded.setdefault(decider.chain, set())
+        if served == (domain in names):
+            return
+        if served:
+            names.add(domain)
+        else:
+            names.discard(domain)
+        self._rechained.add(decider.gateway)
+
     def _host(self, table: str, domain: str) -> Rows | None:
         listeners = self._ports.get(table, {})
         decider = listeners.get(most_exact(listeners, domain))
@@ -403,15 +488,22 @@ class GatewayStage:
         target = self._needed[name][0] if name in self._needed else self._guard_targets.get(name)
         if target is None:
             return None
+        if target.protocol == "udp":
+            # Its endpoints stand in the clusters of the listeners.
+            return None
         service = snapshot.services.get(target.service)
-        slices = snapshot.slices_of.get(target.service, ())
-        zone = (node.metadata.label(_ZONE) or "") if node is not None else ""
-        endpoints = endpoints_of(target, service, slices, node=snapshot.settings.node, zone=zone)
+        endpoints = self._endpoints(target, snapshot, node)
         rows: list[tuple[str, Row]] = [
             ("gateway_clusters", target.row(self._traffic(target, service))),
             ("gateway_endpoints", GatewayEndpoints(cluster=name, endpoints=endpoints)),
         ]
         return _rows(rows, [reference("Service", *target.service)])
+
+    def _endpoints(self, target: Target, snapshot: Snapshot, node: Node | None) -> tuple[Endpoint, ...]:
+        service = snapshot.services.get(target.service)
+        slices = snapshot.slices_of.get(target.service, ())
+        zone = (node.metadata.label(_ZONE) or "") if node is not None else ""
+        return endpoints_of(target, service, slices, node=snapshot.settings.node, zone=zone)
 
     def _traffic(self, target: Target, service: Service | None) -> Traffic:
         reading = self.policies.of("BackendTrafficPolicy").applying(
@@ -421,47 +513,6 @@ class GatewayStage:
         return reading.value if reading is not None and reading.value is not None else Traffic()
 
 
-def _gateway_rows(gateway: BoundGateway, snapshot: Snapshot, node: Node | None) -> Rows:
-    """Return a Gateway's listeners on this node, one for each port that its Service leads to, and the certificates."""
-    namespace, name = gateway.key
-    service = snapshot.services.get((namespace, service_name(name)))
-    addresses = node.internal_ips if node is not None else ()
-    rows: list[tuple[str, Row]] = []
-    # A Service that somebody else made under this name leads nowhere.
-    ports = (service.spec.ports or ()) if service is not None and service.metadata.label(GATEWAY_LABEL) == name else ()
-    for port in ports:
-        listeners = gateway.on_port(port.port)
-        if not listeners or not addresses or not isinstance(port.target_port, int):
-            continue
-        rows.append(
-            (
-                "gateway_listeners",
-                GatewayListener(
-                    name=listener_name(gateway.key, port.port),
-                    port=port.target_port,
-                    public_port=port.port,
-                    addresses=addresses,
-                    chains=_chains(listeners),
-                    generation=gateway.api.metadata.generation,
-                    sets=_generations(gateway, listeners),
-                ),
-            )
-        )
-        for key in {key for each in listeners for key in each.certificates}:
-            row = GatewayCertificate(name="/".join(key), digest=snapshot.certificates[key].digest)
-            rows.append(("gateway_certificates", row))
-        trusts = {each.clients.trust.name: each.clients.trust for each in listeners if each.clients}
-        rows += [("gateway_trusts", each.row(snapshot.ca_bundles)) for each in trusts.values()]
-    causes = [reference("Gateway", *gateway.key)]
-    causes += [reference("ListenerSet", *each.key) for each in gateway.sets if each.attached]
-    return _rows(rows, causes)
-
-
-def _generations(gateway: BoundGateway, listeners: Iterable[BoundListener]) -> tuple[tuple[str, int], ...]:
-    present = {each.listener_set for each in listeners}
-    return tuple((set_name(each.api), each.api.metadata.generation) for each in gateway.sets if each.key in present)
-
-
 def _problems(name: str, listeners: Iterable[BoundListener]) -> Iterator[Diagnostic]:
     for at, listener in enumerate(listeners):
         for verdict in (listener.accepted, listener.conflicted, listener.resolved):
@@ -469,25 +520,9 @@ def _problems(name: str, listeners: Iterable[BoundListener]) -> Iterator[Diagnos
                 yield Diagnostic(object=name, field=f"spec.listeners[{at}]", message=verdict.problem)
 
 
-def _chains(listeners: Iterable[BoundListener]) -> tuple[GatewayChain, ...]:
-    found = {
-        each.chain: GatewayChain(
-            name=each.chain,
-            action=ToHosts(table=each.table),
-            server_names=(each.hostname,) if each.certificates and each.hostname else (),
-            tls=_terminated(each) if each.certificates else None,
-        )
-        for each in listeners
-    }
-    return tuple(found[name] for name in sorted(found))
-
-
-def _terminated(listener: BoundListener) -> Terminated:
-    clients = listener.clients
-    return Terminated(
-        certificates=tuple("/".join(key) for key in listener.certificates),
-        clients=KnownClients(trust=clients.trust.name, optional=clients.optional) if clients is not None else None,
-    )
+def _overruled(first: RouteKey, domain: str) -> str:
+    host = "" if domain == ANY else f" for {domain}"
+    return f"{origin_of(first)} is older and gets the connections{host}"
 
 
 def _rows(rows: Iterable[tuple[str, Row]], origins: Iterable[Origin]) -> Rows:

@@ -12,15 +12,29 @@ class GatewayCluster(msgspec.Struct, frozen=True, kw_only=True):
     """A port of a Service as a backend. Key: `name`."""
 
     name: str
-    """`NAMESPACE/SERVICE/PORT`."""
+    """`NAMESPACE/SERVICE/PORT`; the name of a UDP listener for what serves that."""
     protocol: str = "http1"
-    """`http1` or `h2c`."""
+    """`http1`, `h2c`, or what is handed on as it is: `tcp`, `udp`."""
     traffic: Traffic = Traffic()
+
+
+class EndpointGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Endpoints that get a part together, however many they are."""
+
+    name: str
+    weight: int
+    endpoints: tuple[Endpoint, ...]
+
+    def __str__(self) -> str:
+        """Return it as text without blanks, for plans."""
+        return f"{self.name}*{self.weight}=" + "|".join(map(str, self.endpoints))
 
 
 class GatewayEndpoints(msgspec.Struct, frozen=True, kw_only=True):
     """Who serves a cluster. Key: `cluster`."""
 
     cluster: str
-    endpoints: tuple[Endpoint, ...]
+    endpoints: tuple[Endpoint, ...] = ()
     """Sorted, without duplicates."""
+    groups: tuple[EndpointGroup, ...] = ()
+    """Those of a cluster that stands for several Services; it has no others."""

@@ -21,7 +21,7 @@ class GatewayForward(msgspec.Struct, frozen=True, kw_only=True):
     """The backends of some connections; it changes without the listener, and connections that exist stay where they are. Key: `name`."""
 
     name: str
-    """`NAMESPACE/GATEWAY/PORT` for TCP; with `/LISTENER/HOST` for TLS."""
+    """`NAMESPACE/GATEWAY/PORT` for TCP; for TLS the chain's name of a listener and the host."""
     shares: tuple[ForwardShare, ...] = ()
     refused: int = 0
     """Weight of backends that do not exist: that part of the connections is closed. Without shares all are."""

@@ -1,0 +1,129 @@
+"""A Gateway's listeners as rows of one node: ports, and chains by server name. Pure.
+
+A chain stands for one server name of one listener and says nothing that a route decides but the name: so a route's backends change without
+it, and another name leaves the chains that are there, and their connections, alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+from fairlead.api.ca_bundle import CaBundle
+from fairlead.api.certificate import Certificate
+from fairlead.api.node import Node
+from fairlead.api.service import Service
+from fairlead.model.gateway.hosts import ANY
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener
+from fairlead.model.gateway.names import GATEWAY_LABEL, listener_name, set_name
+from fairlead.plan.gateway.listener import (
+    ChainTls,
+    GatewayCertificate,
+    GatewayChain,
+    GatewayListener,
+    GatewayUdpListener,
+    KnownClients,
+    PassedThrough,
+    Terminated,
+    ToBackends,
+    ToHosts,
+)
+from fairlead.plan.tables import Row
+from fairlead.world.events import ObjectKey
+
+ServerNames = Callable[[str], Collection[str]]
+"""Chain → the server names for which its connections are handed on, `*` for all others."""
+
+
+def rows(
+    gateway: BoundGateway,
+    service: Service | None,
+    node: Node | None,
+    certificates: Mapping[ObjectKey, Certificate],
+    bundles: Mapping[ObjectKey, CaBundle],
+    server_names: ServerNames,
+) -> Iterator[tuple[str, Row]]:
+    """Yield (table, row): a listener for each port that the Gateway's Service leads to, and the certificates."""
+    addresses = node.internal_ips if node is not None else ()
+    # A Service that somebody else made under this name leads nowhere.
+    if service is None or service.metadata.label(GATEWAY_LABEL) != gateway.key[1] or not addresses:
+        return
+    for port in service.spec.ports or ():
+        transport = port.protocol or "TCP"
+        listeners = gateway.on_port(port.port, transport)
+        if not listeners or not isinstance(port.target_port, int):
+            continue
+        name = listener_name(gateway.key, port.port, transport)
+        generation = gateway.api.metadata.generation
+        if transport == "UDP":
+            yield (
+                "gateway_udp_listeners",
+                GatewayUdpListener(
+                    name=name,
+                    port=port.target_port,
+                    public_port=port.port,
+                    addresses=addresses,
+                    cluster=name,
+                    generation=generation,
+                    sets=_generations(gateway, listeners),
+                ),
+            )
+            continue
+        yield (
+            "gateway_listeners",
+            GatewayListener(
+                name=name,
+                port=port.target_port,
+                public_port=port.port,
+                addresses=addresses,
+                chains=tuple(sorted(_chains(listeners, server_names), key=lambda each: each.name)),
+                generation=generation,
+                sets=_generations(gateway, listeners),
+            ),
+        )
+        for key in {key for each in listeners for key in each.certificates}:
+            yield "gateway_certificates", GatewayCertificate(name="/".join(key), digest=certificates[key].digest)
+        trusts = {each.clients.trust.name: each.clients.trust for each in listeners if each.clients}
+        for trust in trusts.values():
+            yield "gateway_trusts", trust.row(bundles)
+
+
+def forward_name(chain: str, domain: str) -> str:
+    """Return the name of what connections of a listener for a host get; `*` is what those for all others get."""
+    return chain if domain == ANY else f"{chain}/{domain}"
+
+
+def _chains(listeners: Collection[BoundListener], server_names: ServerNames) -> Iterator[GatewayChain]:
+    for chain, each in {each.chain: each for each in listeners}.items():
+        match each.protocol:
+            case "TLS":
+                for domain in server_names(chain):
+                    name = forward_name(chain, domain)
+                    yield GatewayChain(
+                        name=name, action=ToBackends(forward=name), server_names=_names(domain), tls=_tls(each)
+                    )
+            case "TCP":
+                yield GatewayChain(name=chain, action=ToBackends(forward=chain))
+            case "HTTPS":
+                names = _names(each.hostname or ANY)
+                yield GatewayChain(name=chain, action=ToHosts(table=each.table), server_names=names, tls=_tls(each))
+            case _:
+                yield GatewayChain(name=chain, action=ToHosts(table=each.table))
+
+
+def _generations(gateway: BoundGateway, listeners: Iterable[BoundListener]) -> tuple[tuple[str, int], ...]:
+    present = {each.listener_set for each in listeners}
+    return tuple((set_name(each.api), each.api.metadata.generation) for each in gateway.sets if each.key in present)
+
+
+def _names(domain: str) -> tuple[str, ...]:
+    return () if domain == ANY else (domain,)
+
+
+def _tls(listener: BoundListener) -> ChainTls:
+    if not listener.terminates:
+        return PassedThrough()
+    clients = listener.clients
+    return Terminated(
+        certificates=tuple("/".join(key) for key in listener.certificates),
+        clients=KnownClients(trust=clients.trust.name, optional=clients.optional) if clients is not None else None,
+    )
