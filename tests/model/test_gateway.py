@@ -284,6 +284,42 @@ def test_programmed_waits_for_every_node() -> None:
     assert programmed() == (False, "no node serves yet")
 
 
+PARAMETERS = "parametersRef: {group: example.com, kind: Settings, name: fast}"
+
+
+@pytest.mark.parametrize(
+    ("of_class", "of_gateway"), [("", PARAMETERS), (PARAMETERS, "")], ids=["the Gateway's", "its class's"]
+)
+def test_settings_that_nobody_knows_are_not_left_out(of_class: str, of_gateway: str) -> None:
+    """Source: GatewayReasonInvalidParameters, GatewayClassReasonInvalidParameters."""
+    text = f"""
+kind: GatewayClass
+metadata: {{name: set}}
+spec: {{controllerName: {CONTROLLER}, {of_class}}}
+---
+kind: Gateway
+metadata: {{name: web}}
+spec:
+  gatewayClassName: set
+  listeners: [{{name: http, port: 80, protocol: HTTP}}]
+  infrastructure: {{{of_gateway}}}
+"""
+    snapshot = world(text, route())
+    stage = GatewayStage()
+    stage.update(snapshot, None)
+    found = stage.gateways["default", "web"]
+    serving = status.Serving(addresses=("203.0.113.10",))
+    accepted, programmed = status.gateway_conditions(found, serving)
+    assert (accepted.type, accepted.status, accepted.reason) == ("Accepted", False, "InvalidParameters")
+    assert (programmed.type, programmed.status, programmed.reason) == ("Programmed", False, "Invalid")
+    assert "parametersRef: example.com/Settings" in accepted.message
+    (of_listener, *_) = status.listener_conditions(found.own[0], found, serving)
+    assert not of_listener.status
+    assert not stage.tables().get("gateway_listeners")
+    (condition,) = status.class_conditions(snapshot.gateway_classes["", "set"])
+    assert (condition.status, condition.reason) == ((False, "InvalidParameters") if of_class else (True, "Accepted"))
+
+
 @pytest.mark.parametrize(
     ("listener", "names", "wanted"),
     [

@@ -24,10 +24,19 @@ class RouteMeta(ObjectMeta, frozen=True, kw_only=True, rename="camel", gc=False)
     annotations: Mapping[str, str] | None = None
 
 
+class Parameters(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """`parametersRef`: an object with settings of one implementation alone."""
+
+    group: str
+    kind: str
+    name: str
+
+
 class GatewayClassSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """`spec` of a GatewayClass."""
 
     controller_name: str
+    parameters_ref: Parameters | None = None
 
 
 class GatewayClass(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -92,11 +101,12 @@ class GatewayAddress(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     type: str = "IPAddress"
 
 
-class Infrastructure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Infrastructure(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """What the objects that a Gateway causes carry."""
 
     labels: Mapping[str, str] | None = None
     annotations: Mapping[str, str] | None = None
+    parameters_ref: Parameters | None = None
 
 
 class ClientValidation(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):

@@ -141,10 +141,11 @@ class GatewayController(Controller):
             self._unstated.discard(policy)
 
     def _class_actions(self, obj: Json) -> Iterable[Action]:
-        if obj["spec"].get("controllerName") != CONTROLLER:
+        of_class = self._snapshot.gateway_classes.get(("", obj["metadata"]["name"]))
+        if of_class is None or of_class.spec.controller_name != CONTROLLER:
             return
         wanted = {
-            "conditions": self._timed([status.Condition("Accepted", True, "Accepted")], obj),
+            "conditions": self._timed(status.class_conditions(of_class), obj),
             "supportedFeatures": [{"name": each} for each in status.FEATURES],
         }
         yield from _status(GATEWAYCLASSES, obj, wanted)

@@ -159,6 +159,8 @@ class BoundGateway(msgspec.Struct, frozen=True, kw_only=True):
     """Those of its own spec."""
     sets: tuple[BoundSet, ...] = ()
     """ListenerSets that name it, the one that goes first first."""
+    refused: Verdict = Verdict()
+    """Why none of it serves."""
 
     @property
     def listeners(self) -> tuple[BoundListener, ...]:

@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
-from fairlead.api.gateway import GROUP, ParentRef
+from fairlead.api.gateway import GROUP, GatewayClass, ParentRef
 from fairlead.model.gateway.attachment import MOST_ANCESTORS, PolicyState
 from fairlead.model.gateway.doors import NodeState, port_key
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, Verdict
+from fairlead.model.gateway.merging import class_verdict
 from fairlead.model.gateway.names import CONTROLLER, set_name
 from fairlead.model.gateway.routes import BoundRoute
 from fairlead.model.gateway.trust import FALLBACK
@@ -32,6 +33,7 @@ FEATURES = (
     "GatewayFrontendClientCertificateValidationInsecureFallback",
     "GatewayHTTPListenerIsolation",
     "GatewayHTTPSListenerDetectMisdirectedRequests",
+    "GatewayInfrastructurePropagation",
     "GatewayPort8080",
     "GatewayStaticAddresses",
     "HTTPRoute",
@@ -140,6 +142,11 @@ def policy_ancestors(state: PolicyState) -> list[tuple[Json, list[Condition]]]:
     ]
 
 
+def class_conditions(of_class: GatewayClass) -> list[Condition]:
+    """Return the conditions of a GatewayClass of ours."""
+    return [_condition("Accepted", class_verdict(of_class), "Accepted")]
+
+
 def gateway_conditions(gateway: BoundGateway, serving: Serving) -> list[Condition]:
     """Return the conditions of a Gateway as a whole."""
     return [*_gateway_conditions(gateway, serving), *_insecure(gateway)]
@@ -152,6 +159,9 @@ def _insecure(gateway: BoundGateway) -> Iterator[Condition]:
 
 
 def _gateway_conditions(gateway: BoundGateway, serving: Serving) -> list[Condition]:
+    if refused := gateway.refused.problem:
+        accepted = Condition("Accepted", False, gateway.refused.reason, refused)
+        return [accepted, Condition("Programmed", False, "Invalid", refused)]
     unsupported = unsupported_address(gateway)
     if unsupported:
         accepted = Condition("Accepted", False, "UnsupportedAddress", unsupported)
