@@ -88,6 +88,11 @@ CONFLICTS: dict[str, tuple[str, dict[str, str], dict[str, list[str]]]] = {
         {"g": [""], "s": ["HostnameConflict", ""]},
     ),
     "protocols": (HTTP, {"s": listeners("a.x", protocol="HTTPS")}, {"g": [""], "s": ["ProtocolConflict"]}),
+    "a protocol that has lost to the Gateway's keeps no neighbor away": (
+        HTTP,
+        {"s": f"{listeners('a.x')}{{name: other, port: 80, protocol: HTTPS, hostname: b.x}}"},
+        {"g": [""], "s": ["", "ProtocolConflict"]},
+    ),
     "the older goes first": (
         HTTP, {"new": listeners("A.x"), "old": listeners("a.x")}, {"g": [""], "old": [""], "new": ["HostnameConflict"]},
     ),

@@ -48,12 +48,14 @@ def conflicts(ranks: Iterable[Sequence[Contender]]) -> list[list[Conflict | None
     for listeners in ranks:
         spoken: dict[tuple[str, int], set[str]] = {}
         for each in listeners:
-            spoken.setdefault(_port(each), set()).add(_speech(each))
+            # What has lost to something that goes first takes nothing away from its neighbors.
+            if speeches.get(_port(each), _speech(each)) == _speech(each):
+                spoken.setdefault(_port(each), set()).add(_speech(each))
         alike = Counter(_place(each) for each in listeners)
         verdicts: list[Conflict | None] = []
         for each in listeners:
             port, place = _port(each), _place(each)
-            if len(spoken[port]) > 1 or speeches.get(port, _speech(each)) != _speech(each):
+            if len(spoken.get(port, ())) > 1 or speeches.get(port, _speech(each)) != _speech(each):
                 problem = f"another listener has port {each.port} for another protocol than {each.protocol}"
                 verdicts.append(("ProtocolConflict", problem))
             elif each.protocol not in _NAMED and (alike[place] > 1 or place in hosts):
