@@ -347,6 +347,9 @@ async def test_an_agent_reports_on_its_own_node_alone(tmp_path: Path, certificat
             ("/api/v1/secrets?fieldSelector=type%3Dkubernetes.io%2Ftls", 200),
             (f"{IN_DEFAULT}/secrets/any", 403),
             (f"{IN_DEFAULT}/configmaps", 403),
+            ("/api/v1/configmaps?fieldSelector=metadata.name%3Dca", 403),
+            (f"{IN_DEFAULT}/configmaps?fieldSelector=metadata.name%3Dca", 200),
+            (f"{IN_DEFAULT}/configmaps?fieldSelector=metadata.name!%3Dca", 403),
             ("/api/v1/namespaces/kube-system/configmaps?fieldSelector=metadata.name%3Dfairlead-dns", 200),
         ):
             assert (await http("GET", path, **agent)).code == code, path

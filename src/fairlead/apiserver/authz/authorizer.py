@@ -56,13 +56,16 @@ class Authorizer:
 
 
 def _is_of_gateways(identity: Identity, question: Question) -> bool:
-    """Tell whether a network agent asks for certificates, or for Secrets with the label of credentials: its gateway needs them.
+    """Tell whether a network agent asks for what its gateway serves or trusts.
 
-    No rule of RBAC can say that; with another API server, agents have to be allowed to read all Secrets.
+    These are Secrets of the type of certificates or with the label of credentials, and a ConfigMap by its name. No rule of RBAC can say that;
+    with another API server, agents have to be allowed to read all Secrets and ConfigMaps.
     """
-    return (
-        identity.agent_of is not None
-        and question.verb in ("list", "watch")
-        and (question.group, question.resource, question.subresource) == ("", "secrets", "")
-        and (required(question.fields, "type") == TYPE or question.labels == LABEL)
-    )
+    if identity.agent_of is None or question.verb not in ("list", "watch"):
+        return False
+    match question.group, question.resource, question.subresource:
+        case "", "secrets", "":
+            return required(question.fields, "type") == TYPE or question.labels == LABEL
+        case "", "configmaps", "":
+            return bool(question.namespace) and required(question.fields, "metadata.name") is not None
+    return False

@@ -152,8 +152,7 @@ _COMPONENTS: Mapping[str, tuple[str, ...]] = {
         f"{_READ}: storageclasses.storage.k8s.io",
     ),
     "fairlead:agent": (
-        # Of ConfigMaps those alone that a Gateway names as CA certificates, one by one.
-        f"{_READ}: nodes namespaces pods services configmaps",
+        f"{_READ}: nodes namespaces pods services",
         f"{_READ} create patch delete: endpointslices.discovery.k8s.io",
         f"{_READ}: networkpolicies.networking.k8s.io ingresses.networking.k8s.io ingressclasses.networking.k8s.io",
         f"{_READ}: {_GATEWAY}",
