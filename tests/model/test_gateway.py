@@ -415,7 +415,7 @@ def _random_event(rng: random.Random) -> Event:
     number = rng.randrange(3)
     if rng.random() < 0.3:
         return _random_l4_route(rng)
-    match rng.randrange(9):
+    match rng.randrange(10):
         case 0:
             listeners = rng.choice(
                 (CONFLICTS["none"][0], CONFLICTS["hosts"][0], CONFLICTS["same host"][0], _L4_LISTENERS, _L4_LISTENERS)
@@ -426,7 +426,12 @@ def _random_event(rng: random.Random) -> Event:
             kind, created = rng.choice(("HTTPRoute", "GRPCRoute")), rng.choice(("2026-01-01", "2026-01-02"))
             to = rng.choice(("app", "s0", "s1"))
             name = f"{kind[0].lower()}{rng.randrange(4)}"
-            return events(route(name, f"{{name: g{number}}}", hosts, to=to, kind=kind, created=created))[0]
+            text = route(name, f"{{name: g{number}}}", hosts, to=to, kind=kind, created=created)
+            ref = (
+                f"{{type: ExtensionRef, extensionRef: {{group: fairlead.dev, kind: RouteExtension, name: x{number}}}}}"
+            )
+            text = text.replace("rules: [{", f"rules: [{{filters: [{ref}], ") if rng.random() < 0.3 else text
+            return events(text)[0]
         case 3:
             return events(
                 f"kind: Service\nmetadata: {{name: s{number}}}\n"
@@ -454,12 +459,16 @@ spec:
             return events(text)[0]
         case 6 | 7:
             return _random_policy(rng, number)
+        case 8:
+            text = f"kind: RouteExtension\nmetadata: {{name: x{number}}}\nspec: {{idleTimeout: {rng.randrange(3)}s}}"
+            return events(text)[0]
         case _:
             kind, name = rng.choice(
                 (
                     ("SecurityPolicy", f"p{number}"),
                     ("TrafficPolicy", f"p{number}"),
                     ("Credentials", "c"),
+                    ("RouteExtension", f"x{number}"),
                     ("HTTPRoute", f"h{number}"),
                     ("GRPCRoute", f"g{number}"),
                     (rng.choice(("TLSRoute", "TCPRoute", "UDPRoute")), f"l{number}"),

@@ -28,6 +28,7 @@ from fairlead.api.listenerset import ListenerSet
 from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
 from fairlead.api.pod import Namespace, Pod
+from fairlead.api.routeextension import RouteExtension
 from fairlead.api.securitypolicy import SecurityPolicy
 from fairlead.api.service import Service
 from fairlead.api.trafficpolicy import TrafficPolicy
@@ -68,6 +69,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     credentials: tuple[Credentials, ...] = ()
     security_policies: tuple[SecurityPolicy, ...] = ()
     traffic_policies: tuple[TrafficPolicy, ...] = ()
+    route_extensions: tuple[RouteExtension, ...] = ()
 
 
 def facts_of(snapshot: Snapshot) -> Facts:

@@ -23,6 +23,7 @@ from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
 from fairlead.api.pod import Namespace, Pod
 from fairlead.api.policytarget import Governed
+from fairlead.api.routeextension import RouteExtension
 from fairlead.api.securitypolicy import SecurityPolicy
 from fairlead.api.service import Service
 from fairlead.api.trafficpolicy import TrafficPolicy
@@ -56,6 +57,7 @@ ApiObject: TypeAlias = (
     | Credentials
     | SecurityPolicy
     | TrafficPolicy
+    | RouteExtension
 )
 
 KINDS: Mapping[str, type[ApiObject]] = {
@@ -86,6 +88,7 @@ KINDS: Mapping[str, type[ApiObject]] = {
     "Credentials": Credentials,
     "SecurityPolicy": SecurityPolicy,
     "TrafficPolicy": TrafficPolicy,
+    "RouteExtension": RouteExtension,
 }
 """Kind → type of the objects that the network is compiled from."""
 

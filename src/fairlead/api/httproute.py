@@ -103,6 +103,14 @@ class ExternalAuthFilter(msgspec.Struct, frozen=True, kw_only=True, rename="came
     forward_body: ForwardBody | None = None
 
 
+class ExtensionRef(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An object of the route's namespace that says what HTTPRoute cannot."""
+
+    group: str
+    kind: str
+    name: str
+
+
 class RouteFilter(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """One filter: `type` says which field counts."""
 
@@ -114,6 +122,7 @@ class RouteFilter(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=
     request_mirror: MirrorFilter | None = None
     cors: CorsFilter | None = None
     external_auth: ExternalAuthFilter | None = None
+    extension_ref: ExtensionRef | None = None
 
 
 class HTTPBackendRef(BackendRef, frozen=True, kw_only=True, gc=False):

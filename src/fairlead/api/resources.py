@@ -103,6 +103,7 @@ BASELINEADMINNETWORKPOLICIES = Resource(
 _OWN = "fairlead.dev"
 NODEPOLICYREPORTS = Resource(_OWN, "v1alpha1", "nodepolicyreports", "NodePolicyReport", namespaced=False)
 EGRESSGATEWAYS = Resource(_OWN, "v1alpha1", "egressgateways", "EgressGateway", namespaced=False)
+ROUTEEXTENSIONS = Resource(_OWN, "v1alpha1", "routeextensions", "RouteExtension")
 BACKENDTRAFFICPOLICIES = Resource(_OWN, "v1alpha1", "backendtrafficpolicies", "BackendTrafficPolicy")
 SECURITYPOLICIES = Resource(_OWN, "v1alpha1", "securitypolicies", "SecurityPolicy")
 TRAFFICPOLICIES = Resource(_OWN, "v1alpha1", "trafficpolicies", "TrafficPolicy")

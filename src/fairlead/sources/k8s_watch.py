@@ -31,6 +31,7 @@ from fairlead.api.resources import (
     NODES,
     PODS,
     REFERENCEGRANTS,
+    ROUTEEXTENSIONS,
     SECURITYPOLICIES,
     SERVICES,
     TCPROUTES,
@@ -78,6 +79,7 @@ OPTIONAL: Mapping[str, Resource] = {
     "BackendTrafficPolicy": BACKENDTRAFFICPOLICIES,
     "SecurityPolicy": SECURITYPOLICIES,
     "TrafficPolicy": TRAFFICPOLICIES,
+    "RouteExtension": ROUTEEXTENSIONS,
 }
 """The same of kinds that someone has to install: without their definition there are none of them."""
 

@@ -24,6 +24,7 @@ from fairlead.api.listenerset import ListenerSet
 from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
 from fairlead.api.pod import Namespace, Pod
+from fairlead.api.routeextension import RouteExtension
 from fairlead.api.securitypolicy import SecurityPolicy
 from fairlead.api.service import Service
 from fairlead.api.trafficpolicy import TrafficPolicy
@@ -61,6 +62,7 @@ TABLES: Mapping[str, str] = {
     "Credentials": "credentials",
     "SecurityPolicy": "security_policies",
     "TrafficPolicy": "traffic_policies",
+    "RouteExtension": "route_extensions",
 }
 """Kind → the field of a snapshot that holds its objects: everything that a plan is compiled from."""
 
@@ -118,6 +120,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     credentials: Mapping[ObjectKey, Credentials] = {}
     security_policies: Mapping[ObjectKey, SecurityPolicy] = {}
     traffic_policies: Mapping[ObjectKey, TrafficPolicy] = {}
+    route_extensions: Mapping[ObjectKey, RouteExtension] = {}
     attachments: Mapping[tuple[str, str], Attachment] = {}
     undecodable: Mapping[tuple[str, ObjectKey], Diagnostic] = {}
     """(kind, key) of objects that cannot be understood."""

@@ -26,7 +26,7 @@ _GATEWAY = (
     "httproutes.gateway.networking.k8s.io grpcroutes.gateway.networking.k8s.io "
     "tlsroutes.gateway.networking.k8s.io tcproutes.gateway.networking.k8s.io udproutes.gateway.networking.k8s.io "
     "referencegrants.gateway.networking.k8s.io backendtrafficpolicies.fairlead.dev securitypolicies.fairlead.dev "
-    "trafficpolicies.fairlead.dev"
+    "trafficpolicies.fairlead.dev routeextensions.fairlead.dev"
 )
 
 _PEOPLE: Mapping[str, tuple[str, ...]] = {

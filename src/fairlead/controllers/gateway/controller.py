@@ -26,6 +26,7 @@ from fairlead.api.resources import (
     NAMESPACES,
     NODES,
     REFERENCEGRANTS,
+    ROUTEEXTENSIONS,
     SECRETS,
     SECURITYPOLICIES,
     SERVICES,
@@ -77,6 +78,7 @@ _FOLLOWED: Mapping[str, Resource] = {
     "BackendTrafficPolicy": BACKENDTRAFFICPOLICIES,
     "SecurityPolicy": SECURITYPOLICIES,
     "TrafficPolicy": TRAFFICPOLICIES,
+    "RouteExtension": ROUTEEXTENSIONS,
 }
 _STATUSES = frozenset(("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"))
 _EVERYTHING: Key = ("", "")

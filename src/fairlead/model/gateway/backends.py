@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import msgspec
 
 from fairlead.api.endpointslice import EndpointSlice
 from fairlead.api.gateway import GROUP, BackendRef
+from fairlead.api.httproute import ExtensionRef
+from fairlead.api.routeextension import RouteExtension
 from fairlead.api.service import Service, ServicePort
 from fairlead.base.addresses import is_ipv6
 from fairlead.model.endpoints import choose
@@ -64,6 +67,7 @@ class Backends:
         namespace: str,
         services: Mapping[ObjectKey, Service],
         grants: Grants,
+        extensions: Mapping[ObjectKey, RouteExtension] = MappingProxyType({}),
         *,
         group: str = GROUP,
     ) -> None:
@@ -73,6 +77,9 @@ class Backends:
         self._namespace = namespace
         self._services = services
         self._grants = grants
+        self._extensions = extensions
+        self.extended: set[ObjectKey] = set()
+        """All RouteExtensions that were looked up, whether or not they exist."""
         self.targets: dict[str, Target] = {}
         """Name → all clusters that were needed."""
         self.asked: set[ObjectKey] = set()
@@ -110,6 +117,20 @@ class Backends:
         target = Target(where, port.port, protocol)
         self.targets[target.name] = target
         return target
+
+    def extension(self, ref: ExtensionRef, field: str) -> RouteExtension | None:
+        """Return what a filter refers to, None when nothing that is known: then `verdict` says why."""
+        if (ref.group, ref.kind) != ("fairlead.dev", "RouteExtension"):
+            self._refuse(
+                "InvalidKind", f"{field}: {ref.group}/{ref.kind} is no kind of extension; use a RouteExtension"
+            )
+            return None
+        where = (self._namespace, ref.name)
+        self.extended.add(where)
+        found = self._extensions.get(where)
+        if found is None:
+            self._refuse("BackendNotFound", f"{field}: there is no RouteExtension {where[0]}/{where[1]}")
+        return found
 
     def _refuse(self, reason: str, problem: str) -> None:
         if not self.verdict.problem:

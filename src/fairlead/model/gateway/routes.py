@@ -15,6 +15,7 @@ from fairlead.api.gateway import GROUP, ParentRef
 from fairlead.api.httproute import GRPCRoute, HTTPRoute
 from fairlead.api.l4route import TCPRoute, TLSRoute, UDPRoute
 from fairlead.api.pod import Namespace
+from fairlead.api.routeextension import RouteExtension
 from fairlead.api.service import Service
 from fairlead.base.selectors import SelectorError
 from fairlead.model.gateway.backends import Backends, Target
@@ -67,6 +68,8 @@ class BoundRoute(msgspec.Struct, frozen=True, kw_only=True):
     targets: Mapping[str, Target] = {}
     asked: frozenset[ObjectKey] = frozenset()
     """Services on which it depends."""
+    extended: frozenset[ObjectKey] = frozenset()
+    """RouteExtensions on which it depends."""
 
     @property
     def attached(self) -> tuple[Attached, ...]:
@@ -105,7 +108,13 @@ class Surroundings(msgspec.Struct, frozen=True):
     grants: Grants
 
 
-def bind(key: RouteKey, route: Route, around: Surroundings, services: Mapping[ObjectKey, Service]) -> BoundRoute:
+def bind(
+    key: RouteKey,
+    route: Route,
+    around: Surroundings,
+    services: Mapping[ObjectKey, Service],
+    extensions: Mapping[ObjectKey, RouteExtension],
+) -> BoundRoute:
     """Return what becomes of a route; nothing of it serves where no parent is ours. Costs time proportional to the route."""
     kind, (namespace, _) = key
     ours = [
@@ -115,7 +124,7 @@ def bind(key: RouteKey, route: Route, around: Surroundings, services: Mapping[Ob
     ]
     if not ours:
         return BoundRoute(key=key, api=route)
-    backends = Backends(kind, namespace, services, around.grants)
+    backends = Backends(kind, namespace, services, around.grants, extensions)
     (rules, found_split), invalid = _rules(route, origin_of(key), backends)
     parents: list[ParentVerdict] = []
     for ref, listeners in ours:
@@ -131,6 +140,7 @@ def bind(key: RouteKey, route: Route, around: Surroundings, services: Mapping[Ob
         split=found_split,
         targets=backends.targets,
         asked=frozenset(backends.asked),
+        extended=frozenset(backends.extended),
     )
 
 

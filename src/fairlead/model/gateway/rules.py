@@ -14,6 +14,7 @@ import re2
 
 from fairlead.api.httproute import (
     CorsFilter,
+    ExtensionRef,
     ExternalAuthFilter,
     GRPCMatch,
     GRPCRule,
@@ -30,6 +31,7 @@ from fairlead.api.httproute import (
     RewriteFilter,
     RouteFilter,
 )
+from fairlead.api.routeextension import RouteExtensionSpec
 from fairlead.model.gateway import values
 from fairlead.model.gateway.backends import Backends
 from fairlead.model.gateway.durations import milliseconds
@@ -54,6 +56,7 @@ _LONGEST_REGEX = 1024
 MOST_INSTRUCTIONS = 2048
 """Of a pattern's program: repeated repetitions make much of few characters."""
 _BACKOFF_MS = 25
+_SUBSTITUTION = re.compile(r"(?:[^\x00-\x20\x7f\\?#]|\\[1-9]){0,1024}")
 _MOST_ATTEMPTS = 100
 _RETRIED = (500, 502, 503, 504)
 _AUTHORITY = ":authority"
@@ -174,6 +177,7 @@ def _action(
     changes: dict[str, object] = {}
     mirrors: list[Mirror] = []
     shut = False
+    extended: dict[str, object] = {}
     for at, each in enumerate(filters or ()):
         where = f"{field}.filters[{at}]"
         match each:
@@ -189,6 +193,11 @@ def _action(
                 target = backends.resolve(mirror.backend_ref, f"{where}.requestMirror.backendRef")
                 if target is not None:
                     mirrors.append(Mirror(cluster=target.name, millionths=_millionths(mirror, where)))
+            case RouteFilter(type="ExtensionRef", extension_ref=ExtensionRef() as named):
+                extension = backends.extension(named, f"{where}.extensionRef")
+                shut = shut or extension is None
+                if extension is not None:
+                    extended |= _extended(extension.spec, f"{where}.extensionRef")
             case RouteFilter(type="CORS", cors=CorsFilter() as cors):
                 changes["cors"] = _cors(cors, f"{where}.cors")
             case RouteFilter(type="ExternalAuth", external_auth=ExternalAuthFilter() as wanted):
@@ -197,6 +206,9 @@ def _action(
                 changes["policy"] = RequestPolicy(external=decider)
             case _:
                 raise RuleError(f"{where}.type: a filter of type {each.type} is not supported")
+    if "rewrite_path" in extended and changes.get("rewrite_path", PathChange()) != PathChange():
+        raise RuleError(f"{field}.filters: urlRewrite.path and an extension's rewritePath exclude each other")
+    changes |= extended
     clusters: list[WeightedCluster] = []
     invalid = 0
     for at, ref in enumerate(refs or ()):
@@ -216,6 +228,37 @@ def _action(
         **changes,  # type: ignore[arg-type]
     )
     return route.closed if shut else route
+
+
+def _extended(spec: RouteExtensionSpec, field: str) -> dict[str, object]:
+    found: dict[str, object] = {}
+    if spec.rewrite_path is not None:
+        new = spec.rewrite_path.substitution
+        if not _SUBSTITUTION.fullmatch(new):
+            raise RuleError(f"{field}: rewritePath.substitution is no part of a path that may hold \\1 to \\9")
+        found["rewrite_path"] = _by_pattern(spec.rewrite_path.pattern, new, f"{field}: rewritePath.pattern")
+    if spec.idle_timeout is not None:
+        try:
+            found["idle_timeout_ms"] = milliseconds(spec.idle_timeout)
+        except ValueError as error:
+            raise RuleError(f"{field}: idleTimeout: {error}") from error
+    if spec.retry is not None:
+        retry = spec.retry
+        found["retries"] = Retries(
+            attempts=values.number(retry.attempts, 0, _MOST_ATTEMPTS, f"{field}: retry.attempts"),
+            codes=tuple(values.number(each, 400, 599, f"{field}: retry.codes") for each in retry.codes),
+            backoff_ms=_BACKOFF_MS,
+            repeatable_only=retry.idempotent_only,
+        )
+    return found
+
+
+def _by_pattern(pattern: str, substitution: str, field: str) -> PathChange:
+    """Return a new path in place of what a pattern matches; every group that is named has to be there, as the proxy takes nothing else."""
+    known = re2.compile(_regex(pattern, field), _QUIET).groups
+    if any(int(each) > known for each in re.findall(r"\\([1-9])", substitution)):
+        raise RuleError(f"{field}: has {known} groups, and more are named in their place")
+    return PathChange(pattern=pattern, substitution=substitution)
 
 
 def _weighted(cluster: str, ref: HTTPBackendRef, field: str) -> WeightedCluster:
@@ -309,7 +352,7 @@ def _path(change: PathModifier | None, field: str) -> PathChange:
     if change.type == "ReplacePrefixMatch":
         return PathChange(prefix=_new_path(change.replace_prefix_match, f"{field}.replacePrefixMatch"))
     if isinstance(change, PatternModifier):
-        return PathChange(pattern=_regex(change.pattern, f"{field}.pattern"), substitution=change.substitution)
+        return _by_pattern(change.pattern, change.substitution, f"{field}.pattern")
     raise RuleError(f"{field}.type: {change.type} is not supported")
 
 

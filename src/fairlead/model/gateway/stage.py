@@ -15,6 +15,7 @@ import msgspec
 from fairlead.api.decode import reference
 from fairlead.api.gateway import ParentRef
 from fairlead.api.node import Node
+from fairlead.api.routeextension import RouteExtension
 from fairlead.api.service import Service
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.model.gateway import chains, forwards
@@ -85,6 +86,9 @@ class GatewayStage:
         self._needed: dict[str, tuple[Target, set[RouteKey]]] = {}
         """Cluster → what it is and the routes that need it."""
         self._asked: dict[ObjectKey, set[RouteKey]] = {}
+        self._extended: dict[ObjectKey, set[RouteKey]] = {}
+        """RouteExtension → the routes that name it."""
+        self._extensions: Mapping[ObjectKey, RouteExtension] = {}
         self._services: dict[ObjectKey, Service | None] = {}
         """What the routes' Services were when the routes were bound."""
         self._guards: dict[ObjectKey, Security] = {}
@@ -188,7 +192,7 @@ class GatewayStage:
         clusters: set[str] = set()
         tables = self._route_tables(snapshot)
         changed = self._changed_routes(snapshot, touched)
-        self._tables_read = tables
+        self._tables_read, self._extensions = tables, snapshot.route_extensions
         self._replace_all(changed, snapshot, hosts, clusters)
         parts: dict[ObjectKey, Rows | None] = {}
         if requests := [each for each in governed if each.kind in PLACES]:
@@ -242,7 +246,8 @@ class GatewayStage:
                 if listener.usable:
                     self._ports.setdefault(listener.table, {})[listener.hostname] = listener
                     hosts.add((listener.table, listener.hostname or ANY))
-        self._tables_read = self._route_tables(snapshot)
+        self._tables_read, self._extensions = self._route_tables(snapshot), snapshot.route_extensions
+        self._extended = {}
         self._contests, self._shadows = Contests(), Shadows()
         every = {(kind, key) for kind, table in self._tables_read.items() for key in table}
         self._replace_all(every, snapshot, hosts, set())
@@ -274,6 +279,10 @@ class GatewayStage:
             if new is not old:
                 found |= {(kind, key) for key, route in new.items() if old.get(key) is not route}
                 found |= {(kind, key) for key in old.keys() - new.keys()}
+        if snapshot.route_extensions is not self._extensions:
+            for each, users in self._extended.items():
+                if self._extensions.get(each) is not snapshot.route_extensions.get(each):
+                    found |= users
         for service in touched & self._asked.keys():
             if self._services[service] != snapshot.services.get(service):
                 found |= self._asked[service]
@@ -311,6 +320,10 @@ class GatewayStage:
                 if not self._needed[name][1]:
                     del self._needed[name]
                 clusters.add(name)
+            for extension in old.extended:
+                self._extended[extension].discard(key)
+                if not self._extended[extension]:
+                    del self._extended[extension]
             for service in old.asked:
                 self._asked[service].discard(key)
                 if not self._asked[service]:
@@ -318,7 +331,7 @@ class GatewayStage:
         if route is None:
             self._contests.remove(key)
             return
-        new = bind(key, route, self._around, snapshot.services)
+        new = bind(key, route, self._around, snapshot.services, snapshot.route_extensions)
         hosts_of = {each.listener.key: each.hosts for each in new.attached}
         new = without(new, self._contests.put(key, new.age, hosts_of))
         if not new.parents:
@@ -334,6 +347,8 @@ class GatewayStage:
             self._needed.setdefault(name, (target, set()))[1].add(key)
             clusters.add(name)
         self.policies.concern(map(service_place, new.asked))
+        for extension in new.extended:
+            self._extended.setdefault(extension, set()).add(key)
         for service in new.asked:
             self._asked.setdefault(service, set()).add(key)
             self._services[service] = snapshot.services.get(service)
