@@ -360,6 +360,7 @@ ANNOTATIONS = (
     f"{_NGINX}/use-regex: 'true'",
     f"{_NGINX}/server-alias: b.x",
     f"{_NGINX}/auth-url: x",
+    f"{_NGINX}/load-balance: round_robin",
     f"{_NGINX}/ssl-redirect: 'true'",
 )
 

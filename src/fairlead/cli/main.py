@@ -21,6 +21,7 @@ LAZY: Mapping[str, str] = {
     "exec": "fairlead.cli.exec:exec_",
     "check": "fairlead.cli.check:check",
     "plan": "fairlead.cli.plan:plan",
+    "convert": "fairlead.cli.convert:convert",
     "observe": "fairlead.cli.observe:observe",
     "completion": "fairlead.cli.completion:completion",
     "agent": "fairlead.cli.agent:agent",

@@ -6,6 +6,7 @@ are used. It must never change a file.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from fairlead.base.diagnostics import Diagnostic
 from fairlead.base.errors import UserError
 
 _SUFFIXES = frozenset((".yaml", ".yml", ".json"))
+STANDARD_INPUT = Path("-")
+"""Reads what is piped in."""
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
@@ -45,7 +48,7 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def load(paths: Iterable[Path]) -> tuple[list[Manifest], list[Diagnostic]]:
-    """Return the objects in files, and in all manifests below folders in the order of their names; raises UserError."""
+    """Return the objects in files, on standard input for `-`, and in all manifests below folders in the order of their names; raises UserError."""
     manifests: list[Manifest] = []
     diagnostics: list[Diagnostic] = []
     for path in paths:
@@ -62,6 +65,8 @@ def load(paths: Iterable[Path]) -> tuple[list[Manifest], list[Diagnostic]]:
 
 
 def _files(path: Path) -> list[Path]:
+    if path == STANDARD_INPUT:
+        return [path]
     if path.is_dir():
         found = sorted(each for each in path.rglob("*") if each.suffix in _SUFFIXES and each.is_file())
         if not found:
@@ -73,7 +78,9 @@ def _files(path: Path) -> list[Path]:
 
 
 def _parse(file: Path) -> Iterator[Manifest | Diagnostic]:
-    loader = _Loader(file.read_text(encoding="utf-8"))
+    is_piped = file == STANDARD_INPUT
+    loader = _Loader(sys.stdin.read() if is_piped else file.read_text(encoding="utf-8"))
+    file = Path("stdin") if is_piped else file
     try:
         while loader.check_node():
             node = loader.get_node()

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Mapping
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
-from tests.drivers.xds.gatewaylab import GatewayLab, Json
+from tests.drivers.xds.gatewaylab import Backend, GatewayLab, Json
 from tests.drivers.xds.ingresslab import NGINX, Paths, asked, ingress, klass, opened, text
 from tests.drivers.xds.test_proxy_life import secret, trusting
 
@@ -17,13 +18,18 @@ from fairlead.model.gateway.ingress import gateway_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 TRAEFIK = "traefik.ingress.kubernetes.io/"
-CLASSES = [klass(each) for each in ("nginx", "traefik", "haproxy", "plain")]
+NAMES = ("nginx", "traefik", "haproxy", "plain")
+CLASSES = [klass(each) for each in NAMES]
 
 
-@pytest.fixture(autouse=True)
-def doors(lab: GatewayLab) -> None:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def doors(lab: GatewayLab) -> None:
+    """Open the ports of all classes at once, as free ports do not stay free."""
+    key, _ = secret("held", "held.test")
     for each in CLASSES:
         lab.door(*gateway_of(each["metadata"]["name"]), 80, 443)
+    held = [ingress(f"held-{each}", {"/": "one"}, of=each, host="held.test", tls="held") for each in NAMES]
+    await lab.apply(f"{key}---\n{text(*CLASSES, *held)}")
 
 
 async def check(lab: GatewayLab, objects: list[Json], wanted: Mapping[str, str], *, of: str = "nginx") -> None:
@@ -385,13 +391,84 @@ CLAIMS = {
 @pytest.mark.parametrize("case", CLAIMS, ids=str)
 async def test_classes_of_others_are_claimed_by_choice_alone(lab: GatewayLab, case: str) -> None:
     given, wanted = CLAIMS[case]
-    lab.door(*gateway_of("claimed"), 80)
-    obj = ingress("claim", {"/": "one"}, {"app-root": "/app"}, of="claimed")
-    await lab.apply(text({"kind": "IngressClass", **given}, obj))
+    # A name of its own for each: a listener that comes back while its predecessor drains shares its port with it.
+    name = f"claimed{list(CLAIMS).index(case)}"
+    lab.door(*gateway_of(name), 80)
+    obj = ingress("claim", {"/": "one"}, {"app-root": "/app"}, of=name)
+    await lab.apply(text({**given, "metadata": {**given["metadata"], "name": name}}, obj))
     if wanted == "404":
         # Nothing of the class exists; not even a port is open.
         table = lab.compiler.compile(lab.snapshot).plan.table("gateway_listeners")
-        assert not [key for key in table if "claimed" in key[0]]
+        assert not [key for key in table if name in key[0]]
     else:
-        await opened(lab, "claimed")
-        assert await asked(lab, "http://claim.test/", of="claimed") == wanted
+        await opened(lab, name)
+        assert await asked(lab, "http://claim.test/", of=name) == wanted
+
+
+async def several(lab: GatewayLab, name: str, count: int) -> None:
+    """Make a Service of some endpoints."""
+    found = [Backend(f"{name}-{at}") for at in range(count)]
+    for each in found:
+        lab.backends[each.name] = each
+        await each.start()
+    await lab.serve(name, *(each.port for each in found))
+
+
+ALIKE: dict[str, tuple[Mapping[str, str], Mapping[str, str], str]] = {
+    "a header": ({"upstream-hash-by": "$http_x_user"}, {"x-user": "a"}, ""),
+    "a parameter": ({"upstream-hash-by": "$arg_user"}, {}, "?user=a"),
+    "the client": ({"upstream-hash-by": "$binary_remote_addr"}, {}, ""),
+    "a cookie": ({"affinity": "cookie", "session-cookie-name": "at"}, {"cookie": "at=a"}, ""),
+}
+
+
+@pytest.mark.parametrize("case", ALIKE, ids=str)
+async def test_requests_that_are_alike_go_to_one_endpoint(lab: GatewayLab, case: str) -> None:
+    wishes, headers, query = ALIKE[case]
+    name = f"alike{list(ALIKE).index(case)}"
+    await several(lab, name, 4)
+    await lab.apply(text(*CLASSES, ingress("alike", {"/": name}, wishes)))
+    answers = [await asked(lab, f"http://alike.test/{query}", headers=headers) for _ in range(24)]
+    assert len(set(answers)) == 1
+    await lab.delete("Ingress", "alike")
+    await lab.apply(text(ingress("alike", {"/": name})))
+    assert len({await asked(lab, f"http://alike.test/{query}", headers=headers) for _ in range(24)}) > 1
+
+
+async def test_clients_without_a_cookie_are_given_one(lab: GatewayLab) -> None:
+    wishes = {
+        "affinity": "cookie",
+        "session-cookie-name": "at",
+        "session-cookie-max-age": "3600",
+        "session-cookie-path": "/shop",
+    }
+    await several(lab, "given", 3)
+    await lab.apply(text(*CLASSES, ingress("given", {"/": "given"}, wishes)))
+    answer = await lab.ask("http://given.test/", gateway=gateway_of("nginx")[1])
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith("at=")
+    assert {"Max-Age=3600", "Path=/shop"} <= {each.strip() for each in cookie.split(";")}
+    again = [await asked(lab, "http://given.test/", headers={"cookie": cookie.partition(";")[0]}) for _ in range(12)]
+    assert {each.partition(" ")[0] for each in again} == {answer.json["pod"]}
+
+
+async def test_a_policy_that_somebody_wrote_goes_before_an_annotation(lab: GatewayLab) -> None:
+    await lab.serve("written", lab.backends["one"].port)
+    target = {"group": "", "kind": "Service", "name": "written"}
+    policy = {"targetRefs": [target], "loadBalancing": {"type": "RoundRobin"}, "connectTimeout": "1s"}
+    wishes = {"load-balance": "ewma", "proxy-connect-timeout": "3"}
+    obj = ingress("written", {"/": "written"}, wishes)
+    await lab.apply(text(*CLASSES, obj))
+
+    def cluster() -> tuple[str, int]:
+        row = lab.compiler.compile(lab.snapshot).plan.table("gateway_clusters")["default/written/80",]
+        return row.traffic.balancing.kind, row.traffic.connect_ms  # type: ignore[union-attr]
+
+    assert cluster() == ("least-request", 3000)
+    await lab.apply(text({"kind": "BackendTrafficPolicy", "metadata": {"name": "zz"}, "spec": policy}))
+    assert cluster() == ("round-robin", 1000)
+    (complaint,) = lab.complaints("Ingress/default/written")
+    assert "BackendTrafficPolicy default/zz is attached there and goes first" in complaint
+    await lab.delete("BackendTrafficPolicy", "zz")
+    assert cluster() == ("least-request", 3000)
+    await lab.delete("Ingress", "written")

@@ -29,8 +29,10 @@ from fairlead.model.gateway import ingress_classes
 from fairlead.model.gateway.annotations import read
 from fairlead.model.gateway.annotations.wishes import Wishes
 from fairlead.model.gateway.ingress_classes import OurClass, our_classes
+from fairlead.model.gateway.ingress_policies import TABLES, IngressPolicy, policies
 from fairlead.model.gateway.ingress_routes import Around, CanaryPath, Place, hosts_of, other_hosts, places, routes
 from fairlead.world.events import ObjectKey
+from fairlead.world.snapshot import Snapshot
 
 NAMESPACE = "kube-system"
 """Where the Services of classes are."""
@@ -64,6 +66,7 @@ class _Made(msgspec.Struct, frozen=True):
     read: _Read
     around: Around
     routes: Mapping[ObjectKey, HTTPRoute]
+    policies: tuple[tuple[str, ObjectKey, IngressPolicy], ...]
 
 
 class _Class:
@@ -130,6 +133,9 @@ class IngressReader:
         """(namespace, `NAME~HOST`) → what an Ingress wants of a host."""
         self.members: Mapping[ObjectKey, tuple[ObjectKey, ...]] = {}
         """Gateway → its Ingresses."""
+        self.policies: dict[str, Mapping[ObjectKey, IngressPolicy]] = {kind: {} for kind in TABLES}
+        """Kind → the policies that Ingresses mean."""
+        self._joined: dict[str, tuple[object, object, Mapping[ObjectKey, object]]] = {}
         self.remarks: Mapping[ObjectKey, tuple[Diagnostic, ...]] = {}
         """Ingress → what cannot be honored of its annotations; only those of which there is something to say."""
 
@@ -154,6 +160,7 @@ class IngressReader:
             each.key: self._making(each, found.around(each)) for found in together.values() for each in found.members
         }
         self.routes = {at: route for made in self._known.values() for at, route in made.routes.items()}
+        self._take_policies()
         self.remarks = dict(self._remarks())
         self.members = {
             gateway_of(name): tuple(sorted(each.key for each in found.members)) for name, found in together.items()
@@ -164,6 +171,39 @@ class IngressReader:
         }
         if gateways != self.gateways:
             self.gateways = gateways
+
+    def _take_policies(self) -> None:
+        found: dict[str, dict[ObjectKey, IngressPolicy]] = {}
+        for made in self._known.values():
+            for kind, key, policy in made.policies:
+                found.setdefault(kind, {})[key] = policy
+        for kind in TABLES:
+            if self.policies[kind] != found.get(kind, {}):
+                self.policies[kind] = found.get(kind, {})
+
+    def with_policies(self, snapshot: Snapshot) -> Snapshot:
+        """Return a snapshot that also holds the policies that Ingresses mean; tables without a change stay the same objects."""
+        changes: dict[str, Mapping[ObjectKey, object]] = {}
+        for kind, table in TABLES.items():
+            own, written = self.policies[kind], getattr(snapshot, table)
+            if own:
+                known = self._joined.get(kind)
+                if known is None or known[0] is not written or known[1] is not own:
+                    known = self._joined[kind] = (written, own, {**written, **own})
+                changes[table] = known[2]
+        return msgspec.structs.replace(snapshot, **changes) if changes else snapshot
+
+    def ingress(self, key: ObjectKey) -> Ingress:
+        """Return an Ingress of ours."""
+        return self._known[key].read.ingress
+
+    def wishes(self, key: ObjectKey) -> Wishes:
+        """Return what the annotations of an Ingress of ours wish."""
+        return self._known[key].read.wishes
+
+    def routes_of(self, key: ObjectKey) -> Mapping[ObjectKey, HTTPRoute]:
+        """Return the routes that an Ingress of ours means."""
+        return self._known[key].routes
 
     def diagnostics(self) -> list[Diagnostic]:
         """Return what is wrong with classes, and what cannot be honored. Costs time proportional to that, and to the classes."""
@@ -197,7 +237,12 @@ class IngressReader:
         known = self._known.get(each.key)
         if known is not None and known.read is each and known.around == around:
             return known
-        return _Made(each, around, dict(routes(each.key, each.ingress, each.wishes, around)))
+        return _Made(
+            each,
+            around,
+            dict(routes(each.key, each.ingress, each.wishes, around)),
+            tuple(policies(each.key, each.ingress, each.wishes)),
+        )
 
 
 def _remarks(key: ObjectKey, wishes: Wishes) -> Iterator[Diagnostic]:

@@ -273,7 +273,7 @@ def _one_label(host: str) -> tuple[NamedMatch, ...]:
     if not host.startswith("*."):
         return ()
     pattern = f"(?i)[^.]+{re.escape(host[1:])}(:[0-9]+)?"
-    return (NamedMatch(name=":authority", type="RegularExpression", value=pattern),)
+    return (NamedMatch(name="host", type="RegularExpression", value=pattern),)
 
 
 def _backend(backend: IngressBackend, wishes: Wishes, weight: int) -> tuple[NamedPortRef, ...]:

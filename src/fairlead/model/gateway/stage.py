@@ -30,7 +30,7 @@ from fairlead.model.gateway.merging import ingress_gateways, our_gateways, sets_
 from fairlead.model.gateway.names import service_name
 from fairlead.model.gateway.policies import Objects, Policies, route_place, service_place
 from fairlead.model.gateway.rivals import Contests
-from fairlead.model.gateway.routes import BoundRoute, Route, RouteKey, Surroundings, bind, origin_of, without
+from fairlead.model.gateway.routes import PART, BoundRoute, Route, RouteKey, Surroundings, bind, origin_of, without
 from fairlead.model.gateway.rules import at_listener, precedence
 from fairlead.model.gateway.security import Security
 from fairlead.model.gateway.shadows import Shadows
@@ -159,9 +159,7 @@ class GatewayStage:
             found += [Diagnostic(object=origin_of(route), message=each) for each in sorted(problems) if each]
         for (_, domain), (first, *others) in self._overruled.items():
             found += [Diagnostic(object=origin_of(each), message=_overruled(first, domain)) for each in others]
-        for state in self.policies.troubled():
-            found += state.problems
-        return found
+        return [*found, *self._policy_problems()]
 
     def ingress_diagnostics(self) -> list[Diagnostic]:
         """Return what cannot be honored of Ingresses; a backend that is not there is not that. Costs time proportional to what is wrong."""
@@ -170,7 +168,17 @@ class GatewayStage:
             problems = {each.accepted.problem for each in self.bound[route].parents if each.accepted.problem}
             if route[0] == "Ingress":
                 found += [Diagnostic(object=origin_of(route), message=each) for each in sorted(problems)]
-        return found
+        return [*found, *(each for each in self._policy_problems() if each.object.startswith("Ingress/"))]
+
+    def _policy_problems(self) -> Iterator[Diagnostic]:
+        """Yield what is wrong with policies; with those that Ingresses mean it is the Ingress's."""
+        for state in self.policies.troubled():
+            for each in state.problems:
+                _, namespace, name = each.object.split("/", 2)
+                if PART in name:
+                    ingress = reference("Ingress", namespace, name.partition(PART)[0])
+                    each = msgspec.structs.replace(each, object=ingress, field="metadata.annotations")
+                yield each
 
     def update(self, snapshot: Snapshot, touched: frozenset[ObjectKey] | None) -> Mapping[str, frozenset[Key]] | None:
         """Take in a snapshot and return the keys of the rows that changed; None when everything was redone.
@@ -181,7 +189,7 @@ class GatewayStage:
         self.ingresses.update(snapshot.ingress_classes, snapshot.ingresses)
         read = (node, self.ingresses.gateways, *(getattr(snapshot, name) for name in _SURROUNDINGS))
         same = len(read) == len(self._read) and all(a is b for a, b in zip(read, self._read, strict=True))
-        governed = self.policies.update(snapshot, touched)
+        governed = self.policies.update(self.ingresses.with_policies(snapshot), touched)
         if not same or touched is None or touched & self._doors:
             self._read = read
             self._start_anew(snapshot, node)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from fairlead.api.backendtraffic import BackendTrafficPolicySpec, ConsistentHash, LoadBalancing
 from fairlead.api.httproute import (
     CorsFilter,
     HeaderFilter,
@@ -32,7 +33,7 @@ _MOST_MS = 86_400_000
 _IDLE = frozenset(
     (
         "check", "check-http", "check-interval", "forwarded-for", "pod-maxconn", "request-capture", "request-capture-len",
-        "scale-server-slots", "server-slots", "timeout-check", "timeout-client", "timeout-connect", "timeout-http-keep-alive",
+        "scale-server-slots", "server-slots", "timeout-check", "timeout-client", "timeout-http-keep-alive",
         "timeout-http-request", "timeout-keep-alive", "timeout-queue", "timeout-stop", "timeout-client-fin", "timeout-server-fin",
         "maxconn-server", "maxqueue-server", "slots-min-free", "slots-increment", "health-check-interval", "health-check-uri",
         "dynamic-scaling", "initial-weight", "service-upstream",
@@ -41,7 +42,7 @@ _IDLE = frozenset(
 _POLICY = "write what it does as an HTTPRoute or a policy"
 _REFUSED: Mapping[str, str] = dict.fromkeys(
     (
-        "affinity", "balance-algorithm", "blue-green-deploy", "blue-green-mode", "cookie-persistence", "load-balance",
+        "affinity", "blue-green-deploy", "blue-green-mode", "cookie-persistence",
         "proxy-body-size", "rate-limit-period", "rate-limit-requests", "rate-limit-size", "rate-limit-status-code",
         "route-acl", "standalone-backend", "send-proxy-protocol", "server-alias-regex", "config-backend", "backend-config-snippet",
         "request-set-header", "response-set-header", "headers", "hsts", "path-type", "path-type-order", "agent-check-port",
@@ -64,6 +65,7 @@ def read_haproxy_org(reader: Reader) -> Wishes:
         response=_headers(reader, "response-set-header"),
         cors=_cors(reader, _METHODS, ("*",), credentials=False, max_age_s=5),
         timeouts=_timeouts(reader),
+        traffic=_traffic(reader, "load-balance"),
         protocol="h2c" if take("server-proto", values.one_of("h2"), "") else "",
     )
     return _finish(reader, wishes)
@@ -83,10 +85,34 @@ def read_haproxy_ingress(reader: Reader) -> Wishes:
         redirect=msgspec.structs.replace(redirect, status_code=code) if redirect is not None else None,
         cors=_cors(reader, _METHODS_INGRESS, _HEADERS_INGRESS, credentials=True, max_age_s=86_400),
         timeouts=_timeouts(reader),
+        traffic=_traffic(reader, "balance-algorithm"),
         protocol=take("backend-protocol", _protocol, ""),
         aliases=take("server-alias", values.items(values.hostname), ()),
     )
     return _finish(reader, wishes)
+
+
+def _traffic(reader: Reader, name: str) -> BackendTrafficPolicySpec | None:
+    balancing = reader.take(name, _balancing, None)
+    connect = reader.take("timeout-connect", lambda text: f"{duration_ms(text)}ms", None)
+    if balancing is None and connect is None:
+        return None
+    return BackendTrafficPolicySpec(load_balancing=balancing, connect_timeout=connect)
+
+
+def _balancing(text: str) -> LoadBalancing:
+    kinds = {"roundrobin": "RoundRobin", "leastconn": "LeastRequest", "random": "Random"}
+    header = re.fullmatch(r"hdr\(([^)]*)\)", text)
+    if text == "source" or header is not None:
+        by = (
+            ConsistentHash(key="Header", header=values.token(header[1]))
+            if header is not None
+            else ConsistentHash(key="SourceAddress")
+        )
+        return LoadBalancing(type="ConsistentHash", consistent_hash=by)
+    if text not in kinds:
+        raise ValueError(f"{text[:64]!r} is none of {', '.join(kinds)}, source, hdr(NAME)")
+    return LoadBalancing(type=kinds[text])
 
 
 def _finish(reader: Reader, wishes: Wishes) -> Wishes:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from fairlead.api.backendtraffic import BackendTrafficPolicySpec, ConsistentHash, HashCookie, LoadBalancing
 from fairlead.api.httproute import CorsFilter, HeaderFilter, HeaderValue, RedirectFilter, RouteRetry, RouteTimeouts
 from fairlead.model.gateway.annotations import values
 from fairlead.model.gateway.annotations.reader import Reader
@@ -24,13 +25,13 @@ _MOST_TRIES = 10
 _PROTOCOLS = {"HTTP": "http1", "AUTO_HTTP": "http1", "GRPC": "h2c"}
 _IDLE = frozenset(
     (
-        "affinity-canary-behavior", "affinity-mode", "client-body-buffer-size", "connection-proxy-header",
+        "affinity-canary-behavior", "client-body-buffer-size", "connection-proxy-header",
         "enable-access-log", "enable-global-auth", "enable-opentelemetry", "enable-opentracing", "enable-rewrite-log",
         "http2-push-preload", "limit-burst-multiplier", "opentelemetry-operation-name", "opentelemetry-trust-incoming-span",
         "opentracing-trust-incoming-span", "preserve-trailing-slash", "proxy-buffer-size", "proxy-buffering",
-        "proxy-buffers-number", "proxy-busy-buffers-size", "proxy-connect-timeout", "proxy-http-version",
+        "proxy-buffers-number", "proxy-busy-buffers-size", "proxy-http-version",
         "proxy-max-temp-file-size", "proxy-next-upstream-timeout", "proxy-request-buffering", "service-upstream",
-        "session-cookie-conditional-samesite-none",
+        "upstream-hash-by-subset", "upstream-hash-by-subset-size",
     )
 )  # fmt: skip
 _ROUTES = "write what it does as an HTTPRoute"
@@ -39,12 +40,10 @@ REFUSED: Mapping[str, str] = {
     **dict.fromkeys(("enable-modsecurity", "enable-owasp-core-rules", "modsecurity-snippet", "modsecurity-transaction-id"), ""),
     **dict.fromkeys(("custom-http-errors", "default-backend", "mirror-target", "mirror-request-body", "mirror-host"), _ROUTES),
     **dict.fromkeys(("custom-headers", "proxy-cookie-domain", "proxy-cookie-path", "proxy-redirect-from", "proxy-redirect-to"), _ROUTES),
-    "affinity": "",
     "auth-type": "",
     "auth-url": "",
     "auth-tls-secret": "",
     "ssl-passthrough": "use a TLSRoute",
-    "upstream-hash-by": "",
 }  # fmt: skip
 
 
@@ -70,6 +69,7 @@ def read(reader: Reader) -> Wishes:
         aliases=take("server-alias", values.items(values.hostname), ()),
         canary=_canary(reader),
     )
+    wishes = msgspec.structs.replace(wishes, traffic=_traffic(reader))
     if reader.has("proxy-body-size") and take("proxy-body-size", str, "") not in ("0", "0m", "0k"):
         reader.refuse("proxy-body-size", "limits of bodies are not supported")
     reader.finish(idle=_IDLE, refused=REFUSED)
@@ -148,6 +148,58 @@ def _protocol(text: str) -> str:
     if found is None:
         raise ValueError(f"{text!r} is not supported; supported are {', '.join(_PROTOCOLS)}")
     return found
+
+
+def _traffic(reader: Reader) -> BackendTrafficPolicySpec | None:
+    take = reader.take
+    balancing = take("load-balance", _balancing, None)
+    balancing = take("upstream-hash-by", _hash, None) or balancing
+    connect = take("proxy-connect-timeout", values.seconds, None)
+    cookie = _cookie(reader)
+    if cookie is not None:
+        balancing = LoadBalancing(type="ConsistentHash", consistent_hash=ConsistentHash(key="Cookie", cookie=cookie))
+    if balancing is None and connect is None:
+        return None
+    return BackendTrafficPolicySpec(load_balancing=balancing, connect_timeout=connect)
+
+
+def _balancing(text: str) -> LoadBalancing:
+    kinds = {"round_robin": "RoundRobin", "ewma": "LeastRequest"}
+    return LoadBalancing(type=kinds[values.one_of(*kinds)(text)])
+
+
+def _hash(text: str) -> LoadBalancing:
+    """Return sharing by one variable that says what requests have in common."""
+    name = text.removeprefix("$").removeprefix("{").removesuffix("}")
+    if name in ("remote_addr", "binary_remote_addr"):
+        found = ConsistentHash(key="SourceAddress")
+    elif name.startswith("http_"):
+        found = ConsistentHash(key="Header", header=values.token(name.removeprefix("http_").replace("_", "-")))
+    elif name.startswith("cookie_"):
+        found = ConsistentHash(key="Cookie", cookie=HashCookie(name=values.token(name.removeprefix("cookie_"))))
+    elif name.startswith("arg_"):
+        found = ConsistentHash(key="QueryParameter", query_parameter=values.token(name.removeprefix("arg_")))
+    else:
+        raise ValueError(f"{text[:64]!r} is none of $remote_addr, $http_NAME, $cookie_NAME, $arg_NAME")
+    return LoadBalancing(type="ConsistentHash", consistent_hash=found)
+
+
+def _cookie(reader: Reader) -> HashCookie | None:
+    """Return the cookie by which a client's requests go to one endpoint, for as long as the endpoints stay."""
+    take = reader.take
+    wanted = take("affinity", values.one_of("cookie"), "")
+    if take("affinity-mode", values.one_of("balanced", "persistent"), "balanced") == "persistent":
+        reader.refuse("affinity-mode", "sessions that outlive a change of endpoints are not supported", "use balanced")
+    age = take("session-cookie-max-age", values.seconds, None) or take("session-cookie-expires", values.seconds, "0s")
+    cookie = HashCookie(
+        name=take("session-cookie-name", values.token, "INGRESSCOOKIE"),
+        ttl=age,
+        path=take("session-cookie-path", values.path, "/"),
+    )
+    for name in ("samesite", "secure", "domain", "change-on-failure", "conditional-samesite-none"):
+        if reader.has(f"session-cookie-{name}"):
+            reader.note(f"session-cookie-{name}", "has no effect: the cookie has no such attribute")
+    return cookie if wanted else None
 
 
 def _canary(reader: Reader) -> Canary | None:

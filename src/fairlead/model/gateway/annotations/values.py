@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 
@@ -19,6 +20,9 @@ _TRUE, _FALSE = ("true", "1", "on", "yes"), ("false", "0", "off", "no")
 _MOST_ITEMS = 64
 _LONGEST_PATTERN = 512
 _MOST_S = 86_400
+_MOST_PREFIXES = 256
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_MOST_BYTES = (1 << 32) - 1
 _QUIET = re2.Options()
 _QUIET.log_errors = False
 
@@ -71,6 +75,25 @@ def items(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
         return tuple(dict.fromkeys(parse(each) for each in parts))
 
     return read
+
+
+def prefixes(text: str) -> tuple[str, ...]:
+    """Return prefixes of addresses; an address is one of its own."""
+    parts = [each.strip() for each in text.split(",") if each.strip()]
+    if not 1 <= len(parts) <= _MOST_PREFIXES:
+        raise ValueError(f"must have 1 to {_MOST_PREFIXES} prefixes, separated by commas")
+    try:
+        return tuple(str(ipaddress.ip_network(each, strict=False)) for each in parts)
+    except ValueError as error:
+        raise ValueError(f"{text[:64]!r} is no list of prefixes such as 192.0.2.0/24, 2001:db8::/32") from error
+
+
+def size(text: str) -> int:
+    """Return a number of bytes, which may have a unit (k, m, g)."""
+    found = re.fullmatch(r"([0-9]{1,10})([kmg]?)", text.lower())
+    if found is None or int(found[1]) * _UNITS[found[2]] > _MOST_BYTES:
+        raise ValueError(f"{text!r} is no size such as 8m, less than 4g")
+    return int(found[1]) * _UNITS[found[2]]
 
 
 def token(text: str) -> str:

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from fairlead.api.backendtraffic import BackendTrafficPolicySpec
 from fairlead.api.httproute import CorsFilter, HeaderFilter, PathModifier, RedirectFilter, RouteRetry, RouteTimeouts
 
 Secured: TypeAlias = Literal["", "never", "with-certificate", "always"]
@@ -58,6 +59,8 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     """How backends are spoken to, whatever their Service says."""
     aliases: tuple[str, ...] = ()
     canary: Canary | None = None
+    traffic: BackendTrafficPolicySpec | None = None
+    """How requests are shared out among the endpoints of its Services, without targets."""
     refusals: tuple[Remark, ...] = ()
     """What cannot be honored and would leave requests open, or meaning something else: all of the Ingress answers 500."""
     notes: tuple[Remark, ...] = ()

@@ -1,0 +1,423 @@
+"""Ingresses as the objects of the Gateway API that serve the same: what the controller reads of them, made valid for the API. Pure.
+
+The same code reads them (`IngressReader`); here is only what differs between what it means inside and what may be written: names of objects,
+numbers of ports, references across namespaces, at most 16 rules and hosts for each route, and RouteExtensions for what HTTPRoute has no field for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from fairlead.api.decode import reference
+from fairlead.api.gateway import GROUP, Gateway, RouteMeta
+from fairlead.api.httproute import HTTPRoute, HTTPRule
+from fairlead.api.ingress import LEGACY_CLASS, Ingress, IngressClass, IngressClassSpec
+from fairlead.api.service import Service, ServicePort
+from fairlead.base.diagnostics import Diagnostic
+from fairlead.model.gateway.extended import NamedPortRef, PatternModifier, StreamTimeouts, UnsentOrRepeatable
+from fairlead.model.gateway.ingress import IngressReader, gateway_of
+from fairlead.model.gateway.ingress_classes import CONTROLLER, DIALECT, OurClass, dialect_of_controller, our_classes
+from fairlead.model.gateway.ingress_policies import IngressPolicy
+from fairlead.model.gateway.names import CONTROLLER as GATEWAY_CONTROLLER
+from fairlead.model.gateway.routes import PART
+from fairlead.world.events import ObjectKey
+
+Json = dict[str, Any]
+
+_API = f"{GROUP}/v1"
+_OWN = "fairlead.dev/v1alpha1"
+_MOST_RULES = _MOST_HOSTS = _MOST_GRANTED = 16
+_MOST_TARGETS = 16
+_MOST_LISTENERS = 64
+_LONGEST_NAME = 253
+_NO_CLASS = "ingress"
+"""Of Ingresses that name none."""
+_APP_PROTOCOLS = {"h2c": "kubernetes.io/h2c"}
+
+
+class Conversion(msgspec.Struct, frozen=True):
+    """What became of some Ingresses."""
+
+    objects: tuple[Json, ...]
+    """In an order in which they may be applied."""
+    notes: tuple[Diagnostic, ...]
+    """What was assumed, or has no effect here; nothing of it changes what is served."""
+    problems: tuple[Diagnostic, ...]
+    """What has no equivalent; what it concerns is refused where it can be, never left open."""
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user may choose."""
+
+    gateway: ObjectKey | None = None
+    """Of the only class; None: named like its class."""
+    gateway_class: str = "fairlead"
+
+
+def convert(
+    classes: Mapping[ObjectKey, IngressClass],
+    ingresses: Mapping[ObjectKey, Ingress],
+    services: Mapping[ObjectKey, Service],
+    options: Options,
+) -> Conversion:
+    """Return the objects that serve what some Ingresses do; raises ValueError when the options do not fit them."""
+    work = _Work(services, options)
+    known = work.classes(classes, ingresses)
+    reader = IngressReader()
+    reader.update(known, work.of_classes(ingresses, known))
+    return work.convert(reader, our_classes(known))
+
+
+class _Work:
+    def __init__(self, services: Mapping[ObjectKey, Service], options: Options) -> None:
+        self._services = services
+        self._options = options
+        self._notes: list[Diagnostic] = []
+        self._problems: list[Diagnostic] = []
+        self._names: dict[tuple[str, str], set[str]] = {}
+        self._extensions: dict[ObjectKey, dict[bytes, Json]] = {}
+
+    def classes(
+        self, classes: Mapping[ObjectKey, IngressClass], ingresses: Mapping[ObjectKey, Ingress]
+    ) -> dict[ObjectKey, IngressClass]:
+        """Return all classes that Ingresses name, as classes of ours."""
+        found = {key: self._ours(key, each) for key, each in classes.items()}
+        for key, ingress in ingresses.items():
+            name = _class_of(ingress)
+            if name and ("", name) not in found:
+                message = f"IngressClass {name} is not in the input: taken for one of Fairlead's"
+                self._notes.append(
+                    Diagnostic(object=reference("Ingress", *key), field="spec.ingressClassName", message=message)
+                )
+                found["", name] = _class(name)
+        return found
+
+    def _ours(self, key: ObjectKey, each: IngressClass) -> IngressClass:
+        dialect = dialect_of_controller(each.spec.controller)
+        if each.spec.controller != CONTROLLER and not dialect:
+            message = f"{each.spec.controller} is not known: its annotations mean nothing here"
+            self._notes.append(
+                Diagnostic(object=reference("IngressClass", *key), field="spec.controller", message=message)
+            )
+        annotations = {DIALECT: dialect} if dialect else {}
+        metadata = msgspec.structs.replace(
+            each.metadata, annotations={**annotations, **(each.metadata.annotations or {})}
+        )
+        return IngressClass(metadata=metadata, spec=IngressClassSpec(controller=CONTROLLER))
+
+    def of_classes(
+        self, ingresses: Mapping[ObjectKey, Ingress], classes: dict[ObjectKey, IngressClass]
+    ) -> dict[ObjectKey, Ingress]:
+        """Return the Ingresses, each of some class."""
+        has_default = any(each.is_default for each in our_classes(classes).values())
+        found = {}
+        for key, ingress in ingresses.items():
+            if not _class_of(ingress) and not has_default:
+                message = f"names no class, and no class is the default: taken for one of class {_NO_CLASS}"
+                self._notes.append(
+                    Diagnostic(object=reference("Ingress", *key), field="spec.ingressClassName", message=message)
+                )
+                classes.setdefault(("", _NO_CLASS), _class(_NO_CLASS))
+                spec = msgspec.structs.replace(ingress.spec, ingress_class_name=_NO_CLASS)
+                ingress = msgspec.structs.replace(ingress, spec=spec)
+            found[key] = ingress
+        return found
+
+    def convert(self, reader: IngressReader, ours: Mapping[str, OurClass]) -> Conversion:
+        used = {gateway_of(name): name for name in ours if gateway_of(name) in reader.gateways}
+        if self._options.gateway is not None and len(used) > 1:
+            raise ValueError(f"the Ingresses are of several classes: {', '.join(sorted(used.values()))}")
+        self._remark(reader)
+        gateways: list[Json] = []
+        grants: list[Json] = []
+        routes: list[Json] = []
+        for at, name in sorted(used.items()):
+            members = reader.members[at]
+            key = self._options.gateway or (_home(members), name)
+            gateway, granted = self._gateway(key, reader.gateways[at], members)
+            gateways.append(gateway)
+            grants += granted
+            routes += self._routes(reader, sorted(members, key=lambda each: _age(reader.ingress(each))), key)
+        policies = [each for kind, found in reader.policies.items() for each in self._policies(kind, found)]
+        extensions = [each for found in self._extensions.values() for each in found.values()]
+        own_class = {
+            "apiVersion": _API,
+            "kind": "GatewayClass",
+            "metadata": {"name": self._options.gateway_class},
+            "spec": {"controllerName": GATEWAY_CONTROLLER},
+        }
+        objects = [own_class, *gateways, *grants, *extensions, *routes, *policies] if gateways else []
+        return Conversion(tuple(objects), tuple(sorted(set(self._notes))), tuple(sorted(set(self._problems))))
+
+    def _remark(self, reader: IngressReader) -> None:
+        """Take over what cannot be honored of annotations."""
+        for key, remarks in reader.remarks.items():
+            refused = {each.annotation for each in reader.wishes(key).refusals}
+            for each in remarks:
+                is_note = each.field.startswith("metadata.annotations[") and not any(
+                    name in each.field for name in refused
+                )
+                (self._notes if is_note else self._problems).append(each)
+
+    def _gateway(self, key: ObjectKey, gateway: Gateway, members: Iterable[ObjectKey]) -> tuple[Json, list[Json]]:
+        namespaces = sorted({namespace for namespace, _ in members})
+        allowed: Json = {"namespaces": {"from": "Same"}}
+        if namespaces != [key[0]]:
+            names = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces}
+            allowed = {"namespaces": {"from": "Selector", "selector": {"matchExpressions": [names]}}}
+        listeners = []
+        granted: dict[str, set[str]] = {}
+        for each in gateway.spec.listeners:
+            found: Json = {
+                "name": _listener_name(each.hostname, each.protocol),
+                "port": each.port,
+                "protocol": each.protocol,
+            }
+            if each.hostname:
+                found["hostname"] = each.hostname
+            if each.tls is not None:
+                refs = []
+                for ref in each.tls.certificate_refs or ():
+                    foreign = ref.namespace not in (None, key[0])
+                    refs.append({"name": ref.name, **({"namespace": ref.namespace} if foreign else {})})
+                    if foreign:
+                        granted.setdefault(ref.namespace or "", set()).add(ref.name)
+                found["tls"] = {"mode": "Terminate", "certificateRefs": refs}
+            listeners.append({**found, "allowedRoutes": allowed})
+        if len(listeners) > _MOST_LISTENERS:
+            message = f"{len(listeners)} listeners, one for each host with a certificate; a Gateway has {_MOST_LISTENERS} at most"
+            fix = "use certificates for wildcards, or several classes"
+            self._problems.append(
+                Diagnostic(object=reference("Gateway", *key), field="spec.listeners", message=message, fix=fix)
+            )
+        made = {
+            **_head("Gateway", key),
+            "spec": {"gatewayClassName": self._options.gateway_class, "listeners": listeners[:_MOST_LISTENERS]},
+        }
+        return made, [grant for each in sorted(granted) for grant in self._grants(key, each, sorted(granted[each]))]
+
+    def _grants(self, gateway: ObjectKey, namespace: str, secrets: list[str]) -> Iterator[Json]:
+        for at in range(0, len(secrets), _MOST_GRANTED):
+            name = self._name(namespace, "ReferenceGrant", f"{gateway[1]}-certificates")
+            source = {"group": GROUP, "kind": "Gateway", "namespace": gateway[0]}
+            to = [{"group": "", "kind": "Secret", "name": each} for each in secrets[at : at + _MOST_GRANTED]]
+            yield {**_head("ReferenceGrant", (namespace, name)), "spec": {"from": [source], "to": to}}
+
+    def _routes(self, reader: IngressReader, members: Iterable[ObjectKey], gateway: ObjectKey) -> Iterator[Json]:
+        taken: dict[tuple[str, int, bytes], ObjectKey] = {}
+        for key in members:
+            groups: dict[bytes, tuple[str, Json, list[HTTPRule], list[str]]] = {}
+            for (_, name), route in reader.routes_of(key).items():
+                rules = self._free(key, route, taken)
+                if not rules:
+                    continue
+                parent = self._parent(key, route, gateway)
+                alike = msgspec.json.encode((parent, rules))
+                _, _, _, hosts = groups.setdefault(alike, (name, parent, rules, []))
+                hosts += route.spec.hostnames or ()
+                if not route.spec.hostnames:
+                    # Without hosts it is for all: others cannot stand beside that.
+                    groups[alike + name.encode()] = groups.pop(alike)
+            alone = len({name.split(PART)[1] for name, *_ in groups.values()}) == 1
+            for name, parent, rules, hosts in groups.values():
+                yield from self._route(key, _route_name(name, alone=alone), parent, rules, hosts)
+
+    def _free(self, key: ObjectKey, route: HTTPRoute, taken: dict[tuple[str, int, bytes], ObjectKey]) -> list[HTTPRule]:
+        """Return the rules of a route whose matches no older Ingress has: new objects would be of the same age."""
+        ports = [each.port for each in route.spec.parent_refs or ()]
+        found = []
+        for rule in route.spec.rules or ():
+            host = next(iter(route.spec.hostnames or ()), "")
+            match = msgspec.json.encode(rule.matches)
+            wanted = [(host, port, match) for port in (80, 443) if ports in ([None], [port])]
+            if all(each in taken for each in wanted):
+                for owner in {taken[each] for each in wanted} - {key}:
+                    message = (
+                        f"{host or 'all hosts'}: Ingress {'/'.join(owner)} is older and has the same path, which counts"
+                    )
+                    self._notes.append(
+                        Diagnostic(object=reference("Ingress", *key), field="spec.rules", message=message)
+                    )
+                continue
+            for each in wanted:
+                taken.setdefault(each, key)
+            found.append(rule)
+        return found
+
+    def _parent(self, key: ObjectKey, route: HTTPRoute, gateway: ObjectKey) -> Json:
+        (parent,) = route.spec.parent_refs or ()
+        found: Json = {"name": gateway[1]}
+        if key[0] != gateway[0]:
+            found["namespace"] = gateway[0]
+        if parent.port is not None:
+            found["port"] = parent.port
+        return found
+
+    def _route(
+        self, key: ObjectKey, name: str, parent: Json, rules: list[HTTPRule], hosts: list[str]
+    ) -> Iterator[Json]:
+        written = [self._rule(key, rule) for rule in rules]
+        for first_host in range(0, max(len(hosts), 1), _MOST_HOSTS):
+            for first in range(0, len(written), _MOST_RULES):
+                spec: Json = {"parentRefs": [parent]}
+                if hosts:
+                    spec["hostnames"] = hosts[first_host : first_host + _MOST_HOSTS]
+                spec["rules"] = written[first : first + _MOST_RULES]
+                yield {**_head("HTTPRoute", (key[0], self._name(key[0], "HTTPRoute", name))), "spec": spec}
+
+    def _rule(self, key: ObjectKey, rule: HTTPRule) -> Json:
+        filters, rewrite = [], None
+        for each in rule.filters or ():
+            path = each.url_rewrite.path if each.url_rewrite is not None else None
+            if each.url_rewrite is not None and isinstance(path, PatternModifier):
+                rewrite = path
+                if not each.url_rewrite.hostname:
+                    continue
+                each = msgspec.structs.replace(each, url_rewrite=msgspec.structs.replace(each.url_rewrite, path=None))
+            filters.append(_plain(each))
+        extension = self._extension(key, rule, rewrite)
+        if extension is not None:
+            filters.append({"type": "ExtensionRef", "extensionRef": extension})
+        found: Json = {"matches": [_plain(each) for each in rule.matches or ()]}
+        if filters:
+            found["filters"] = filters
+        refs = [each for each in rule.backend_refs or () if isinstance(each, NamedPortRef)]
+        backends = [ref for each in refs if (ref := self._backend(key, each, weighted=len(refs) > 1)) is not None]
+        if backends:
+            found["backendRefs"] = backends
+        return found
+
+    def _extension(self, key: ObjectKey, rule: HTTPRule, rewrite: PatternModifier | None) -> Json | None:
+        spec: Json = {}
+        if rewrite is not None:
+            spec["rewritePath"] = {"pattern": rewrite.pattern, "substitution": rewrite.substitution}
+        if isinstance(rule.timeouts, StreamTimeouts) and rule.timeouts.idle is not None:
+            spec["idleTimeout"] = rule.timeouts.idle
+        if rule.retry is not None:
+            spec["retry"] = {"attempts": rule.retry.attempts, "codes": list(rule.retry.codes or ())}
+            if isinstance(rule.retry, UnsentOrRepeatable):
+                spec["retry"]["idempotentOnly"] = True
+        if not spec:
+            return None
+        known = self._extensions.setdefault(key, {})
+        alike = msgspec.json.encode(spec)
+        if alike not in known:
+            name = self._name(key[0], "RouteExtension", key[1])
+            known[alike] = {**_head("RouteExtension", (key[0], name), _OWN), "spec": spec}
+        return {"group": "fairlead.dev", "kind": "RouteExtension", "name": known[alike]["metadata"]["name"]}
+
+    def _backend(self, key: ObjectKey, ref: NamedPortRef, *, weighted: bool) -> Json | None:
+        where = f"Service {key[0]}/{ref.name}"
+        service = self._services.get((key[0], ref.name))
+        port = _port(service, ref)
+        number = ref.port if ref.port is not None else port.port if port is not None else None
+        if number is None:
+            missing = f"{where} is not in the input" if service is None else f"{where} has no port {ref.port_name}"
+            message = f"port {ref.port_name}: {missing}: the rule answers 500"
+            self._problems.append(
+                Diagnostic(
+                    object=reference("Ingress", *key),
+                    field="spec.rules",
+                    message=message,
+                    fix="add the Service to the input",
+                )
+            )
+            return None
+        wanted = _APP_PROTOCOLS.get(ref.protocol)
+        if wanted is not None and (port is None or port.app_protocol != wanted):
+            message = (
+                f"port {number} of {where} needs appProtocol: {wanted}, as routes do not say how backends are spoken to"
+            )
+            self._problems.append(
+                Diagnostic(object=reference("Ingress", *key), field="metadata.annotations", message=message)
+            )
+        return {"name": ref.name, "port": number, **({"weight": ref.weight} if weighted else {})}
+
+    def _policies(self, kind: str, found: Mapping[ObjectKey, IngressPolicy]) -> Iterator[Json]:
+        taken: set[tuple[str, str]] = set()
+        for (namespace, name), policy in sorted(found.items()):
+            # Of several policies for one target the first by name applies, as it does for Ingresses.
+            targets = [each for each in policy.spec.target_refs if (namespace, each.name) not in taken]
+            taken |= {(namespace, each.name) for each in targets}
+            spec = _plain(msgspec.structs.replace(policy.spec, target_refs=()))
+            for at in range(0, len(targets), _MOST_TARGETS):
+                refs = [_plain(each) for each in targets[at : at + _MOST_TARGETS]]
+                head = _head(kind, (namespace, self._name(namespace, kind, name.partition(PART)[0])), _OWN)
+                yield {**head, "spec": {**spec, "targetRefs": refs}}
+
+    def _name(self, namespace: str, kind: str, wanted: str) -> str:
+        """Return a name that no other object of its kind has."""
+        taken = self._names.setdefault((namespace, kind), set())
+        if len(wanted) > _LONGEST_NAME - 4:
+            wanted = f"{wanted[: _LONGEST_NAME - 21]}-{hashlib.sha256(wanted.encode()).hexdigest()[:16]}"
+        name = wanted
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{wanted}-{number:02}"
+        taken.add(name)
+        return name
+
+
+def _class(name: str) -> IngressClass:
+    return IngressClass(metadata=RouteMeta(name=name), spec=IngressClassSpec(controller=CONTROLLER))
+
+
+def _class_of(ingress: Ingress) -> str:
+    return ingress.spec.ingress_class_name or (ingress.metadata.annotations or {}).get(LEGACY_CLASS, "")
+
+
+def _age(ingress: Ingress) -> tuple[str, str, str]:
+    metadata = ingress.metadata
+    return metadata.creation_timestamp or "9999", metadata.namespace, metadata.name
+
+
+def _home(members: Iterable[ObjectKey]) -> str:
+    """Return the namespace of a class's Gateway: its Ingresses', where that is one."""
+    namespaces = {namespace for namespace, _ in members}
+    return namespaces.pop() if len(namespaces) == 1 else "default"
+
+
+def _listener_name(hostname: str | None, protocol: str) -> str:
+    if protocol == "HTTP":
+        return "http"
+    return f"https-{_host_name(hostname)}" if hostname else "https"
+
+
+def _host_name(host: str) -> str:
+    return host.replace("*", "wildcard")
+
+
+def _route_name(name: str, *, alone: bool) -> str:
+    """Return the name of an object for `NAME~HOST` or `NAME~HOST~http`; `alone`: no other host needs one."""
+    first, host, *rest = name.split(PART)
+    middle = () if alone else ("all-hosts" if host == "*" else _host_name(host),)
+    return "-".join((first, *middle, *rest))
+
+
+def _port(service: Service | None, ref: NamedPortRef) -> ServicePort | None:
+    ports = (service.spec.ports or ()) if service is not None else ()
+    return next(
+        (each for each in ports if each.port == ref.port or (ref.port is None and each.name == ref.port_name)), None
+    )
+
+
+def _head(kind: str, key: ObjectKey, api: str = _API) -> Json:
+    return {"apiVersion": api, "kind": kind, "metadata": {"name": key[1], "namespace": key[0]}}
+
+
+def _plain(value: Any) -> Any:
+    """Return a struct as plain data without what is not set."""
+    return _set(msgspec.to_builtins(value))
+
+
+def _set(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _set(each) for key, each in data.items() if each is not None}
+    if isinstance(data, list | tuple):
+        return [_set(each) for each in data]
+    return data

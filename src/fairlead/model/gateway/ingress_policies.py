@@ -1,0 +1,46 @@
+"""Policies that an Ingress's annotations wish for: objects as users write them, attached to its Services. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from fairlead.api.backendtraffic import BackendTrafficPolicy
+from fairlead.api.gateway import RouteMeta
+from fairlead.api.ingress import Ingress
+from fairlead.api.policytarget import PolicyTargetRef
+from fairlead.model.gateway.annotations.wishes import Wishes
+from fairlead.model.gateway.routes import PART
+from fairlead.world.events import ObjectKey
+
+IngressPolicy: TypeAlias = BackendTrafficPolicy
+_LAST = "~"
+"""A time after all others."""
+TABLES: Mapping[str, str] = {"BackendTrafficPolicy": "backend_traffic_policies"}
+"""Kind → the field of a snapshot that holds its objects."""
+
+
+def policies(key: ObjectKey, ingress: Ingress, wishes: Wishes) -> Iterator[tuple[str, ObjectKey, IngressPolicy]]:
+    """Yield kind, key and policy. Policies that users write go first: these are younger than all of them."""
+    if wishes.refusals:
+        return
+    namespace, name = key
+    if wishes.traffic is not None and (services := _services(ingress)):
+        targets = tuple(PolicyTargetRef(name=each) for each in services)
+        spec = msgspec.structs.replace(wishes.traffic, target_refs=targets)
+        at = (namespace, f"{name}{PART}traffic")
+        yield "BackendTrafficPolicy", at, BackendTrafficPolicy(metadata=_meta(at), spec=spec)
+
+
+def _meta(key: ObjectKey) -> RouteMeta:
+    return RouteMeta(namespace=key[0], name=key[1], creation_timestamp=_LAST)
+
+
+def _services(ingress: Ingress) -> list[str]:
+    paths = [path for rule in ingress.spec.rules or () for path in (rule.http.paths if rule.http else ())]
+    backends = [each.backend for each in paths]
+    if ingress.spec.default_backend is not None:
+        backends.append(ingress.spec.default_backend)
+    return sorted({each.service.name for each in backends if each.service is not None})

@@ -1,0 +1,153 @@
+"""What `fairlead convert ingress` prints serves what the Ingresses serve: the same requests to both, through the real Envoy."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import yaml
+from tests.drivers.xds.gatewaylab import GatewayLab, Json
+from tests.drivers.xds.ingresslab import ingress, klass, opened, said, text
+from tests.drivers.xds.test_ingress_annotations import CASES
+from tests.drivers.xds.test_proxy_life import secret, trusting
+
+from fairlead.api.crds import FOLDER
+from fairlead.apiserver.schema.resource import ResourceSchema
+from fairlead.model.gateway.conversion import Options, convert
+from fairlead.model.gateway.ingress import gateway_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+NGINX = klass("nginx")
+
+
+@pytest.fixture(scope="module")
+def schemas() -> Mapping[str, ResourceSchema]:
+    found = {}
+    for path in FOLDER.glob("*.yaml"):
+        spec = yaml.load(path.read_text(), yaml.CSafeLoader)["spec"]
+        version = next(each for each in spec["versions"] if each["storage"])
+        found[spec["names"]["kind"]] = ResourceSchema(version["schema"]["openAPIV3Schema"])
+    return found
+
+
+async def both(
+    lab: GatewayLab, schemas: Mapping[str, ResourceSchema], objects: list[Json], asks: list[tuple[str, Json]]
+) -> list[tuple[str, str]]:
+    """Ask an Ingress and what it is converted to the same; return what each says."""
+    lab.door(*gateway_of("nginx"), 80, 443)
+    await lab.apply(text(NGINX, *objects))
+    snapshot = lab.snapshot
+    wanted = {each["metadata"]["name"] for each in objects if each["kind"] == "Ingress"}
+    ingresses = {key: each for key, each in snapshot.ingresses.items() if key[1] in wanted}
+    made = convert(snapshot.ingress_classes, ingresses, snapshot.services, Options())
+    for each in made.objects:
+        schema = schemas[each["kind"]]
+        assert schema.unknown_fields(each) == [], each
+        whole = copy.deepcopy(each)
+        schema.default(whole)
+        assert [str(error) for error in schema.check(whole)] == [], each
+    await lab.apply(text(*made.objects))
+    await opened(lab, "nginx")
+    found = []
+    for url, more in asks:
+        answers = [await lab.ask(url, gateway=gateway, **more) for gateway in (gateway_of("nginx")[1], "nginx")]
+        found.append((said(answers[0]), said(answers[1])))
+    for each in made.objects:
+        if each["kind"] not in ("Gateway", "GatewayClass"):
+            await lab.delete(each["kind"], each["metadata"]["name"], each["metadata"]["namespace"])
+    for name in wanted:
+        await lab.delete("Ingress", name)
+    return found
+
+
+async def test_every_case_of_paths_and_redirects(lab: GatewayLab, schemas: Mapping[str, ResourceSchema]) -> None:
+    for case, (paths, wishes, wanted) in CASES.items():
+        kind = "ImplementationSpecific" if any("(" in each or "|" in each for each in paths) else "Prefix"
+        obj = ingress("case", paths, wishes, kind=kind)
+        answers = await both(lab, schemas, [obj], [(f"http://case.test{path}", {}) for path in wanted])
+        said = [answer.replace("HOST", "case.test") for answer in wanted.values()]
+        assert answers == [(each, each) for each in said], case
+
+
+def cases() -> dict[str, tuple[list[Json], list[tuple[str, Json]], list[str]]]:
+    """Name → objects, requests, what each is answered."""
+    canary = {"canary": "true", "canary-by-header": "x-next", "canary-by-cookie": "next", "canary-weight": "0"}
+    retried = {"proxy-next-upstream": "http_503", "proxy-next-upstream-tries": "2", "proxy-read-timeout": "7"}
+    return {
+        "a star for one label": (
+            [ingress("star", {"/": "one"}, host="*.star.test")],
+            [("http://a.star.test/", {}), ("http://A.STAR.test/", {}), ("http://b.a.star.test/", {})],
+            ["one /", "one /", "404"],
+        ),
+        "a default backend": (
+            [ingress("last", {"/x": "one"}, default="two")],
+            [("http://last.test/x", {}), ("http://last.test/y", {}), ("http://any.example/", {})],
+            ["one /x", "two /y", "two /"],
+        ),
+        "aliases and www": (
+            [ingress("main", {"/": "one"}, {"server-alias": "alias.test", "from-to-www-redirect": "true"})],
+            [("http://alias.test/", {}), ("http://www.main.test/a", {})],
+            ["one /", "308 http://main.test/a"],
+        ),
+        "a canary": (
+            [ingress("main", {"/": "one"}), ingress("next", {"/": "two"}, canary, host="main.test")],
+            [
+                ("http://main.test/", {"headers": headers})
+                for headers in ({}, {"x-next": "always"}, {"cookie": "next=always"}, {"x-next": "never", "cookie": "next=always"})
+            ],
+            ["one /", "two /", "two /", "one /"],
+        ),
+        "the oldest of two with one path": (
+            [ingress("young", {"/a": "two", "/b": "two"}, host="age.test", age=2), ingress("old", {"/a": "one"}, host="age.test", age=1)],
+            [("http://age.test/a", {}), ("http://age.test/b", {})],
+            ["one /a", "two /b"],
+        ),
+        "many paths": (
+            [ingress("many", {f"/{at}": "one" if at % 2 else "two" for at in range(40)})],
+            [(f"http://many.test/{at}", {}) for at in (0, 15, 16, 39)],
+            ["two /0", "one /15", "two /16", "one /39"],
+        ),
+        "sharing by a header": (
+            [ingress("share", {"/": "one"}, {"upstream-hash-by": "$http_x_user"})], [("http://share.test/", {})], ["one /"],
+        ),
+        "retries and silence": ([ingress("tries", {"/": "one"}, retried)], [("http://tries.test/", {})], ["one /"]),
+        "patterns beside prefixes": (
+            [
+                ingress("pattern", {"/foo/(.*)": "one"}, {"rewrite-target": "/$1", "upstream-vhost": "in.example"}, host="beside.test", kind="ImplementationSpecific"),
+                ingress("prefix", {"/foo/static": "two"}, host="beside.test"),
+            ],
+            [("http://beside.test/foo/a", {}), ("http://beside.test/foo/static/a", {})],
+            ["one /a", "two /foo/static/a"],
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("case", cases(), ids=str)
+async def test_hosts_canaries_and_order(lab: GatewayLab, schemas: Mapping[str, ResourceSchema], case: str) -> None:
+    objects, asks, wanted = cases()[case]
+    assert await both(lab, schemas, objects, asks) == [(each, each) for each in wanted]
+
+
+async def test_certificates_of_other_namespaces(lab: GatewayLab, schemas: Mapping[str, ResourceSchema]) -> None:
+    objects: list[Json] = []
+    chains = []
+    for team in ("a", "b"):
+        await lab.serve(f"app-{team}", lab.backends["one"].port, namespace=f"team-{team}")
+        key, chain = secret(f"tls-{team}", f"{team}.test", namespace=f"team-{team}")
+        labels = {"kubernetes.io/metadata.name": f"team-{team}"}
+        namespace: dict[str, Any] = {"kind": "Namespace", "metadata": {"name": f"team-{team}", "labels": labels}}
+        await lab.apply(f"{key}---\n{text(namespace)}")
+        obj = ingress(team, {"/": f"app-{team}"}, tls=f"tls-{team}")
+        obj["metadata"]["namespace"] = f"team-{team}"
+        objects.append(obj)
+        chains.append(chain)
+    trust = trusting(*chains)
+    asks = [
+        (f"{scheme}://{team}.test/x", {"tls": trust} if scheme == "https" else {})
+        for team in "ab"
+        for scheme in ("http", "https")
+    ]
+    wanted = ["308 https://a.test/x", "one /x", "308 https://b.test/x", "one /x"]
+    assert await both(lab, schemas, objects, asks) == [(each, each) for each in wanted]
