@@ -99,6 +99,7 @@ CASES: dict[str, Case] = {
     "what may guard is refused": ({"/": "one"}, {"auth-something": "yes"}, {"/a": "500"}),
     "a snippet is refused": ({"/": "one"}, {"configuration-snippet": "deny all;"}, {"/a": "500"}),
     "a value that is none is refused": ({"/": "one"}, {"proxy-read-timeout": "soon"}, {"/a": "500"}),
+    "a redirect has no query of its own": ({"/": "one"}, {"temporal-redirect": "/x?y=z"}, {"/a": "500"}),
     "a refused redirect leads nowhere": (
         {"/": "one"}, {"permanent-redirect": "https://x.example/$uri", "app-root": "/x"}, {"/": "500", "/a": "500"},
     ),
@@ -204,6 +205,24 @@ async def test_cors(lab: GatewayLab) -> None:
         "https://x.b.example:8443": "https://x.b.example:8443",
         "https://evil.example": "",
     }
+
+
+async def test_any_origin_has_no_credentials(lab: GatewayLab) -> None:
+    """Where the other controllers answer with a star, which no browser takes for requests with credentials."""
+    wishes: dict[str, tuple[dict[str, str], str]] = {
+        "any": ({}, ""),
+        "one": ({"cors-allow-origin": "https://a.example"}, "true"),
+        "one of several, and any": ({"cors-allow-origin": "https://a.example, *"}, ""),
+    }
+    found = {}
+    for name, (given, _) in wishes.items():
+        await lab.apply(text(*CLASSES, ingress("any", {"/": "one"}, {"enable-cors": "true", **given})))
+        answer = await lab.ask(
+            "http://any.test/", gateway=gateway_of("nginx")[1], headers={"Origin": "https://a.example"}
+        )
+        assert answer.headers["access-control-allow-origin"] == "https://a.example"
+        found[name] = answer.headers.get("access-control-allow-credentials", "")
+    assert found == {name: credentials for name, (_, credentials) in wishes.items()}
 
 
 async def test_a_silent_backend_is_given_up(lab: GatewayLab) -> None:
@@ -338,6 +357,7 @@ async def test_traefik(lab: GatewayLab) -> None:
 HAPROXY: dict[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     "path": ({"haproxy.org/path-rewrite": "/new"}, {"/a/b": "one /new"}),
     "pattern": ({"haproxy.org/path-rewrite": r"/a/(.*) /\1/x"}, {"/a/b": "one /b/x"}),
+    "a part of the pattern is enough": ({"haproxy.org/path-rewrite": "b(.) /new/\\1"}, {"/a/bc/d": "one /new/c"}),
     "host and code": (
         {"haproxy.org/request-redirect": "there.example:8080", "haproxy.org/request-redirect-code": "301"},
         {"/a?b": "301 http://there.example:8080/a?b"},

@@ -7,7 +7,7 @@ label, a port may be named, the default backend takes what no rule wants, and an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 
 import msgspec
 
@@ -29,8 +29,9 @@ from fairlead.model.gateway import ingress_classes
 from fairlead.model.gateway.annotations import read
 from fairlead.model.gateway.annotations.wishes import Wishes
 from fairlead.model.gateway.ingress_classes import OurClass, our_classes
+from fairlead.model.gateway.ingress_peers import Peers, Read
 from fairlead.model.gateway.ingress_policies import TABLES, IngressPolicy, policies
-from fairlead.model.gateway.ingress_routes import Around, CanaryPath, Place, hosts_of, other_hosts, places, routes
+from fairlead.model.gateway.ingress_routes import Around, hosts_of, other_hosts, routes
 from fairlead.world.events import ObjectKey
 from fairlead.world.snapshot import Snapshot
 
@@ -38,8 +39,6 @@ NAMESPACE = "kube-system"
 """Where the Services of classes are."""
 _PREFIX = "ingress-"
 _ALL = AllowedRoutes(namespaces=RouteNamespaces(source="All"))
-_REDIRECTING = ("nginx", "haproxy")
-"""Dialects whose controllers redirect hosts with a certificate to HTTPS unless told otherwise."""
 
 
 def gateway_of(class_name: str) -> ObjectKey:
@@ -47,87 +46,24 @@ def gateway_of(class_name: str) -> ObjectKey:
     return NAMESPACE, _PREFIX + class_name
 
 
-class _Read(msgspec.Struct, frozen=True):
-    """An Ingress and what can be said of it alone."""
-
-    key: ObjectKey
-    ingress: Ingress
-    of: OurClass
-    wishes: Wishes
-    hosts: tuple[str, ...]
-    """Those of its rules, and its default backend's."""
-    others: tuple[str, ...]
-    """Those that annotations add."""
-
-
 class _Made(msgspec.Struct, frozen=True):
     """An Ingress among the others."""
 
-    read: _Read
+    read: Read
     around: Around
     routes: Mapping[ObjectKey, HTTPRoute]
     policies: tuple[tuple[str, ObjectKey, IngressPolicy], ...]
-
-
-class _Class:
-    """What the Ingresses of one class say together."""
-
-    def __init__(self, of: OurClass) -> None:
-        self.of = of
-        self.members: list[_Read] = []
-        self.certified: set[str] = set()
-        """Hosts of `spec.tls`, empty for all."""
-        self.patterned: set[str] = set()
-        self.hosts: set[str] = set()
-        self.canaries: dict[Place, list[_Read]] = {}
-
-    def add(self, each: _Read) -> None:
-        self.members.append(each)
-        for tls in each.ingress.spec.tls or ():
-            if tls.secret_name:
-                self.certified.update(host.lower() for host in tls.hosts or ("",))
-        if each.wishes.canary is not None:
-            for place, _ in places(each.key, each.ingress):
-                self.canaries.setdefault(place, []).append(each)
-            return
-        self.hosts.update(each.hosts)
-        if each.wishes.patterns:
-            self.patterned.update(each.hosts)
-
-    def around(self, each: _Read) -> Around:
-        hosts = (*each.hosts, *each.others)
-        return Around(
-            gateway=gateway_of(self.of.name),
-            redirects=self.of.dialect in _REDIRECTING,
-            https_only=self.of.dialect == "traefik",
-            secured=frozenset(host for host in hosts if self._is_certified(host)),
-            patterned=frozenset(self.patterned.intersection(each.hosts)),
-            taken=frozenset(self.hosts.intersection(each.others)),
-            canaries=tuple(self._canaries(each)) if self.canaries and each.wishes.canary is None else (),
-        )
-
-    def _is_certified(self, host: str) -> bool:
-        labels = host.split(".")
-        wider = (".".join(("*", *labels[at:])) for at in range(1, len(labels)))
-        return bool(self.certified) and any(each in self.certified for each in ("", host, *wider))
-
-    def _canaries(self, each: _Read) -> Iterator[tuple[Place, CanaryPath]]:
-        """Yield the canaries of an Ingress's paths: of several for one path the oldest."""
-        for place, _ in places(each.key, each.ingress):
-            found = min(self.canaries.get(place, ()), key=lambda one: _age(one.ingress), default=None)
-            if found is None or found.wishes.canary is None or found.wishes.refusals:
-                continue
-            path = next(path for at, path in places(found.key, found.ingress) if at == place)
-            yield place, CanaryPath(found.key, path.backend, found.wishes.canary)
 
 
 class IngressReader:
     """Reads Ingresses, one snapshot after the other. What says the same stays the same object."""
 
     def __init__(self) -> None:
-        self._read: tuple[object, object] = (None, None)
+        self._classes: Mapping[ObjectKey, IngressClass] | None = None
+        self._ingresses: Mapping[ObjectKey, Ingress] = {}
+        self._ours: Mapping[str, OurClass] = {}
+        self._peers: dict[str, Peers] = {}
         self._known: dict[ObjectKey, _Made] = {}
-        self._classes: Mapping[ObjectKey, IngressClass] = {}
         self.gateways: Mapping[ObjectKey, Gateway] = {}
         self.routes: Mapping[ObjectKey, HTTPRoute] = {}
         """(namespace, `NAME~HOST`) → what an Ingress wants of a host."""
@@ -143,43 +79,95 @@ class IngressReader:
         return f"<IngressReader ingresses={len(self._known)} routes={len(self.routes)}>"
 
     def update(self, classes: Mapping[ObjectKey, IngressClass], ingresses: Mapping[ObjectKey, Ingress]) -> None:
-        """Take in a snapshot's Ingresses. Costs time proportional to those that changed, and a few looks at each of the others."""
-        if self._read[0] is classes and self._read[1] is ingresses:
+        """Take in a snapshot's Ingresses.
+
+        Costs time proportional to those that changed and to those of the same hosts, and one look at each of the others; a changed class
+        costs all of them.
+        """
+        before, former = self._ingresses, self._known
+        if self._classes is not classes:
+            self._classes, self._ours, self._peers = classes, our_classes(classes), {}
+            before = {}
+        elif ingresses is before:
             return
-        self._read = (classes, ingresses)
-        self._classes = classes
-        ours = our_classes(classes)
-        default = next((name for name in sorted(ours) if ours[name].is_default), "")
-        together: dict[str, _Class] = {}
-        for key, ingress in ingresses.items():
-            annotations = ingress.metadata.annotations or {}
-            name = ingress.spec.ingress_class_name or annotations.get(LEGACY_CLASS) or default
-            if name in ours:
-                together.setdefault(name, _Class(ours[name])).add(self._reading(key, ingress, ours[name]))
-        self._known = {
-            each.key: self._making(each, found.around(each)) for found in together.values() for each in found.members
-        }
-        self.routes = {at: route for made in self._known.values() for at, route in made.routes.items()}
-        self._take_policies()
-        self.remarks = dict(self._remarks())
-        self.members = {
-            gateway_of(name): tuple(sorted(each.key for each in found.members)) for name, found in together.items()
-        }
-        gateways = {
-            gateway: _gateway(gateway, sorted((self._known[key].read.ingress for key in keys), key=_age))
-            for gateway, keys in self.members.items()
-        }
+        self._ingresses = ingresses
+        stale: set[ObjectKey] = set()
+        touched: set[str] = set()
+        for key in before.keys() | ingresses.keys():
+            if before.get(key) is not ingresses.get(key):
+                old = former[key].read if key in before and key in former else None
+                touched |= self._replace(key, old, ingresses.get(key), stale)
+        self._known = dict(former) if before else {}
+        for key in stale:
+            self._known.pop(key, None)
+            for name in touched:
+                if (found := self._peers[name].members.get(key)) is not None:
+                    self._known[key] = self._making(found, self._peers[name].around(found), former.get(key))
+        self._take(former, stale if before else former.keys() | self._known.keys(), touched)
+
+    def _replace(self, key: ObjectKey, old: Read | None, ingress: Ingress | None, stale: set[ObjectKey]) -> set[str]:
+        """Put an Ingress in its place; note those that this concerns and return the classes."""
+        new = self._reading(key, ingress) if ingress is not None else None
+        if old is not None and new is not None and old.of.name == new.of.name:
+            stale |= self._peers[old.of.name].replace(old, new)
+            return {old.of.name}
+        touched = set()
+        for before, after in ((old, None), (None, new)):
+            if (each := before or after) is not None:
+                peers = self._peers.setdefault(each.of.name, Peers(each.of, gateway_of(each.of.name)))
+                stale |= peers.replace(before, after)
+                touched.add(each.of.name)
+        return touched
+
+    def _take(self, former: Mapping[ObjectKey, _Made], stale: Set[ObjectKey], touched: Set[str]) -> None:
+        """Bring what others read up to what is known now."""
+        changed = [key for key in stale if former.get(key) is not self._known.get(key)]
+        routes, remarks = dict(self.routes), dict(self.remarks)
+        policies = {kind: dict(found) for kind, found in self.policies.items()}
+        for key in changed:
+            if (old := former.get(key)) is not None:
+                for at in old.routes:
+                    routes.pop(at, None)
+                for kind, at, _ in old.policies:
+                    policies[kind].pop(at, None)
+            remarks.pop(key, None)
+        for key in changed:
+            if (new := self._known.get(key)) is not None:
+                routes |= new.routes
+                for kind, at, policy in new.policies:
+                    policies[kind][at] = policy
+                remarks[key] = tuple(_remarks(key, new.read.wishes))
+        for canary in (each for name in touched for each in self._peers[name].canaries()):
+            remarks[canary.key] = (*_remarks(canary.key, canary.wishes), *self._unused(canary))
+        if changed:
+            self.routes = routes
+        self.remarks = {key: found for key, found in remarks.items() if found}
+        for kind, each in policies.items():
+            if self.policies[kind] != each:
+                self.policies[kind] = each
+        self._take_gateways(touched)
+
+    def _take_gateways(self, touched: Set[str]) -> None:
+        used = {gateway_of(name): peers for name, peers in self._peers.items() if peers.members}
+        gateways = {at: self.gateways[at] for at in used if at in self.gateways}
+        for name in touched:
+            at, peers = gateway_of(name), self._peers[name]
+            if peers.members and (peers.take_moved() or at not in gateways):
+                oldest_first = sorted(peers.securing(), key=lambda one: one.age)
+                gateways[at] = _gateway(at, [each.ingress for each in oldest_first])
         if gateways != self.gateways:
             self.gateways = gateways
+        self.members = {at: tuple(sorted(peers.members)) for at, peers in used.items()}
 
-    def _take_policies(self) -> None:
-        found: dict[str, dict[ObjectKey, IngressPolicy]] = {}
-        for made in self._known.values():
-            for kind, key, policy in made.policies:
-                found.setdefault(kind, {})[key] = policy
-        for kind in TABLES:
-            if self.policies[kind] != found.get(kind, {}):
-                self.policies[kind] = found.get(kind, {})
+    def _unused(self, canary: Read) -> Iterator[Diagnostic]:
+        others = self._peers[canary.of.name].sharing(canary.hosts)
+        used = any(each.ingress == canary.key for other in others for _, each in self._known[other].around.canaries)
+        if not used and not canary.wishes.refusals:
+            message = (
+                "no other Ingress of its namespace and class has one of its paths, or an older canary has them all"
+            )
+            fix = "give both the same host, path and pathType"
+            yield Diagnostic(object=reference("Ingress", *canary.key), field="spec.rules", message=message, fix=fix)
 
     def with_policies(self, snapshot: Snapshot) -> Snapshot:
         """Return a snapshot that also holds the policies that Ingresses mean; tables without a change stay the same objects."""
@@ -207,34 +195,22 @@ class IngressReader:
 
     def diagnostics(self) -> list[Diagnostic]:
         """Return what is wrong with classes, and what cannot be honored. Costs time proportional to that, and to the classes."""
-        own = ingress_classes.diagnostics(self._classes)
+        own = ingress_classes.diagnostics(self._classes or {})
         return own + [each for remarks in self.remarks.values() for each in remarks]
 
-    def _remarks(self) -> Iterator[tuple[ObjectKey, tuple[Diagnostic, ...]]]:
-        used = {canary.ingress for made in self._known.values() for _, canary in made.around.canaries}
-        for key, made in self._known.items():
-            wishes = made.read.wishes
-            found = list(_remarks(key, wishes)) if wishes.refusals or wishes.notes else []
-            if wishes.canary is not None and not wishes.refusals and key not in used:
-                message = (
-                    "no other Ingress of its namespace and class has one of its paths, or an older canary has them all"
-                )
-                fix = "give both the same host, path and pathType"
-                found.append(
-                    Diagnostic(object=reference("Ingress", *key), field="spec.rules", message=message, fix=fix)
-                )
-            if found:
-                yield key, tuple(found)
-
-    def _reading(self, key: ObjectKey, ingress: Ingress, of: OurClass) -> _Read:
+    def _reading(self, key: ObjectKey, ingress: Ingress) -> Read | None:
+        annotations = ingress.metadata.annotations or {}
+        default = next((name for name in sorted(self._ours) if self._ours[name].is_default), "")
+        of = self._ours.get(ingress.spec.ingress_class_name or annotations.get(LEGACY_CLASS) or default)
+        if of is None:
+            return None
         known = self._known.get(key)
         if known is not None and known.read.ingress is ingress and known.read.of == of:
             return known.read
-        wishes = read(ingress.metadata.annotations or {}, of.dialect)
-        return _Read(key, ingress, of, wishes, hosts_of(ingress), tuple(other_hosts(ingress, wishes)))
+        wishes = read(annotations, of.dialect)
+        return Read(key, ingress, of, wishes, hosts_of(ingress), tuple(other_hosts(ingress, wishes)))
 
-    def _making(self, each: _Read, around: Around) -> _Made:
-        known = self._known.get(each.key)
+    def _making(self, each: Read, around: Around, known: _Made | None) -> _Made:
         if known is not None and known.read is each and known.around == around:
             return known
         return _Made(
@@ -254,11 +230,6 @@ def _remarks(key: ObjectKey, wishes: Wishes) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 object=name, field=f"metadata.annotations[{each.annotation}]", message=message, fix=each.fix
             )
-
-
-def _age(ingress: Ingress) -> tuple[str, str, str]:
-    metadata = ingress.metadata
-    return metadata.creation_timestamp or "9999", metadata.namespace, metadata.name
 
 
 def _gateway(key: ObjectKey, ingresses: list[Ingress]) -> Gateway:

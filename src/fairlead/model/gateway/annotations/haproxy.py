@@ -147,10 +147,11 @@ def _path_rewrite(text: str) -> PathModifier:
     new = new.strip()
     if not re.fullmatch(r"(?:/|\\[1-9])(?:[^\s\\?#%]|\\[1-9])*", new):
         raise ValueError(f"{new!r} is no path that may hold \\1 to \\9")
-    groups = values.groups(pattern)
+    groups = values.groups(values.pattern(pattern))
     if any(int(each) > groups for each in re.findall(r"\\([1-9])", new)):
         raise ValueError(f"{new!r} names a group that {pattern!r} does not have")
-    return PatternModifier(type="ReplacePattern", pattern=pattern, substitution=new)
+    # There the pattern may match anywhere, and what takes its place is the whole path.
+    return PatternModifier(type="ReplacePattern", pattern=f"^.*?(?:{pattern}).*", substitution=new)
 
 
 def _headers(reader: Reader, name: str) -> HeaderFilter | None:
@@ -187,7 +188,7 @@ def _cors(
         allow_credentials=take("cors-allow-credentials", values.truth, credentials),
         max_age=take("cors-max-age", lambda text: duration_ms(text, unit="s") // 1000, max_age_s),
     )
-    return cors if wanted else None
+    return values.safe(cors) if wanted else None
 
 
 def _timeouts(reader: Reader) -> RouteTimeouts | None:

@@ -113,7 +113,7 @@ def _cors(reader: Reader) -> CorsFilter | None:
         allow_credentials=take("cors-allow-credentials", values.truth, True),
         max_age=take("cors-max-age", values.number(1, 86_400 * 366), _CORS_MAX_AGE_S),
     )
-    return cors if wanted else None
+    return values.safe(cors) if wanted else None
 
 
 def _timeouts(reader: Reader) -> RouteTimeouts | None:

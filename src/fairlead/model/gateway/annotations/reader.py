@@ -11,7 +11,7 @@ from fairlead.model.gateway.annotations.wishes import Remark
 T = TypeVar("T")
 D = TypeVar("D")
 
-_LONGEST = 4096
+_LONGEST = 16_384
 _GUARDS = re.compile(
     r"auth|allow|deny|white|black|secur|tls|ssl|cert|client|waf|modsec|snippet|config-|acl|limit|oauth|source-range"
 )

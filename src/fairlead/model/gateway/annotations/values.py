@@ -6,13 +6,14 @@ import ipaddress
 import re
 from collections.abc import Callable
 
+import msgspec
 import re2
 
-from fairlead.api.httproute import PathModifier, RedirectFilter
+from fairlead.api.httproute import CorsFilter, PathModifier, RedirectFilter
 from fairlead.model.gateway.values import is_host
 
 _HOST = r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_URL = re.compile(rf"(?:(https?)://({_HOST})(?::([0-9]{{1,5}}))?)?(/[^\s$\\%]*)?", re.IGNORECASE)
+_URL = re.compile(rf"(?:(https?)://({_HOST})(?::([0-9]{{1,5}}))?)?(/[^\s$\\%?#]*)?", re.IGNORECASE)
 _ORIGIN = re.compile(rf"\*|https?://(?:\*\.)?{_HOST}(?::[0-9]{{1,5}})?", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z0-9!#$&'*+.^_`|~-]{1,128}")
 _PATH = re.compile(r"/(?:(?![?#\\%])[\x21-\x7e]){0,1023}")
@@ -122,6 +123,14 @@ def origin(text: str) -> str:
     if not _ORIGIN.fullmatch(text):
         raise ValueError(f"{text!r} is no origin such as https://a.example or https://*.a.example")
     return text
+
+
+def safe(cors: CorsFilter) -> CorsFilter:
+    """Return what scripts of other origins may do, without credentials where any origin may.
+
+    The controllers answer such requests with `*`, which no browser takes for requests with credentials; a gateway has to name the origin.
+    """
+    return msgspec.structs.replace(cors, allow_credentials=False) if "*" in (cors.allow_origins or ()) else cors
 
 
 def path(text: str) -> str:

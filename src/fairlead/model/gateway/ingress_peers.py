@@ -1,0 +1,176 @@
+"""What the Ingresses of one class say together that bears on each of them, kept up as they come and go. Pure.
+
+A change costs the Ingresses that share a host with it; a certificate for a wildcard, or for all hosts, costs all of the class.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Set
+
+import msgspec
+
+from fairlead.api.ingress import Ingress
+from fairlead.model.gateway.annotations.wishes import Wishes
+from fairlead.model.gateway.ingress_classes import OurClass
+from fairlead.model.gateway.ingress_routes import Around, CanaryPath, Place, places
+from fairlead.world.events import ObjectKey
+
+_REDIRECTING = ("nginx", "haproxy")
+"""Dialects whose controllers redirect hosts with a certificate to HTTPS unless told otherwise."""
+
+
+class Read(msgspec.Struct, frozen=True):
+    """An Ingress and what can be said of it alone."""
+
+    key: ObjectKey
+    ingress: Ingress
+    of: OurClass
+    wishes: Wishes
+    hosts: tuple[str, ...]
+    """Those of its rules, and its default backend's."""
+    others: tuple[str, ...]
+    """Those that annotations add."""
+
+    @property
+    def age(self) -> tuple[str, str, str]:
+        """Return what orders Ingresses: the oldest goes first, then the first by name."""
+        metadata = self.ingress.metadata
+        return metadata.creation_timestamp or "9999", metadata.namespace, metadata.name
+
+    @property
+    def certified(self) -> tuple[str, ...]:
+        """Return the hosts of `spec.tls` with a Secret, empty for all."""
+        found = (each for each in self.ingress.spec.tls or () if each.secret_name)
+        return tuple(dict.fromkeys(host.lower() for each in found for host in each.hosts or ("",)))
+
+
+class Peers:
+    """The Ingresses of one class."""
+
+    def __init__(self, of: OurClass, gateway: ObjectKey) -> None:
+        self.of = of
+        self.members: dict[ObjectKey, Read] = {}
+        self._gateway = gateway
+        self._by_host: dict[str, set[ObjectKey]] = {}
+        self._certified: Counter[str] = Counter()
+        self._moved = True
+        self._securing: set[ObjectKey] = set()
+        self._patterned: Counter[str] = Counter()
+        self._hosts: Counter[str] = Counter()
+        self._canaries: dict[Place, list[Read]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Peers {self.of.name} members={len(self.members)}>"
+
+    def replace(self, old: Read | None, new: Read | None) -> set[ObjectKey]:
+        """Put an Ingress in another's place, either of which may not be there; return those that this may concern, itself included."""
+        before = {host: self._said(host) for each in (old, new) if each is not None for host in _named(each)}
+        for each, sign in ((old, -1), (new, 1)):
+            if each is not None:
+                self._count(each, sign)
+        self._moved |= _secures(old) != _secures(new)
+        now = {host: self._said(host) for host in before}
+        changed = {host for host, said in before.items() if said != now[host]}
+        canaries = {
+            place[1] for each in (old, new) if each is not None and each.wishes.canary for place in _places(each)
+        }
+        own = {each.key for each in (old, new) if each is not None}
+        if any(before[host][0] != now[host][0] and (not host or host.startswith("*.")) for host in changed):
+            return own | set(self.members)
+        return own | {key for host in changed | canaries for key in self._by_host.get(host, ())}
+
+    def around(self, each: Read) -> Around:
+        """Return what bears on an Ingress."""
+        hosts = (*each.hosts, *each.others)
+        return Around(
+            gateway=self._gateway,
+            redirects=self.of.dialect in _REDIRECTING,
+            https_only=self.of.dialect == "traefik",
+            secured=frozenset(host for host in hosts if self._certified and self._is_certified(host)),
+            patterned=frozenset(host for host in each.hosts if host in self._patterned),
+            taken=frozenset(host for host in each.others if host in self._hosts),
+            canaries=tuple(self._canaries_of(each)) if self._canaries and each.wishes.canary is None else (),
+        )
+
+    def take_moved(self) -> bool:
+        """Tell whether certificates, or the age of who has them, changed since the last call."""
+        moved, self._moved = self._moved, False
+        return moved
+
+    def securing(self) -> Iterator[Read]:
+        """Yield the Ingresses with certificates."""
+        for key in self._securing:
+            yield self.members[key]
+
+    def canaries(self) -> Iterator[Read]:
+        """Yield the Ingresses that are canaries."""
+        yield from {each.key: each for found in self._canaries.values() for each in found}.values()
+
+    def sharing(self, hosts: tuple[str, ...]) -> Set[ObjectKey]:
+        """Return the Ingresses of some hosts."""
+        return {key for host in hosts for key in self._by_host.get(host, ())}
+
+    def _said(self, host: str) -> tuple[bool, bool, bool]:
+        return host in self._certified, host in self._patterned, host in self._hosts
+
+    def _count(self, each: Read, sign: int) -> None:
+        for host in each.certified:
+            _add(self._certified, host, sign)
+        if each.certified:
+            (self._securing.add if sign > 0 else self._securing.discard)(each.key)
+        for host in (*each.hosts, *each.others):
+            keys = self._by_host.setdefault(host, set())
+            (keys.add if sign > 0 else keys.discard)(each.key)
+            if not keys:
+                del self._by_host[host]
+        if each.wishes.canary is not None:
+            for place in _places(each):
+                found = self._canaries.setdefault(place, [])
+                (found.append if sign > 0 else found.remove)(each)
+                if not found:
+                    del self._canaries[place]
+        else:
+            for host in each.hosts:
+                _add(self._hosts, host, sign)
+                if each.wishes.patterns:
+                    _add(self._patterned, host, sign)
+        if sign > 0:
+            self.members[each.key] = each
+        else:
+            del self.members[each.key]
+
+    def _is_certified(self, host: str) -> bool:
+        labels = host.split(".")
+        wider = (".".join(("*", *labels[at:])) for at in range(1, len(labels)))
+        return any(each in self._certified for each in ("", host, *wider))
+
+    def _canaries_of(self, each: Read) -> Iterator[tuple[Place, CanaryPath]]:
+        """Yield the canaries of an Ingress's paths: of several for one path the oldest."""
+        for place in _places(each):
+            found = min(self._canaries.get(place, ()), key=lambda one: one.age, default=None)
+            if found is None or found.wishes.canary is None or found.wishes.refusals:
+                continue
+            path = next(path for at, path in places(found.key, found.ingress) if at == place)
+            yield place, CanaryPath(found.key, path.backend, found.wishes.canary)
+
+
+def _secures(each: Read | None) -> object:
+    """Return what decides about certificates."""
+    if each is None or not each.certified:
+        return None
+    return each.ingress.spec.tls, each.age
+
+
+def _named(each: Read) -> tuple[str, ...]:
+    return (*each.hosts, *each.others, *each.certified)
+
+
+def _places(each: Read) -> list[Place]:
+    return list(dict.fromkeys(place for place, _ in places(each.key, each.ingress)))
+
+
+def _add(counter: Counter[str], host: str, sign: int) -> None:
+    counter[host] += sign
+    if not counter[host]:
+        del counter[host]
