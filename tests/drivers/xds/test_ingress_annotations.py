@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 from collections import Counter
 from collections.abc import Mapping
 
@@ -11,6 +13,7 @@ import pytest_asyncio
 from aiohttp import web
 from tests.drivers.xds.gatewaylab import Backend, GatewayLab, Json
 from tests.drivers.xds.ingresslab import NGINX, Paths, asked, ingress, klass, opened, text
+from tests.drivers.xds.requestpolicies import status_from
 from tests.drivers.xds.test_proxy_life import secret, trusting
 
 from fairlead.model.gateway.annotations import nginx
@@ -485,10 +488,107 @@ async def test_a_policy_that_somebody_wrote_goes_before_an_annotation(lab: Gatew
         return row.traffic.balancing.kind, row.traffic.connect_ms  # type: ignore[union-attr]
 
     assert cluster() == ("least-request", 3000)
-    await lab.apply(text({"kind": "BackendTrafficPolicy", "metadata": {"name": "zz"}, "spec": policy}))
+    await lab.delete("Ingress", "written")
+    await lab.apply(text({"kind": "BackendTrafficPolicy", "metadata": {"name": "zz"}, "spec": policy}, obj))
     assert cluster() == ("round-robin", 1000)
     (complaint,) = lab.complaints("Ingress/default/written")
     assert "BackendTrafficPolicy default/zz is attached there and goes first" in complaint
-    await lab.delete("BackendTrafficPolicy", "zz")
-    assert cluster() == ("least-request", 3000)
     await lab.delete("Ingress", "written")
+    await lab.delete("BackendTrafficPolicy", "zz")
+
+
+async def statuses(
+    lab: GatewayLab, host: str, sources: tuple[str, ...], *, of: str = "nginx", **more: str
+) -> list[int]:
+    return [await status_from(lab, each, host, gateway=gateway_of(of)[1], **more) for each in sources]
+
+
+PREFIXES: dict[str, tuple[str, Mapping[str, str], list[int]]] = {
+    "allowed": ("nginx", {"whitelist-source-range": "127.0.0.2, ::1/128"}, [403, 200, 403, 200]),
+    "denied": ("nginx", {"denylist-source-range": "127.0.0.2/31"}, [200, 403, 403, 200]),
+    "denied before allowed": (
+        "nginx", {"whitelist-source-range": "127.0.0.0/8", "denylist-source-range": "127.0.0.3"}, [200, 200, 403, 403],
+    ),
+    "wrong": ("nginx", {"whitelist-source-range": "127.0.0.2, all"}, [500, 500, 500, 500]),
+    "haproxy.org": ("haproxy", {"haproxy.org/allow-list": "127.0.0.2"}, [403, 200, 403, 403]),
+    "haproxy-ingress": ("haproxy", {"haproxy-ingress.github.io/denylist-source-range": "::1"}, [200, 200, 200, 403]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PREFIXES, ids=str)
+async def test_prefixes_of_clients(lab: GatewayLab, case: str) -> None:
+    of, wishes, wanted = PREFIXES[case]
+    await lab.apply(text(*CLASSES, ingress("from", {"/": "one"}, wishes, of=of)))
+    await opened(lab, of)
+    assert await statuses(lab, "from.test", ("127.0.0.1", "127.0.0.2", "127.0.0.3", "::1"), of=of) == wanted
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+async def test_passwords(lab: GatewayLab) -> None:
+    wishes = {"auth-type": "basic", "auth-secret": "users", "auth-realm": "here"}
+    await lab.apply(text(*CLASSES, ingress("users", {"/": "one"}, wishes)))
+    # Without its Secret nobody passes, and the Ingress is told why.
+    assert await asked(lab, "http://users.test/") == "500"
+    assert any("no Secret default/users with the label" in each for each in lab.complaints("Ingress/default/users"))
+    digest = base64.b64encode(hashlib.sha1(b"secret").digest()).decode()
+    secret = {"name": "users", "labels": {"fairlead.dev/credentials": ""}}
+    users = {"auth": base64.b64encode(f"ann:{{SHA}}{digest}".encode()).decode()}
+    await lab.apply(text({"kind": "Secret", "metadata": secret, "data": users}))
+    found = {
+        name: await asked(lab, "http://users.test/", headers=headers)
+        for name, headers in {
+            "nobody": {},
+            "ann": {"authorization": basic("ann", "secret")},
+            "a thief": {"authorization": basic("ann", "guess")},
+        }.items()
+    }
+    assert found == {"nobody": "401", "ann": "one /", "a thief": "401"}
+    lost = {"auth-type": "basic"}
+    await check(lab, [ingress("users", {"/": "one"}, lost)], {"http://users.test/": "500"})
+    assert await asked(lab, "http://users.test/", headers={"authorization": basic("ann", "secret")}) == "500"
+
+
+async def test_somebody_else_decides(lab: GatewayLab) -> None:
+    judge = await lab.backend("judge")
+    judge.respond = lambda seen: (
+        web.Response(headers={"x-user": "ann"}) if seen["headers"].get("cookie") == "a=b" else web.Response(status=401)
+    )
+    wishes = {"auth-url": "http://judge.default.svc.cluster.local:80/", "auth-response-headers": "X-User"}
+    await lab.apply(text(*CLASSES, ingress("judged", {"/": "one"}, wishes)))
+    gateway = gateway_of("nginx")[1]
+    assert (await lab.ask("http://judged.test/", gateway=gateway)).status == 401
+    passed = await lab.ask("http://judged.test/", gateway=gateway, headers={"cookie": "a=b"})
+    assert passed.json["headers"]["x-user"] == "ann"
+    for wrong in ("http://judge.default.svc/path", "https://outside.example/auth", "http://$host/auth"):
+        await check(lab, [ingress("judged", {"/": "one"}, {"auth-url": wrong})], {"http://judged.test/": "500"})
+
+
+RATES: dict[str, tuple[str, Mapping[str, str], int]] = {
+    "a minute": ("nginx", {"limit-rpm": "2", "limit-burst-multiplier": "2"}, 4),
+    "haproxy.org": ("haproxy", {"haproxy.org/rate-limit-requests": "3", "haproxy.org/rate-limit-period": "1h"}, 3),
+}
+
+
+@pytest.mark.parametrize("case", RATES, ids=str)
+async def test_requests_of_a_client_are_counted(lab: GatewayLab, case: str) -> None:
+    of, wishes, most = RATES[case]
+    host = f"rate{list(RATES).index(case)}.test"
+    await lab.apply(text(*CLASSES, ingress("rate", {"/": "one"}, wishes, of=of, host=host)))
+    await opened(lab, of)
+    answers = Counter(await statuses(lab, host, ("127.0.0.1",) * (most + 3), of=of))
+    assert answers == {200: most, 429: 3}
+    assert await statuses(lab, host, ("127.0.0.2",), of=of) == [200]
+
+
+async def test_bodies_have_a_limit(lab: GatewayLab) -> None:
+    await lab.apply(text(*CLASSES, ingress("body", {"/": "one"}, {"proxy-body-size": "1k"})))
+    gateway = gateway_of("nginx")[1]
+    sizes = {1024: 200, 1025: 413}
+    assert {
+        size: (await lab.ask("http://body.test/", "POST", gateway=gateway, body=b"x" * size)).status for size in sizes
+    } == sizes
+    await lab.apply(text(ingress("body", {"/": "one"}, {"proxy-body-size": "0"})))
+    assert (await lab.ask("http://body.test/", "POST", gateway=gateway, body=b"x" * 4096)).status == 200

@@ -17,6 +17,7 @@ from fairlead.api.gateway import ParentRef, RouteMeta
 from fairlead.api.policytarget import PolicyTargetRef
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.model.gateway.listeners import Verdict
+from fairlead.model.gateway.names import PART
 from fairlead.world.events import ObjectKey
 from fairlead.world.snapshot import Snapshot
 
@@ -209,7 +210,8 @@ class Attachments:
         return PolicyState(tuple(found[:MOST_ANCESTORS]), tuple(problems.values()))
 
     def _attached(self, key: ObjectKey, place: Place, section: str, field: str, around: Surroundings) -> Verdict:
-        if (place.group, place.kind) not in self.kind.targets:
+        # Only what an Ingress means is attached to one.
+        if (place.group, place.kind) not in self.kind.targets and PART not in key[1]:
             wanted = ", ".join(sorted(kind for _, kind in self.kind.targets))
             return Verdict("Invalid", f"{field}: {place.kind} is no target of a {self.kind.kind}; use {wanted}")
         if words := around.missing(place, section):

@@ -23,7 +23,7 @@ from fairlead.model.gateway.ingress import IngressReader, gateway_of
 from fairlead.model.gateway.ingress_classes import CONTROLLER, DIALECT, OurClass, dialect_of_controller, our_classes
 from fairlead.model.gateway.ingress_policies import IngressPolicy
 from fairlead.model.gateway.names import CONTROLLER as GATEWAY_CONTROLLER
-from fairlead.model.gateway.routes import PART
+from fairlead.model.gateway.names import PART
 from fairlead.world.events import ObjectKey
 
 Json = dict[str, Any]

@@ -21,7 +21,7 @@ from fairlead.plan.gateway.route import GatewayRoute
 
 KINDS = ("SecurityPolicy", "TrafficPolicy")
 """Kinds of policies about requests."""
-PLACES = frozenset(("Gateway", "HTTPRoute", "GRPCRoute"))
+PLACES = frozenset(("Gateway", "HTTPRoute", "GRPCRoute", "Ingress"))
 """Kinds of what they are attached to."""
 
 

@@ -213,12 +213,8 @@ class IngressReader:
     def _making(self, each: Read, around: Around, known: _Made | None) -> _Made:
         if known is not None and known.read is each and known.around == around:
             return known
-        return _Made(
-            each,
-            around,
-            dict(routes(each.key, each.ingress, each.wishes, around)),
-            tuple(policies(each.key, each.ingress, each.wishes)),
-        )
+        own = dict(routes(each.key, each.ingress, each.wishes, around))
+        return _Made(each, around, own, tuple(policies(each.key, each.ingress, each.wishes, own)))
 
 
 def _remarks(key: ObjectKey, wishes: Wishes) -> Iterator[Diagnostic]:

@@ -1,37 +1,57 @@
-"""Policies that an Ingress's annotations wish for: objects as users write them, attached to its Services. Pure."""
+"""Policies that an Ingress's annotations wish for: objects as users write them, attached to its Services and to its routes. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 import msgspec
 
 from fairlead.api.backendtraffic import BackendTrafficPolicy
-from fairlead.api.gateway import RouteMeta
+from fairlead.api.gateway import GROUP, RouteMeta
 from fairlead.api.ingress import Ingress
 from fairlead.api.policytarget import PolicyTargetRef
+from fairlead.api.securitypolicy import SecurityPolicy
+from fairlead.api.trafficpolicy import TrafficPolicy
 from fairlead.model.gateway.annotations.wishes import Wishes
-from fairlead.model.gateway.routes import PART
+from fairlead.model.gateway.names import PART
 from fairlead.world.events import ObjectKey
 
-IngressPolicy: TypeAlias = BackendTrafficPolicy
+IngressPolicy: TypeAlias = BackendTrafficPolicy | SecurityPolicy | TrafficPolicy
 _LAST = "~"
 """A time after all others."""
-TABLES: Mapping[str, str] = {"BackendTrafficPolicy": "backend_traffic_policies"}
+TABLES: Mapping[str, str] = {
+    "BackendTrafficPolicy": "backend_traffic_policies",
+    "SecurityPolicy": "security_policies",
+    "TrafficPolicy": "traffic_policies",
+}
 """Kind → the field of a snapshot that holds its objects."""
 
 
-def policies(key: ObjectKey, ingress: Ingress, wishes: Wishes) -> Iterator[tuple[str, ObjectKey, IngressPolicy]]:
+def policies(
+    key: ObjectKey, ingress: Ingress, wishes: Wishes, routes: Iterable[ObjectKey]
+) -> Iterator[tuple[str, ObjectKey, IngressPolicy]]:
     """Yield kind, key and policy. Policies that users write go first: these are younger than all of them."""
     if wishes.refusals:
         return
     namespace, name = key
     if wishes.traffic is not None and (services := _services(ingress)):
-        targets = tuple(PolicyTargetRef(name=each) for each in services)
-        spec = msgspec.structs.replace(wishes.traffic, target_refs=targets)
+        refs = tuple(PolicyTargetRef(name=each) for each in services)
+        spec = msgspec.structs.replace(wishes.traffic, target_refs=refs)
         at = (namespace, f"{name}{PART}traffic")
         yield "BackendTrafficPolicy", at, BackendTrafficPolicy(metadata=_meta(at), spec=spec)
+
+    targets = tuple(PolicyTargetRef(group=GROUP, kind="Ingress", name=each) for _, each in routes)
+    if not targets:
+        return
+    if wishes.security is not None:
+        at = (namespace, f"{name}{PART}security")
+        security = msgspec.structs.replace(wishes.security, target_refs=targets)
+        yield "SecurityPolicy", at, SecurityPolicy(metadata=_meta(at), spec=security)
+    if wishes.limits is not None:
+        at = (namespace, f"{name}{PART}limits")
+        limits = msgspec.structs.replace(wishes.limits, target_refs=targets)
+        yield "TrafficPolicy", at, TrafficPolicy(metadata=_meta(at), spec=limits)
 
 
 def _meta(key: ObjectKey) -> RouteMeta:

@@ -29,7 +29,7 @@ from fairlead.api.ingress import Ingress, IngressBackend, IngressPath
 from fairlead.model.gateway.annotations.values import groups
 from fairlead.model.gateway.annotations.wishes import Canary, Wishes
 from fairlead.model.gateway.extended import NamedPortRef, PatternModifier
-from fairlead.model.gateway.routes import PART
+from fairlead.model.gateway.names import PART
 from fairlead.world.events import ObjectKey
 
 Place: TypeAlias = tuple[str, str, str, str]

@@ -13,6 +13,8 @@ GATEWAY_LABEL = "gateway.networking.k8s.io/gateway-name"
 """Label of what a Gateway causes (GEP-1762)."""
 FIRST_PORT, LAST_PORT = 20000, 24999
 """Ports of nodes on which proxies listen; outside of the kernel's ephemeral ports and of the node ports."""
+PART = "~"
+"""Parts a route's name from what tells apart the several that one Ingress means; never part of an object's name."""
 _LONGEST = 63
 _PREFIX = "fairlead-gateway-"
 

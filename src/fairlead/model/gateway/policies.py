@@ -89,6 +89,8 @@ class Objects(msgspec.Struct, frozen=True):
                 route = table.get(key)
                 rules = (route.spec.rules if route is not None else None) or ()
                 return route is not None, {each.name for each in rules}
+            case "Ingress":
+                return ("Ingress", key) in self.bound, set()
         return False, set()
 
 

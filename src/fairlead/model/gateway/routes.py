@@ -23,6 +23,7 @@ from fairlead.model.gateway.forwards import Split, split
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.hosts import intersection
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, ListenerKey, Verdict
+from fairlead.model.gateway.names import PART
 from fairlead.model.gateway.rules import grpc_routes, http_routes
 from fairlead.model.gateway.values import RuleError, is_hostname
 from fairlead.plan.gateway.route import GatewayRoute
@@ -31,10 +32,6 @@ from fairlead.world.events import ObjectKey
 Route: TypeAlias = HTTPRoute | GRPCRoute | TLSRoute | TCPRoute | UDPRoute
 RouteKey: TypeAlias = tuple[str, ObjectKey]
 """Kind and key."""
-
-
-PART = "~"
-"""Parts a route's name from what tells apart the several that one Ingress means; never part of an object's name."""
 
 
 class Attached(msgspec.Struct, frozen=True):

@@ -27,10 +27,10 @@ from fairlead.model.gateway.hosts import ANY, most_exact
 from fairlead.model.gateway.ingress import IngressReader
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, ListenerKey, References
 from fairlead.model.gateway.merging import ingress_gateways, our_gateways, sets_of
-from fairlead.model.gateway.names import service_name
+from fairlead.model.gateway.names import PART, service_name
 from fairlead.model.gateway.policies import Objects, Policies, route_place, service_place
 from fairlead.model.gateway.rivals import Contests
-from fairlead.model.gateway.routes import PART, BoundRoute, Route, RouteKey, Surroundings, bind, origin_of, without
+from fairlead.model.gateway.routes import BoundRoute, Route, RouteKey, Surroundings, bind, origin_of, without
 from fairlead.model.gateway.rules import at_listener, precedence
 from fairlead.model.gateway.security import Security
 from fairlead.model.gateway.shadows import Shadows

@@ -16,6 +16,8 @@ from fairlead.api.httproute import (
     RedirectFilter,
     RouteTimeouts,
 )
+from fairlead.api.securitypolicy import ClientCIDRs, SecurityPolicySpec
+from fairlead.api.trafficpolicy import RateLimit, RateRule, TrafficPolicySpec
 from fairlead.model.gateway.annotations import values
 from fairlead.model.gateway.annotations.reader import Reader
 from fairlead.model.gateway.annotations.wishes import Secured, Wishes
@@ -43,7 +45,6 @@ _POLICY = "write what it does as an HTTPRoute or a policy"
 _REFUSED: Mapping[str, str] = dict.fromkeys(
     (
         "affinity", "blue-green-deploy", "blue-green-mode", "cookie-persistence",
-        "proxy-body-size", "rate-limit-period", "rate-limit-requests", "rate-limit-size", "rate-limit-status-code",
         "route-acl", "standalone-backend", "send-proxy-protocol", "server-alias-regex", "config-backend", "backend-config-snippet",
         "request-set-header", "response-set-header", "headers", "hsts", "path-type", "path-type-order", "agent-check-port",
     ),
@@ -66,6 +67,8 @@ def read_haproxy_org(reader: Reader) -> Wishes:
         cors=_cors(reader, _METHODS, ("*",), credentials=False, max_age_s=5),
         timeouts=_timeouts(reader),
         traffic=_traffic(reader, "load-balance"),
+        security=_security(reader, ("allow-list", "whitelist"), ("deny-list", "blacklist")),
+        limits=_rate(reader),
         protocol="h2c" if take("server-proto", values.one_of("h2"), "") else "",
     )
     return _finish(reader, wishes)
@@ -86,6 +89,8 @@ def read_haproxy_ingress(reader: Reader) -> Wishes:
         cors=_cors(reader, _METHODS_INGRESS, _HEADERS_INGRESS, credentials=True, max_age_s=86_400),
         timeouts=_timeouts(reader),
         traffic=_traffic(reader, "balance-algorithm"),
+        security=_security(reader, ("allowlist-source-range", "whitelist-source-range"), ("denylist-source-range",)),
+        limits=_own_limits(reader),
         protocol=take("backend-protocol", _protocol, ""),
         aliases=take("server-alias", values.items(values.hostname), ()),
     )
@@ -113,6 +118,46 @@ def _balancing(text: str) -> LoadBalancing:
     if text not in kinds:
         raise ValueError(f"{text[:64]!r} is none of {', '.join(kinds)}, source, hdr(NAME)")
     return LoadBalancing(type=kinds[text])
+
+
+def _security(reader: Reader, allowing: tuple[str, ...], denying: tuple[str, ...]) -> SecurityPolicySpec | None:
+    found: list[tuple[str, ...] | None] = [None, None]
+    for at, names in enumerate((allowing, denying)):
+        for name in names:
+            found[at] = reader.take(name, values.prefixes, None) or found[at]
+    allow, deny = found
+    if allow is None and deny is None:
+        return None
+    return SecurityPolicySpec(client_cidrs=ClientCIDRs(allow=allow, deny=deny))
+
+
+def _rate(reader: Reader) -> TrafficPolicySpec | None:
+    """Return how many requests a client may send in a period that is a unit of time."""
+    requests = reader.take("rate-limit-requests", values.number(1, 1_000_000), 0)
+    unit = reader.take("rate-limit-period", _unit, "Second")
+    for name in ("rate-limit-size", "rate-limit-status-code"):
+        if reader.has(name):
+            reader.note(name, "has no effect: clients above the limit are answered with 429")
+    if not requests:
+        return None
+    return TrafficPolicySpec(rate_limit=RateLimit(rules=(RateRule(requests=requests, unit=unit, by="ClientAddress"),)))
+
+
+def _unit(text: str) -> str:
+    units = {1000: "Second", 60_000: "Minute", 3_600_000: "Hour", 86_400_000: "Day"}
+    found = units.get(duration_ms(text))
+    if found is None:
+        raise ValueError(f"{text!r} is none of 1s, 1m, 1h, 1d")
+    return found
+
+
+def _own_limits(reader: Reader) -> TrafficPolicySpec | None:
+    most = reader.take("proxy-body-size", values.size, 0)
+    requests = reader.take("limit-rps", values.number(1, 1_000_000), 0)
+    rules = (RateRule(requests=requests, by="ClientAddress"),) if requests else ()
+    if not most and not rules:
+        return None
+    return TrafficPolicySpec(rate_limit=RateLimit(rules=rules) if rules else None, max_request_bytes=most or None)
 
 
 def _finish(reader: Reader, wishes: Wishes) -> Wishes:

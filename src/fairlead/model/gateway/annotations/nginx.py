@@ -7,7 +7,10 @@ from collections.abc import Mapping
 import msgspec
 
 from fairlead.api.backendtraffic import BackendTrafficPolicySpec, ConsistentHash, HashCookie, LoadBalancing
+from fairlead.api.gateway import BackendRef, ObjectRef
 from fairlead.api.httproute import CorsFilter, HeaderFilter, HeaderValue, RedirectFilter, RouteRetry, RouteTimeouts
+from fairlead.api.securitypolicy import BasicAuth, ClientCIDRs, ExtAuth, HttpAuth, SecurityPolicySpec
+from fairlead.api.trafficpolicy import RateLimit, RateRule, TrafficPolicySpec
 from fairlead.model.gateway.annotations import values
 from fairlead.model.gateway.annotations.reader import Reader
 from fairlead.model.gateway.annotations.wishes import Canary, Secured, Wishes
@@ -21,13 +24,14 @@ _HEADERS = (
 )  # fmt: skip
 _CORS_MAX_AGE_S = 1_728_000
 _TRIES = 3
+_BURST = 5
 _MOST_TRIES = 10
 _PROTOCOLS = {"HTTP": "http1", "AUTO_HTTP": "http1", "GRPC": "h2c"}
 _IDLE = frozenset(
     (
         "affinity-canary-behavior", "client-body-buffer-size", "connection-proxy-header",
         "enable-access-log", "enable-global-auth", "enable-opentelemetry", "enable-opentracing", "enable-rewrite-log",
-        "http2-push-preload", "limit-burst-multiplier", "opentelemetry-operation-name", "opentelemetry-trust-incoming-span",
+        "http2-push-preload", "limit-rate", "limit-rate-after", "opentelemetry-operation-name", "opentelemetry-trust-incoming-span",
         "opentracing-trust-incoming-span", "preserve-trailing-slash", "proxy-buffer-size", "proxy-buffering",
         "proxy-buffers-number", "proxy-busy-buffers-size", "proxy-http-version",
         "proxy-max-temp-file-size", "proxy-next-upstream-timeout", "proxy-request-buffering", "service-upstream",
@@ -36,12 +40,12 @@ _IDLE = frozenset(
 )  # fmt: skip
 _ROUTES = "write what it does as an HTTPRoute"
 REFUSED: Mapping[str, str] = {
-    **dict.fromkeys(("configuration-snippet", "server-snippet", "stream-snippet", "auth-snippet"), _ROUTES),
+    **dict.fromkeys(("configuration-snippet", "server-snippet", "stream-snippet"), _ROUTES),
     **dict.fromkeys(("enable-modsecurity", "enable-owasp-core-rules", "modsecurity-snippet", "modsecurity-transaction-id"), ""),
     **dict.fromkeys(("custom-http-errors", "default-backend", "mirror-target", "mirror-request-body", "mirror-host"), _ROUTES),
     **dict.fromkeys(("custom-headers", "proxy-cookie-domain", "proxy-cookie-path", "proxy-redirect-from", "proxy-redirect-to"), _ROUTES),
-    "auth-type": "",
-    "auth-url": "",
+    **dict.fromkeys(("limit-connections", "limit-whitelist", "global-rate-limit"), "write a TrafficPolicy"),
+    **dict.fromkeys(("auth-snippet", "auth-signin", "auth-keepalive", "auth-cache-key", "auth-proxy-set-headers"), "write a SecurityPolicy"),
     "auth-tls-secret": "",
     "ssl-passthrough": "use a TLSRoute",
 }  # fmt: skip
@@ -69,9 +73,9 @@ def read(reader: Reader) -> Wishes:
         aliases=take("server-alias", values.items(values.hostname), ()),
         canary=_canary(reader),
     )
-    wishes = msgspec.structs.replace(wishes, traffic=_traffic(reader))
-    if reader.has("proxy-body-size") and take("proxy-body-size", str, "") not in ("0", "0m", "0k"):
-        reader.refuse("proxy-body-size", "limits of bodies are not supported")
+    wishes = msgspec.structs.replace(
+        wishes, traffic=_traffic(reader), security=_security(reader), limits=_limits(reader)
+    )
     reader.finish(idle=_IDLE, refused=REFUSED)
     return msgspec.structs.replace(wishes, refusals=tuple(reader.refusals), notes=tuple(reader.notes))
 
@@ -200,6 +204,72 @@ def _cookie(reader: Reader) -> HashCookie | None:
         if reader.has(f"session-cookie-{name}"):
             reader.note(f"session-cookie-{name}", "has no effect: the cookie has no such attribute")
     return cookie if wanted else None
+
+
+def _security(reader: Reader) -> SecurityPolicySpec | None:
+    """Return who may ask. Denied prefixes go before allowed ones, as they do there."""
+    take = reader.take
+    allow = take("whitelist-source-range", values.prefixes, None) or take(
+        "allowlist-source-range", values.prefixes, None
+    )
+    deny = take("denylist-source-range", values.prefixes, None)
+    found = SecurityPolicySpec(
+        client_cidrs=ClientCIDRs(allow=allow, deny=deny) if allow is not None or deny is not None else None,
+        basic_auth=_basic(reader),
+        ext_auth=_external(reader),
+    )
+    if reader.has("satisfy") and take("satisfy", values.one_of("all", "any"), "all") == "any":
+        reader.refuse("satisfy", "all checks have to let a request pass")
+    return found if found != SecurityPolicySpec() else None
+
+
+def _basic(reader: Reader) -> BasicAuth | None:
+    take = reader.take
+    kind = take("auth-type", values.one_of("basic"), "")
+    namespace, name = take("auth-secret", values.reference, ("", ""))
+    take("auth-secret-type", values.one_of("auth-file"), "")
+    if reader.has("auth-realm"):
+        reader.note("auth-realm", "has no effect: clients are asked for a password without a realm of its own")
+    if not kind and not name:
+        return None
+    if not kind or not name:
+        missing = "auth-secret" if kind else "auth-type"
+        reader.refuse("auth-type" if kind else "auth-secret", f"needs {missing}")
+        return None
+    return BasicAuth(users=ObjectRef(name=name, namespace=namespace or None))
+
+
+def _external(reader: Reader) -> ExtAuth | None:
+    """Return who decides about requests: there the URL alone is asked, here the path of the request stands behind it."""
+    take = reader.take
+    url = take("auth-url", values.service_url, None)
+    headers = take("auth-response-headers", values.items(values.token), ())
+    take("auth-method", values.one_of("GET"), "")
+    if url is None:
+        return None
+    namespace, name, port, path = url
+    if path:
+        fix = "write a SecurityPolicy, whose extAuth asks PATH and the request's own path behind it"
+        reader.refuse("auth-url", "only a URL without a path is supported", fix)
+        return None
+    backend = BackendRef(name=name, namespace=namespace, port=port)
+    return ExtAuth(http=HttpAuth(backend_ref=backend, headers_to_backend=headers or None))
+
+
+def _limits(reader: Reader) -> TrafficPolicySpec | None:
+    take = reader.take
+    most = take("proxy-body-size", values.size, 0)
+    factor = take("limit-burst-multiplier", values.number(1, 1000), _BURST)
+    rules = []
+    for name, unit in (("limit-rpm", "Minute"), ("limit-rps", "Second")):
+        requests = take(name, values.number(0, 1_000_000), 0)
+        if requests:
+            rules.append(RateRule(requests=requests, unit=unit, burst=requests * factor, by="ClientAddress"))
+    if not most and not rules:
+        return None
+    return TrafficPolicySpec(
+        rate_limit=RateLimit(rules=tuple(rules)) if rules else None, max_request_bytes=most or None
+    )
 
 
 def _canary(reader: Reader) -> Canary | None:

@@ -97,6 +97,25 @@ def size(text: str) -> int:
     return int(found[1]) * _UNITS[found[2]]
 
 
+def reference(text: str) -> tuple[str, str]:
+    """Return namespace, empty for the object's own, and name of `NAME` or `NAMESPACE/NAME`."""
+    namespace, slash, name = text.rpartition("/")
+    if not is_host(name) or (slash and not is_host(namespace)):
+        raise ValueError(f"{text[:64]!r} is neither NAME nor NAMESPACE/NAME")
+    return namespace, name
+
+
+def service_url(text: str) -> tuple[str, str, int, str]:
+    """Return namespace, name, port and path of a URL of a Service of the cluster."""
+    found = re.fullmatch(
+        r"http://([a-z0-9-]{1,63})\.([a-z0-9-]{1,63})(?:\.svc(?:\.[a-z0-9.-]{1,200})?)?(?::([0-9]{1,5}))?(/[^\s$]*)?",
+        text,
+    )
+    if found is None:
+        raise ValueError(f"{text[:64]!r} is no http://SERVICE.NAMESPACE.svc[:PORT], of a Service of this cluster")
+    return found[2], found[1], int(found[3] or 80), (found[4] or "").rstrip("/")
+
+
 def token(text: str) -> str:
     """Return a name of a header, a cookie or a method (RFC 9110, token)."""
     if not _TOKEN.fullmatch(text):

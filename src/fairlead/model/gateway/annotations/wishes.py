@@ -8,6 +8,8 @@ import msgspec
 
 from fairlead.api.backendtraffic import BackendTrafficPolicySpec
 from fairlead.api.httproute import CorsFilter, HeaderFilter, PathModifier, RedirectFilter, RouteRetry, RouteTimeouts
+from fairlead.api.securitypolicy import SecurityPolicySpec
+from fairlead.api.trafficpolicy import TrafficPolicySpec
 
 Secured: TypeAlias = Literal["", "never", "with-certificate", "always"]
 """When plain HTTP is redirected to HTTPS; empty: as the class does."""
@@ -61,6 +63,10 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     canary: Canary | None = None
     traffic: BackendTrafficPolicySpec | None = None
     """How requests are shared out among the endpoints of its Services, without targets."""
+    security: SecurityPolicySpec | None = None
+    """Who may ask, without targets."""
+    limits: TrafficPolicySpec | None = None
+    """How often and how much, without targets."""
     refusals: tuple[Remark, ...] = ()
     """What cannot be honored and would leave requests open, or meaning something else: all of the Ingress answers 500."""
     notes: tuple[Remark, ...] = ()
