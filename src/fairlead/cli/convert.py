@@ -15,6 +15,8 @@ from fairlead.api.resources import (
     HTTPROUTES,
     REFERENCEGRANTS,
     ROUTEEXTENSIONS,
+    SECURITYPOLICIES,
+    TRAFFICPOLICIES,
 )
 
 if TYPE_CHECKING:
@@ -23,7 +25,17 @@ if TYPE_CHECKING:
     from fairlead.sources.files import Manifest
 
 Json = dict[str, Any]
-_KINDS = (GATEWAYCLASSES, GATEWAYS, REFERENCEGRANTS, ROUTEEXTENSIONS, HTTPROUTES, BACKENDTRAFFICPOLICIES)
+_KINDS = (
+    GATEWAYCLASSES,
+    GATEWAYS,
+    REFERENCEGRANTS,
+    ROUTEEXTENSIONS,
+    HTTPROUTES,
+    BACKENDTRAFFICPOLICIES,
+    SECURITYPOLICIES,
+    TRAFFICPOLICIES,
+)
+"""All kinds that are printed."""
 
 
 @click.group()

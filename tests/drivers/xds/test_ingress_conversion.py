@@ -112,6 +112,31 @@ def cases() -> dict[str, tuple[list[Json], list[tuple[str, Json]], list[str]]]:
         "sharing by a header": (
             [ingress("share", {"/": "one"}, {"upstream-hash-by": "$http_x_user"})], [("http://share.test/", {})], ["one /"],
         ),
+        "prefixes, rates and sizes": (
+            [
+                ingress(
+                    "guard",
+                    {"/": "one"},
+                    {"whitelist-source-range": "127.0.0.0/8", "limit-rpm": "1000", "proxy-body-size": "1k", "from-to-www-redirect": "true"},
+                ),
+                ingress("shut", {"/": "one"}, {"denylist-source-range": "127.0.0.1, ::1"}),
+            ],
+            [
+                ("http://guard.test/", {}),
+                ("http://guard.test/", {"method": "POST", "body": b"x" * 2000}),
+                ("http://www.guard.test/", {}),
+                ("http://shut.test/", {}),
+            ],
+            ["one /", "413", "308 http://guard.test/", "403"],
+        ),
+        "passwords": (
+            [ingress("users", {"/": "one"}, {"auth-type": "basic", "auth-secret": "nobody"})], [("http://users.test/", {})], ["500"],
+        ),
+        "somebody else decides": (
+            [ingress("judged", {"/": "one"}, {"auth-url": "http://two.default.svc/", "auth-response-headers": "x-from"})],
+            [("http://judged.test/", {})],
+            ["one /"],
+        ),
         "retries and silence": ([ingress("tries", {"/": "one"}, retried)], [("http://tries.test/", {})], ["one /"]),
         "patterns beside prefixes": (
             [

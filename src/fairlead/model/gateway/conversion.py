@@ -16,6 +16,8 @@ from fairlead.api.decode import reference
 from fairlead.api.gateway import GROUP, Gateway, RouteMeta
 from fairlead.api.httproute import HTTPRoute, HTTPRule
 from fairlead.api.ingress import LEGACY_CLASS, Ingress, IngressClass, IngressClassSpec
+from fairlead.api.policytarget import PolicyTargetRef
+from fairlead.api.securitypolicy import SecurityPolicy
 from fairlead.api.service import Service, ServicePort
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.model.gateway.extended import NamedPortRef, PatternModifier, StreamTimeouts, UnsentOrRepeatable
@@ -80,6 +82,8 @@ class _Work:
         self._problems: list[Diagnostic] = []
         self._names: dict[tuple[str, str], set[str]] = {}
         self._extensions: dict[ObjectKey, dict[bytes, Json]] = {}
+        self._written: dict[ObjectKey, list[str]] = {}
+        """Route of an Ingress → names of the HTTPRoutes that it became."""
 
     def classes(
         self, classes: Mapping[ObjectKey, IngressClass], ingresses: Mapping[ObjectKey, Ingress]
@@ -210,21 +214,25 @@ class _Work:
     def _routes(self, reader: IngressReader, members: Iterable[ObjectKey], gateway: ObjectKey) -> Iterator[Json]:
         taken: dict[tuple[str, int, bytes], ObjectKey] = {}
         for key in members:
-            groups: dict[bytes, tuple[str, Json, list[HTTPRule], list[str]]] = {}
+            groups: dict[bytes, tuple[list[str], Json, list[HTTPRule], list[str]]] = {}
             for (_, name), route in reader.routes_of(key).items():
                 rules = self._free(key, route, taken)
                 if not rules:
                     continue
                 parent = self._parent(key, route, gateway)
                 alike = msgspec.json.encode((parent, rules))
-                _, _, _, hosts = groups.setdefault(alike, (name, parent, rules, []))
+                names, _, _, hosts = groups.setdefault(alike, ([], parent, rules, []))
+                names.append(name)
                 hosts += route.spec.hostnames or ()
                 if not route.spec.hostnames:
                     # Without hosts it is for all: others cannot stand beside that.
                     groups[alike + name.encode()] = groups.pop(alike)
-            alone = len({name.split(PART)[1] for name, *_ in groups.values()}) == 1
-            for name, parent, rules, hosts in groups.values():
-                yield from self._route(key, _route_name(name, alone=alone), parent, rules, hosts)
+            alone = len({names[0].split(PART)[1] for names, *_ in groups.values()}) == 1
+            for names, parent, rules, hosts in groups.values():
+                written = list(self._route(key, _route_name(names[0], alone=alone), parent, rules, hosts))
+                for name in names:
+                    self._written[key[0], name] = [each["metadata"]["name"] for each in written]
+                yield from written
 
     def _free(self, key: ObjectKey, route: HTTPRoute, taken: dict[tuple[str, int, bytes], ObjectKey]) -> list[HTTPRule]:
         """Return the rules of a route whose matches no older Ingress has: new objects would be of the same age."""
@@ -340,14 +348,30 @@ class _Work:
     def _policies(self, kind: str, found: Mapping[ObjectKey, IngressPolicy]) -> Iterator[Json]:
         taken: set[tuple[str, str]] = set()
         for (namespace, name), policy in sorted(found.items()):
-            # Of several policies for one target the first by name applies, as it does for Ingresses.
-            targets = [each for each in policy.spec.target_refs if (namespace, each.name) not in taken]
-            taken |= {(namespace, each.name) for each in targets}
-            spec = _plain(msgspec.structs.replace(policy.spec, target_refs=()))
+            ingress = name.partition(PART)[0]
+            # Of several policies for one Service the first by name applies, as it does for Ingresses.
+            targets = [
+                target
+                for each in policy.spec.target_refs
+                if (namespace, each.name) not in taken
+                for target in self._targets(namespace, each)
+            ]
+            taken |= {(namespace, each.name) for each in policy.spec.target_refs}
+            spec = _brief(msgspec.structs.replace(policy.spec, target_refs=()))
+            if isinstance(policy, SecurityPolicy) and policy.spec.basic_auth is not None:
+                users = policy.spec.basic_auth.users.name
+                message = f"Secret {namespace}/{users} needs the label fairlead.dev/credentials, and passwords as SHA-1 (htpasswd -s)"
+                self._notes.append(Diagnostic(object=reference("Ingress", namespace, ingress), message=message))
             for at in range(0, len(targets), _MOST_TARGETS):
-                refs = [_plain(each) for each in targets[at : at + _MOST_TARGETS]]
-                head = _head(kind, (namespace, self._name(namespace, kind, name.partition(PART)[0])), _OWN)
-                yield {**head, "spec": {**spec, "targetRefs": refs}}
+                head = _head(kind, (namespace, self._name(namespace, kind, ingress)), _OWN)
+                yield {**head, "spec": {"targetRefs": targets[at : at + _MOST_TARGETS], **spec}}
+
+    def _targets(self, namespace: str, ref: PolicyTargetRef) -> list[Json]:
+        """Return what a policy of an Ingress is attached to: a Service, or what a route of it became."""
+        if ref.kind != "Ingress":
+            return [{"group": ref.group, "kind": ref.kind, "name": ref.name}]
+        written = self._written.get((namespace, ref.name), ())
+        return [{"group": GROUP, "kind": "HTTPRoute", "name": each} for each in written]
 
     def _name(self, namespace: str, kind: str, wanted: str) -> str:
         """Return a name that no other object of its kind has."""
@@ -413,6 +437,14 @@ def _head(kind: str, key: ObjectKey, api: str = _API) -> Json:
 def _plain(value: Any) -> Any:
     """Return a struct as plain data without what is not set."""
     return _set(msgspec.to_builtins(value))
+
+
+def _brief(value: Any) -> Any:
+    """Return a struct as plain data without what is as the definition of its kind has it anyway."""
+    if isinstance(value, msgspec.Struct):
+        fields = [(each, getattr(value, each.name)) for each in msgspec.structs.fields(value)]
+        return {each.encode_name: _brief(found) for each, found in fields if found != each.default}
+    return [_brief(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _set(data: Any) -> Any:
