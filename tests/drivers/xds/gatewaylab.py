@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 import yaml
 from aiohttp import abc, web
+from tests.drivers.xds.load import until
 
 from fairlead.api import ca_bundle, credentials
 from fairlead.api.certificate import KeyPair, key_pair, reduced
@@ -135,9 +136,10 @@ class GatewayLab:
         await self.apply(CLASS)
 
     async def stop(self) -> None:
-        await self.driver.apply(Plan.empty(NODE))
         if self._client is not None:
             await self._client.close()
+        await self.driver.apply(Plan.empty(NODE))
+        await until(lambda: self.driver.pid is None)
         for backend in self.backends.values():
             await backend.stop()
 

@@ -27,11 +27,14 @@ _MOST_CLIENTS = 1 << 15
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def by_ads() -> Any:
-    """Return the source of resources that come over the same stream."""
-    return config_source_pb2.ConfigSource(
+def by_ads(wait_ms: int | None = None) -> Any:
+    """Return the source of resources that come over the same stream; `wait_ms` is how long a proxy that starts waits for one."""
+    source = config_source_pb2.ConfigSource(
         ads=config_source_pb2.AggregatedConfigSource(), resource_api_version=config_source_pb2.ApiVersion.V3
     )
+    if wait_ms is not None:
+        source.initial_fetch_timeout.CopyFrom(milliseconds(wait_ms))
+    return source
 
 
 def cluster(row: GatewayCluster) -> Resource:

@@ -107,6 +107,10 @@ class XdsDriver:
         self._cache = Cache(TYPES)
         self._server: Server | None = None
         self._log_keeper: asyncio.Task[None] | None = None
+        self._drain_s = drain_s
+        self._turn = asyncio.Lock()
+        self._leaving: asyncio.Task[None] | None = None
+        """Waits for clients to leave a proxy that has nothing to serve; ends it then, if it is still its turn."""
         self._plan = Plan.empty(node)
         self._hosts = HostTables()
         self._unused: dict[str, set[str]] = {CLUSTER: set(), ENDPOINTS: set(), SECRET: set()}
@@ -146,8 +150,13 @@ class XdsDriver:
 
     async def _apply(self, plan: Plan, *, everything: bool = False) -> Outcome:
         """Apply a plan; with `everything`, wait until the proxies have all of it, not only what changed."""
-        if not any(_listeners(plan)):
-            return await self._end(plan)
+        async with self._turn:
+            if not any(_listeners(plan)):
+                return await self._end(plan)
+            self._stay()
+            return await self._serve(plan, everything=everything)
+
+    async def _serve(self, plan: Plan, *, everything: bool) -> Outcome:
         touched = self._take(plan)
         count = sum(len(names) for names in touched.values())
         if everything:
@@ -165,6 +174,10 @@ class XdsDriver:
 
     async def close(self) -> None:
         """See `Driver.close`: the proxy goes on."""
+        self._stay()
+        await self._release()
+
+    async def _release(self) -> None:
         if self._log_keeper is not None:
             self._log_keeper.cancel()
             self._log_keeper = None
@@ -190,10 +203,39 @@ class XdsDriver:
             await self._process.bound_log()
 
     async def _end(self, plan: Plan) -> Outcome:
-        """Nothing is to be served: take everything down."""
+        """Nothing is to be served: listeners go at once, and the proxy when its clients have left or had time to."""
+        if self._server is None or not self._server.streams:
+            return await self._stop(plan)
+        if self._leaving is None:
+            gone = set(self._cache.of(LISTENER))
+            await self._tell(self._take(plan))
+            await self._wait({LISTENER: gone})
+            if not await self._process.admin.connections():
+                return await self._stop(plan)
+            self._leaving = asyncio.create_task(self._leave(), name="proxy leaves")
+        self._report(plan, ())
+        return Outcome(1)
+
+    async def _leave(self) -> None:
+        for _ in range(int(self._drain_s / _LOOK_AGAIN_S)):
+            await asyncio.sleep(_LOOK_AGAIN_S)
+            if not await self._process.admin.connections():
+                break
+        async with self._turn:
+            self._leaving = None
+            await self._stop(self._plan)
+
+    def _stay(self) -> None:
+        """Stop what `_end` began: there is something to serve again."""
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
+
+    async def _stop(self, plan: Plan) -> Outcome:
+        """Take everything down."""
         was_there = self._process.pid is not None
         await self._process.end()
-        await self.close()
+        await self._release()
         self._cache = Cache(TYPES)
         self._hosts, self._digests, self._closed = HostTables(), {}, {}
         self._verifiers = Verifiers()

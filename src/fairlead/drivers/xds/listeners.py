@@ -42,6 +42,8 @@ FORGEABLE = (
 )
 """Headers by which proxies tell backends about a client; from clients themselves they are lies or mistakes."""
 _HEADERS_MS = 10_000
+_KEY_MS = 1000
+"""How long a proxy that starts waits for a key: nothing else serves until then, and keys are where the API server is."""
 _IDLE_MS = 300_000
 _BUFFER_BYTES = 1 << 20
 _STREAMS = 128
@@ -112,7 +114,7 @@ def _tell_client(manager: Any) -> None:
 
 def _tls(tls: Terminated, alpn: Iterable[str]) -> Any:
     common = common_pb2.TlsParameters(tls_minimum_protocol_version=common_pb2.TlsParameters.TlsProtocol.TLSv1_2)
-    secrets = [secret_pb2.SdsSecretConfig(name=each, sds_config=by_ads()) for each in tls.certificates]
+    secrets = [secret_pb2.SdsSecretConfig(name=each, sds_config=by_ads(_KEY_MS)) for each in tls.certificates]
     message = tls_pb2.DownstreamTlsContext(
         common_tls_context=tls_pb2.CommonTlsContext(
             tls_params=common, alpn_protocols=alpn, tls_certificate_sds_secret_configs=secrets
