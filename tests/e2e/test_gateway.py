@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,14 @@ spec:
   selector: {matchLabels: {app: hello}}
   template:
     metadata: {labels: {app: hello}}
-    spec: {containers: [{name: hello, image: hello, ports: [{containerPort: 8080}]}]}
+    spec: {containers: [{name: hello, image: hello, ports: [{containerPort: 8080}, {containerPort: 8081, protocol: UDP}]}]}
 ---
 apiVersion: v1
 kind: Service
 metadata: {name: hello, namespace: web}
-spec: {selector: {app: hello}, ports: [{port: 80, targetPort: 8080}]}
+spec:
+  selector: {app: hello}
+  ports: [{name: http, port: 80, targetPort: 8080}, {name: udp, port: 80, targetPort: 8081, protocol: UDP}]
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: GatewayClass
@@ -106,6 +109,89 @@ def test_conditions_say_what_every_node_has_acknowledged(web: Lab) -> None:
     ]
     slices = web.get("endpointslices", "-n", "web", "-l", "gateway.networking.k8s.io/gateway-name=web")["items"]
     assert len(slices) == 2 * len(web.get("nodes")["items"])
+
+
+RAW = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: raw, namespace: web}
+spec:
+  gatewayClassName: fairlead
+  listeners:
+    - {name: tcp, port: 9000, protocol: TCP}
+    - {name: udp, port: 9000, protocol: UDP}
+    - {name: tls, port: 9443, protocol: TLS, tls: {mode: Passthrough}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TCPRoute
+metadata: {name: raw, namespace: web}
+spec: {parentRefs: [{name: raw}], rules: [{backendRefs: [{name: hello, port: 80}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: UDPRoute
+metadata: {name: raw, namespace: web}
+spec: {parentRefs: [{name: raw}], rules: [{backendRefs: [{name: hello, port: 80}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TLSRoute
+metadata: {name: raw, namespace: web}
+spec: {parentRefs: [{name: raw}], hostnames: [raw.example.com], rules: [{backendRefs: [{name: sealed, port: 443}]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: sealed, namespace: web, labels: {app: sealed}}
+spec:
+  containers:
+    - name: sealed
+      image: openssl
+      command: [sh, -c, "cd /tmp && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=sealed
+        -keyout key -out cert && exec openssl s_server -accept 8443 -key key -cert cert -rev"]
+      ports: [{containerPort: 8443}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: sealed, namespace: web}
+spec: {selector: {app: sealed}, ports: [{port: 443, targetPort: 8443}]}
+"""
+DATAGRAM = """
+import socket, sys
+address, port = sys.argv[1], int(sys.argv[2])
+with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as client:
+    client.settimeout(2)
+    client.sendto(b"hello", (address, port))
+    print(client.recv(100).decode())
+"""
+
+
+def outside(lab: Lab, *command: str, said: str = "") -> str:
+    """What a command prints on the internet, empty when it fails."""
+    argv = ["nsenter", f"--net=/run/netns/fl-{lab.name}-internet", *command]
+    done = subprocess.run(argv, input=said, capture_output=True, text=True, timeout=30, check=False)
+    return done.stdout if done.returncode == 0 else ""
+
+
+def test_the_internet_reaches_ports_of_tcp_udp_and_tls(web: Lab) -> None:
+    web.apply(RAW)
+    web.kubectl("-n", "web", "wait", "gateway/raw", "--for=condition=Programmed", "--timeout=60s", timeout_s=90)
+    found = [each["value"] for each in web.get("gateway/raw", "-n", "web")["status"]["addresses"]]
+    assert [":" in each for each in found] == [False, True]
+    for address in found:
+        host = f"[{address}]" if ":" in address else address
+
+        def tls(name: str, host: str = host) -> str:
+            command = ("openssl", "s_client", "-quiet", "-connect", f"{host}:9443", "-servername", name)
+            return outside(web, "timeout", "3", *command, said="hello\nCLOSE\n")
+
+        wait_for(lambda host=host: '"pod": "hello-' in outside(web, "curl", "-sgm5", f"http://{host}:9000/"), "TCP")
+        wait_for(lambda at=address: "hello" in outside(web, sys.executable, "-c", DATAGRAM, at, "9000"), "UDP")
+        wait_for(lambda tls=tls: "olleh" in tls("raw.example.com"), "TLS")
+        assert tls("other.example.com") == ""
+    for kind in ("tcproute", "udproute", "tlsroute"):
+        (parent,) = web.get(f"{kind}/raw", "-n", "web")["status"]["parents"]
+        assert {each["type"]: each["status"] for each in parent["conditions"]} == {
+            "Accepted": "True",
+            "ResolvedRefs": "True",
+        }
 
 
 def test_the_host_reaches_it_through_loopback(web: Lab) -> None:
