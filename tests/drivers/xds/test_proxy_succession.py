@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.drivers.xds.gatewaylab import DRAIN_S, NODE, GatewayLab
+from tests.drivers.xds.l4 import Echoes, ask, ask_udp, connected, exchange
 from tests.drivers.xds.load import Load, until
 
 from fairlead.drivers.xds import generations, process
@@ -96,6 +98,52 @@ async def test_a_successor_takes_over_and_no_request_is_lost(lab: GatewayLab, pa
     assert (after.epoch, after.base) == (before.epoch + 1, before.base) and after.pid != before.pid
     await resync(lab)
     assert lab.driver.pid == after.pid
+
+
+CONNECTIONS = """
+kind: Gateway
+metadata: {name: raw}
+spec:
+  gatewayClassName: fairlead
+  listeners: [{name: t, port: 7, protocol: TCP}, {name: u, port: 7, protocol: UDP}]
+---
+kind: TCPRoute
+metadata: {name: raw}
+spec: {parentRefs: [{name: raw}], rules: [{backendRefs: [{name: echo, port: 7}]}]}
+---
+kind: UDPRoute
+metadata: {name: raw}
+spec: {parentRefs: [{name: raw}], rules: [{backendRefs: [{name: u-echo, port: 7}]}]}
+"""
+
+
+async def test_connections_and_datagrams_go_through_a_succession(lab: GatewayLab, patch: pytest.MonkeyPatch) -> None:
+    echoes = Echoes(lab)
+    try:
+        await echoes.tcp("echo")
+        await echoes.udp("u-echo")
+        await lab.apply(CONNECTIONS)
+        before = await only_one(lab)
+        tcp, udp = lab.ports["raw", 7], lab.udp_ports["raw", 7]
+        answers = []
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            async with connected(tcp) as (reader, writer):
+                answers += [await exchange(reader, writer), await ask_udp(udp, sock=client)]
+                renewed(patch, stats_flush_interval="8s")
+                renewal = asyncio.create_task(resync(lab))
+                while not renewal.done():
+                    answers += [await ask(tcp), await ask_udp(udp), await ask_udp(udp, sock=client)]
+                await renewal
+                # The former proxy has until its end for what it began.
+                if len(alive(lab)) > 1:
+                    answers.append(await exchange(reader, writer))
+            after = await only_one(lab)
+            answers += [await ask(tcp), await ask_udp(udp), await ask_udp(udp, sock=client)]
+        assert set(answers) == {"echo", "u-echo"}
+        assert after.pid != before.pid
+        await lab.delete("Gateway", "raw")
+    finally:
+        await echoes.stop()
 
 
 @pytest.mark.parametrize(
