@@ -48,3 +48,20 @@ def test_json_is_stable(manifest: str) -> None:
 def test_an_unknown_node_is_the_users_mistake(manifest: str) -> None:
     with pytest.raises(UserError, match="--node node-9: no such Node"):
         CliRunner().invoke(plan, ["-f", manifest, "--node", "node-9"], catch_exceptions=False)
+
+
+def test_policies_of_requests_and_their_secrets_are_read_and_no_secret_is_told(tmp_path: Path) -> None:
+    folder = Path(__file__).parents[2] / "examples/gateway"
+    text = "\n---\n".join((folder / name).read_text() for name in ("gateway.yaml", "policies.yaml"))
+    path = tmp_path / "all.yaml"
+    path.write_text(text)
+    result = CliRunner().invoke(plan, ["-f", str(path), "--node", "node-1", "-o", "json"], catch_exceptions=False)
+    assert result.exit_code == 0
+    (found,) = json.loads(result.stdout)["plans"]
+    (host,) = [each for each in found["tables"]["gateway_hosts"] if each["domain"] == "shop.example.com"]
+    policy = host["routes"][0]["policy"]
+    assert policy["users"]["credentials"]["name"] == "shop/users"
+    assert policy["addresses"]["deny"] == ["198.51.100.66/32"]
+    assert [each["by_client"] for each in policy["rates"]] == [True]
+    assert {"SecurityPolicy/shop/web", "SecurityPolicy/shop/shop", "TrafficPolicy/shop/web"} <= set(host["origins"])
+    assert "{SHA}" not in result.output

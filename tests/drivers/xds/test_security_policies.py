@@ -537,3 +537,31 @@ async def test_hosts_wait_closed_for_bytes_that_come_later(lab: GatewayLab) -> N
     lab.hidden = False
     assert not (await lab.settle()).failed
     assert (await lab.ask("http://late.example.com/", headers=basic("ann", "p"))).status == 200
+
+
+async def test_calls_of_grpc_have_policies_too(lab: GatewayLab) -> None:
+    await lab.apply(
+        """
+kind: GRPCRoute
+metadata: {name: calls}
+spec:
+  parentRefs: [{name: web}]
+  hostnames: [calls.example.com]
+  rules: [{name: guarded, matches: [{method: {service: s, method: m}}]}, {matches: [{method: {service: s}}]}]
+"""
+        + f"""
+---
+kind: SecurityPolicy
+metadata: {{name: calls}}
+spec:
+  targetRefs: [{{group: {GROUP}, kind: GRPCRoute, name: calls, sectionName: guarded}}]
+  clientCIDRs: {{deny: [127.0.0.2/32]}}
+"""
+    )
+    found = [
+        await status_from(lab, source, "calls.example.com", path=path)
+        for source in ("127.0.0.1", "127.0.0.2")
+        for path in ("/s/m", "/s/n")
+    ]
+    # The calls have no backend: who gets through is told 500.
+    assert found == [500, 500, 403, 500]
