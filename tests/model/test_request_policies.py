@@ -137,6 +137,15 @@ def test_only_what_a_policy_governs_changes() -> None:
     assert {key[1] for key in keys["gateway_hosts"]} == {"*"}
 
 
+def test_rules_that_would_grow_beyond_measure_are_refused() -> None:
+    prefixes = ", ".join(f"10.{at}.0.0/16" for at in range(100))
+    both = f"{{action: Deny, principal: {{clientCIDRs: [{prefixes}]}}}}, {{action: Allow}}"
+    for count, wanted in ((2, ""), (30, "spec.authorization.rules: too many conditions")):
+        found = stage(policy("s", "HTTPRoute/r", f"authorization: {{rules: [{', '.join([both] * count)}]}}"))
+        said = [each.message for each in found.diagnostics() if each.object == "SecurityPolicy/default/s"]
+        assert [each[: len(wanted)] for each in said] == ([wanted] if wanted else [])
+
+
 def test_digests_of_credentials_tell_nothing() -> None:
     secret = {
         "metadata": {"name": "s", "annotations": {"a": "secret"}},

@@ -47,6 +47,7 @@ from fairlead.world.snapshot import Snapshot
 
 OWN_GROUP = "fairlead.dev"
 _MOST_RULES = 64
+_MOST_CONDITIONS = 4096
 _MOST_BODY = 1 << 20
 _PLAIN_HEADERS = ("authorization", "cookie", "x-forwarded-for", "x-forwarded-proto")
 """What a server that speaks HTTP is told of a request where the policy does not say."""
@@ -217,6 +218,8 @@ class _Reader:
             raise RuleError(f"{field}.rules: at most {_MOST_RULES} rules")
         known = {each.name: each for each in (self._spec.jwt.providers if self._spec.jwt is not None else ())}
         rules = tuple(_rule(each, f"{field}.rules[{at}]", known) for at, each in enumerate(wanted.rules))
+        if _size(rules) > _MOST_CONDITIONS:
+            raise RuleError(f"{field}.rules: too many conditions; each rule that allows costs all that deny before it")
         return {"access": Access(rules=rules, default=_allows(wanted.default_action, f"{field}.defaultAction"))}
 
     def _credentials(self, ref: ObjectRef, field: str, problem: str) -> Credentials:
@@ -296,6 +299,20 @@ def _rule(rule: AuthorizationRule, field: str, known: Mapping[str, Any]) -> Acce
         allow=_allows(rule.action, f"{field}.action"),
         who=Who(addresses=ranges, claims=claims, headers=tuple(headers)),
     )
+
+
+def _size(rules: Iterable[AccessRule]) -> int:
+    """Return how many conditions the proxy makes of rules: each that allows holds for whom none before it denies."""
+    found = denied = 0
+    for rule in rules:
+        who = rule.who
+        own = 1 + len(who.addresses) + sum(len(each.values) for each in who.claims)
+        own += sum(len(each.values) for each in who.headers)
+        if rule.allow:
+            found += own + denied
+        else:
+            denied += own
+    return found + denied
 
 
 def _values(found: tuple[str, ...], field: str) -> tuple[str, ...]:
