@@ -249,21 +249,24 @@ spec:
   - {matches: [{path: {value: /port}}], filters: [{type: RequestRedirect, requestRedirect: {hostname: other.example, port: 81}}]}
   - {matches: [{path: {value: /http}}], filters: [{type: RequestRedirect, requestRedirect: {hostname: other.example, scheme: http}}]}
   - {matches: [{path: {value: /https}}], filters: [{type: RequestRedirect, requestRedirect: {hostname: other.example, scheme: https}}]}
+  - {matches: [{path: {value: /same}}], filters: [{type: RequestRedirect, requestRedirect: {scheme: https}}]}
   - matches: [{path: {value: /backend}}]
     backendRefs: [{name: one, port: 80, filters: [{type: RequestRedirect, requestRedirect: {hostname: other.example}}]}]
 """
 
 
-async def test_a_redirect_without_scheme_and_port_leads_to_the_port_of_its_listener(lab: GatewayLab) -> None:
+async def test_a_redirect_without_a_port_leads_to_that_of_its_scheme_or_its_listener(lab: GatewayLab) -> None:
     await lab.apply(PORTED)
     wanted = {
         ("web", "", "/kept"): "http://other.example/kept",
         ("web", "", "/backend"): "http://other.example/backend",
+        ("web", "", "/same"): "https://ported.example.com/same",
         ("ported", ":8080", "/kept"): "http://other.example:8080/kept",
         ("ported", ":8080", "/backend"): "http://other.example:8080/backend",
         ("ported", ":8080", "/port"): "http://other.example:81/port",
         ("ported", ":8080", "/http"): "http://other.example/http",
         ("ported", ":8080", "/https"): "https://other.example/https",
+        ("ported", ":8080", "/same"): "https://ported.example.com:443/same",
     }
     found = {}
     for gateway, port, path in wanted:

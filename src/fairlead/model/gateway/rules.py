@@ -309,7 +309,7 @@ def _rewrite(rewrite: RewriteFilter, field: str) -> dict[str, object]:
 
 
 def at_listener(rule: GatewayRoute, protocol: str, port: int) -> GatewayRoute:
-    """Return a rule as a listener does it: a redirect that names neither scheme nor port leads to the listener's port.
+    """Return a rule as a listener does it: a redirect without a port leads to its scheme's, or without a scheme to the listener's.
 
     Source: HTTPRequestRedirectFilter.port, which leaves the well-known port of a scheme out.
     """
@@ -326,7 +326,10 @@ def at_listener(rule: GatewayRoute, protocol: str, port: int) -> GatewayRoute:
 
 
 def _led_to(redirect: Redirect, port: int) -> Redirect:
-    return redirect if redirect.scheme or redirect.port else msgspec.structs.replace(redirect, port=port)
+    if redirect.port or (redirect.scheme and redirect.host):
+        return redirect
+    # Where it keeps the request's host it would keep its port as well, which is the listener's.
+    return msgspec.structs.replace(redirect, port=_WELL_KNOWN.get(redirect.scheme.upper(), port))
 
 
 def _redirect(redirect: RedirectFilter, field: str) -> Redirect:
