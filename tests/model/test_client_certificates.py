@@ -124,3 +124,25 @@ def test_listeners_that_share_server_names_say_so() -> None:
     found = {name: reasons(bound, name).get("OverlappingTLSConfig") for name in names}
     overlapping = (True, "OverlappingHostnames")
     assert found == {"exact": overlapping, "wild": overlapping, "alone": None}
+
+
+@pytest.mark.parametrize(
+    ("times", "reason"),
+    [
+        ("starts: '2026-01-01T00:00:00+00:00', expires: '2026-02-01T00:00:00+00:00'", ""),
+        ("starts: '2025-01-01T00:00:00+00:00', expires: '2026-01-15T00:00:00+00:00'", "Expired"),
+        ("starts: '2026-01-15T00:00:01+00:00', expires: '2027-01-01T00:00:00+00:00'", "NotYetValid"),
+    ],
+)
+def test_certificates_out_of_their_time_are_told(times: str, reason: str) -> None:
+    secret = f"kind: Secret\nmetadata: {{name: c}}\ndigest: abc\n{times.replace(', ', chr(10))}\n"
+    at = world(gateway(listeners=LISTENERS), secret)
+    (bound,) = stage(gateway(listeners=LISTENERS), secret).gateways.values()
+    listener = bound.own[1]
+    found = status.certificate_conditions(listener, at.certificates, "2026-01-15T00:00:00.000001+00:00")
+    assert [(each.type, each.status, each.reason) for each in found] == (
+        [("fairlead.dev/CertificatesValid", False, reason)] if reason else []
+    )
+    # It is served all the same.
+    assert listener.usable
+    assert len(list(status.certificate_times(listener, at.certificates))) == 2

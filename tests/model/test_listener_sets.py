@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
-from tests.model.test_gateway import gateway, stage
+import random
 
+import pytest
+from tests.model.test_gateway import events, gateway, route, stage, world
+
+from fairlead.model.compile import Compiler
 from fairlead.model.gateway import merging, status
 from fairlead.model.gateway.doors import NodeState
 from fairlead.model.gateway.names import set_name
 from fairlead.model.gateway.stage import GatewayStage
+from fairlead.world.events import Event, ObjectChanged
+from fairlead.world.fold import fold
 
 ALL = "allowedListeners: {namespaces: {from: All}}"
+TLS = "tls: {certificateRefs: [{name: c}]}"
 HTTP = "[{name: http, port: 80, protocol: HTTP}]"
 
 
@@ -234,3 +240,54 @@ spec: {parentRefs: [{name: web}], hostnames: [own.example], rules: [{backendRefs
     )
     hosts = {key[1]: len(row.routes) for key, row in found.tables()["gateway_hosts"].items()}  # type: ignore[union-attr]
     assert hosts == {"*": 0, "own.example": 0}
+
+
+def _random_event(rng: random.Random) -> Event:
+    """Something about ListenerSets, policies and CA certificates; or about anything else that Gateways are made of."""
+    number = rng.randrange(3)
+    match rng.randrange(8):
+        case 0:
+            own = rng.choice((HTTP, f"[{{name: t, port: 443, protocol: HTTPS, {TLS}}}]"))
+            return rng.choice(events(open_gateway(own, rng.choice((ALL, "allowedListeners: {}")))))
+        case 1 | 2:
+            inner = rng.choice(
+                (listeners("a.x", "b.x"), listeners("a.x"), f"{{name: t, port: 443, protocol: HTTPS, {TLS}}}")
+            )
+            return events(listener_set(f"s{number}", inner, year=2020 + rng.randrange(3)))[0]
+        case 3:
+            target = rng.choice(
+                ("Gateway, name: web", f"ListenerSet, name: s{number}", "Gateway, name: web, sectionName: http")
+            )
+            spec = rng.choice(
+                ("headers: {maxKiB: 9}", "httpsRedirect: {}", "proxyProtocol: {}", "headers: {maxKiB: 0}")
+            )
+            text = f"""
+kind: ClientTrafficPolicy
+metadata: {{name: p{number}}}
+spec: {{targetRefs: [{{group: gateway.networking.k8s.io, kind: {target}}}], {spec}}}
+"""
+            return events(text)[0]
+        case 4:
+            parent = rng.choice((f"{{kind: ListenerSet, name: s{number}}}", "{name: web}"))
+            return events(route(f"r{number}", parent, rng.choice(("", "hostnames: [a.x],"))))[0]
+        case 5:
+            return events(f"kind: Secret\nmetadata: {{name: c}}\ndigest: d{number}\n")[0]
+        case 6:
+            kind, name = rng.choice(
+                (("ListenerSet", f"s{number}"), ("ClientTrafficPolicy", f"p{number}"), ("Secret", "c"))
+            )
+            return ObjectChanged(kind, ("default", name), None)
+        case _:
+            return events(gateway())[0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_increments_equal_a_compilation_from_scratch(seed: int) -> None:
+    rng = random.Random(seed)
+    compiler, snapshot = Compiler(), world(open_gateway())
+    for _ in range(60):
+        snapshot = fold(snapshot, [_random_event(rng) for _ in range(rng.randrange(1, 4))])
+        found, scratch = compiler.compile(snapshot), Compiler().compile(snapshot)
+        for table in ("gateway_listeners", "gateway_hosts", "gateway_clusters", "gateway_certificates"):
+            assert found.plan.table(table) == scratch.plan.table(table)
+        assert sorted(found.diagnostics) == sorted(scratch.diagnostics)

@@ -16,6 +16,7 @@ import msgspec
 from fairlead.api.backendtraffic import BackendTrafficPolicy
 from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
+from fairlead.api.clienttraffic import ClientTrafficPolicy
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from fairlead.api.credentials import Credentials
 from fairlead.api.egressgateway import EgressGateway
@@ -65,6 +66,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ingress_classes: tuple[IngressClass, ...] = ()
     certificates: tuple[Certificate, ...] = ()
     backend_traffic_policies: tuple[BackendTrafficPolicy, ...] = ()
+    client_traffic_policies: tuple[ClientTrafficPolicy, ...] = ()
     ca_bundles: tuple[CaBundle, ...] = ()
     credentials: tuple[Credentials, ...] = ()
     security_policies: tuple[SecurityPolicy, ...] = ()

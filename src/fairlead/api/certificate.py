@@ -33,6 +33,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why they cannot be used."""
     expires: str = ""
     """`notAfter` of the first certificate, ISO 8601 in UTC."""
+    starts: str = ""
+    """`notBefore` of the same."""
 
 
 class KeyPair(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -80,7 +82,8 @@ def reduced(secret: Mapping[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         return found | {"problem": str(error)}
     first = x509.load_pem_x509_certificates(pair.chain)[0]
-    return found | {"digest": pair.digest, "expires": first.not_valid_after_utc.isoformat()}
+    times = {"expires": first.not_valid_after_utc.isoformat(), "starts": first.not_valid_before_utc.isoformat()}
+    return found | {"digest": pair.digest, **times}
 
 
 def _without_copies(metadata: Mapping[str, Any]) -> dict[str, Any]:

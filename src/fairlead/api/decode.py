@@ -10,6 +10,7 @@ import msgspec
 from fairlead.api.backendtraffic import BackendTrafficPolicy
 from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
+from fairlead.api.clienttraffic import ClientTrafficPolicy
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from fairlead.api.credentials import Credentials
 from fairlead.api.egressgateway import EgressGateway
@@ -53,6 +54,7 @@ ApiObject: TypeAlias = (
     | IngressClass
     | Certificate
     | BackendTrafficPolicy
+    | ClientTrafficPolicy
     | CaBundle
     | Credentials
     | SecurityPolicy
@@ -84,6 +86,7 @@ KINDS: Mapping[str, type[ApiObject]] = {
     "IngressClass": IngressClass,
     "Secret": Certificate,
     "BackendTrafficPolicy": BackendTrafficPolicy,
+    "ClientTrafficPolicy": ClientTrafficPolicy,
     "ConfigMap": CaBundle,
     "Credentials": Credentials,
     "SecurityPolicy": SecurityPolicy,

@@ -101,6 +101,7 @@ BASELINEADMINNETWORKPOLICIES = Resource(
 )
 
 _OWN = "fairlead.dev"
+CLIENTTRAFFICPOLICIES = Resource(_OWN, "v1alpha1", "clienttrafficpolicies", "ClientTrafficPolicy")
 NODEPOLICYREPORTS = Resource(_OWN, "v1alpha1", "nodepolicyreports", "NodePolicyReport", namespaced=False)
 EGRESSGATEWAYS = Resource(_OWN, "v1alpha1", "egressgateways", "EgressGateway", namespaced=False)
 ROUTEEXTENSIONS = Resource(_OWN, "v1alpha1", "routeextensions", "RouteExtension")

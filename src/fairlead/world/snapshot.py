@@ -12,6 +12,7 @@ import msgspec
 from fairlead.api.backendtraffic import BackendTrafficPolicy
 from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
+from fairlead.api.clienttraffic import ClientTrafficPolicy
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
 from fairlead.api.credentials import Credentials
 from fairlead.api.egressgateway import EgressGateway
@@ -58,6 +59,7 @@ TABLES: Mapping[str, str] = {
     "IngressClass": "ingress_classes",
     "Secret": "certificates",
     "BackendTrafficPolicy": "backend_traffic_policies",
+    "ClientTrafficPolicy": "client_traffic_policies",
     "ConfigMap": "ca_bundles",
     "Credentials": "credentials",
     "SecurityPolicy": "security_policies",
@@ -115,6 +117,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     ingress_classes: Mapping[ObjectKey, IngressClass] = {}
     certificates: Mapping[ObjectKey, Certificate] = {}
     backend_traffic_policies: Mapping[ObjectKey, BackendTrafficPolicy] = {}
+    client_traffic_policies: Mapping[ObjectKey, ClientTrafficPolicy] = {}
     ca_bundles: Mapping[ObjectKey, CaBundle] = {}
     """Those that something refers to."""
     credentials: Mapping[ObjectKey, Credentials] = {}

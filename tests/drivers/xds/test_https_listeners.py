@@ -12,6 +12,8 @@ import h2.connection
 import h2.events
 import pytest
 import pytest_asyncio
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 from tests.drivers.xds.gatewaylab import GatewayLab
 from tests.pki import Authority
 
@@ -189,3 +191,55 @@ spec: {{parentRefs: [{{name: mutual}}], rules: [{{backendRefs: [{{name: one, por
     assert (await let_in(443), await let_in(8443)) == (set(), everybody)
     assert (await secure.ask("http://second.org/", gateway="mutual")).status == 200
     assert any("there is no ConfigMap default/nowhere" in each for each in secure.complaints("Gateway/default/mutual"))
+
+
+async def test_several_certificates_of_a_listener(secure: GatewayLab) -> None:
+    """The one of the client's server name, of the kind that it can verify; one that cannot be used leaves the others."""
+    other, far = AUTHORITY.issue("far.example"), AUTHORITY.issue("far.example", rsa_key=True)
+    await secure.apply(
+        "---\n".join(
+            (
+                AUTHORITY.issue("near.example").secret("near-ec"),
+                AUTHORITY.issue("near.example", rsa_key=True).secret("near-rsa"),
+                far.secret("far"),
+                other.secret("misfit", key=far.key),
+                AUTHORITY.issue("old.example", days=(-3, -1)).secret("old"),
+                f"""
+kind: Gateway
+metadata: {{name: several}}
+spec:
+  gatewayClassName: fairlead
+  listeners:
+  - name: https
+    port: 443
+    protocol: HTTPS
+    tls: {{certificateRefs: [{", ".join(f"{{name: {each}}}" for each in ("near-ec", "misfit", "near-rsa", "far", "old"))}]}}
+""",
+            )
+        )
+    )
+
+    async def shown(server_name: str, ciphers: str = "") -> tuple[str, str]:
+        context = trusted()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        if ciphers:
+            context.set_ciphers(ciphers)
+        port = secure.ports["several", 443]
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=server_name)
+        found = x509.load_der_x509_certificate(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
+        writer.close()
+        name = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+        return str(name), type(found.public_key()).__name__.partition("P")[0]
+
+    ec, rsa = "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256"
+    found = {
+        (name, ciphers): await shown(name, ciphers)
+        for name, ciphers in (("near.example", ec), ("near.example", rsa), ("far.example", rsa), ("old.example", ""))
+    }
+    assert {at: name for at, (name, _) in found.items()} == {at: at[0] for at in found}
+    assert found["near.example", ec][1] != found["near.example", rsa][1] == found["far.example", rsa][1]
+    assert secure.complaints("Gateway/default/several") == [
+        "tls.certificateRefs[1]: Secret default/misfit: the key in data[tls.key] is not that of the certificate in data[tls.crt]"
+    ]

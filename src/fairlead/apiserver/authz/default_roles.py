@@ -25,6 +25,7 @@ _GATEWAY = (
     "gatewayclasses.gateway.networking.k8s.io gateways.gateway.networking.k8s.io listenersets.gateway.networking.k8s.io "
     "httproutes.gateway.networking.k8s.io grpcroutes.gateway.networking.k8s.io "
     "tlsroutes.gateway.networking.k8s.io tcproutes.gateway.networking.k8s.io udproutes.gateway.networking.k8s.io "
+    "clienttrafficpolicies.fairlead.dev "
     "referencegrants.gateway.networking.k8s.io backendtrafficpolicies.fairlead.dev securitypolicies.fairlead.dev "
     "trafficpolicies.fairlead.dev routeextensions.fairlead.dev"
 )
@@ -176,7 +177,7 @@ _COMPONENTS: Mapping[str, tuple[str, ...]] = {
         "tlsroutes/status.gateway.networking.k8s.io tcproutes/status.gateway.networking.k8s.io "
         "udproutes/status.gateway.networking.k8s.io",
         "patch update: backendtrafficpolicies/status.fairlead.dev securitypolicies/status.fairlead.dev "
-        "trafficpolicies/status.fairlead.dev",
+        "trafficpolicies/status.fairlead.dev clienttrafficpolicies/status.fairlead.dev",
         "update: gateways/finalizers.gateway.networking.k8s.io",
         "patch update: adminnetworkpolicies/status.policy.networking.k8s.io "
         "baselineadminnetworkpolicies/status.policy.networking.k8s.io clusternetworkpolicies/status.policy.networking.k8s.io",

@@ -7,6 +7,7 @@ changed, and to the number of Gateways.
 from __future__ import annotations
 
 import asyncio
+import datetime
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from fairlead.api import ca_bundle, certificate, credentials
 from fairlead.api.decode import decode
 from fairlead.api.resources import (
     BACKENDTRAFFICPOLICIES,
+    CLIENTTRAFFICPOLICIES,
     CONFIGMAPS,
     ENDPOINTSLICES,
     GATEWAYCLASSES,
@@ -64,6 +66,7 @@ _FOLLOWED: Mapping[str, Resource] = {
     "GatewayClass": GATEWAYCLASSES,
     "Gateway": GATEWAYS,
     "ListenerSet": LISTENERSETS,
+    "ClientTrafficPolicy": CLIENTTRAFFICPOLICIES,
     "HTTPRoute": HTTPROUTES,
     "GRPCRoute": GRPCROUTES,
     "TLSRoute": TLSROUTES,
@@ -82,6 +85,7 @@ _FOLLOWED: Mapping[str, Resource] = {
 }
 _STATUSES = frozenset(("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"))
 _EVERYTHING: Key = ("", "")
+_LONGEST_S = 86_400.0
 _TOGETHER_S = 0.02
 """How long a change waits for company."""
 
@@ -133,6 +137,7 @@ class GatewayController(Controller):
             else:
                 await self.perform(key, self._gateway_actions(gateway))
         await self.perform(key, self._events_of_ingresses())
+        self._look_again()
         for route in sorted(self._unwritten):
             if route[0] in _STATUSES:
                 await self.perform(key, self._route_actions(*route))
@@ -141,6 +146,20 @@ class GatewayController(Controller):
         for policy in sorted(self._unstated):
             await self.perform(key, self._policy_actions(*policy))
             self._unstated.discard(policy)
+
+    def _look_again(self) -> None:
+        """Wake when the next certificate becomes valid or expires."""
+        moment = datetime.datetime.fromtimestamp(self.context.now(), datetime.UTC)
+        times = {
+            each
+            for gateway in self._stage.gateways.values()
+            for listener in gateway.listeners
+            for each in status.certificate_times(listener, self._snapshot.certificates)
+            if each > moment.isoformat()
+        }
+        if times:
+            due = datetime.datetime.fromisoformat(min(times)) - moment
+            self.queue.add_after(_EVERYTHING, min(due.total_seconds() + 1, _LONGEST_S))
 
     def _class_actions(self, obj: Json) -> Iterable[Action]:
         of_class = self._snapshot.gateway_classes.get(("", obj["metadata"]["name"]))
@@ -206,7 +225,8 @@ class GatewayController(Controller):
             return present, "", []
         taken = services.node_ports(self._informers["Service"].store.values())
         try:
-            wanted = services.desired(gateway, present, taken, reference_to(obj, resource))
+            external = self._stage.clients.external(gateway.key)
+            wanted = services.desired(gateway, present, taken, reference_to(obj, resource), external)
         except ValueError as error:
             return present, str(error), []
         if present is None:
@@ -238,9 +258,11 @@ class GatewayController(Controller):
         generation = obj["metadata"].get("generation", 0)
         former = {each["name"]: each for each in (obj.get("status") or {}).get("listeners") or ()}
         now = moments.text(self.context.now())
+        moment = datetime.datetime.fromtimestamp(self.context.now(), datetime.UTC).isoformat()
         found = []
         for listener in listeners:
             conditions = status.listener_conditions(listener, gateway, serving)
+            conditions += status.certificate_conditions(listener, self._snapshot.certificates, moment)
             known = former.get(listener.api.name, {}).get("conditions")
             found.append(
                 status.listener_status(listener, self._stage.attached(listener))

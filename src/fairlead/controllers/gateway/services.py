@@ -29,7 +29,13 @@ def node_ports(services: Iterable[Mapping[str, Any]]) -> set[int]:
     }
 
 
-def desired(gateway: BoundGateway, present: Mapping[str, Any] | None, taken: Collection[int], owner: Json) -> Json:
+def desired(
+    gateway: BoundGateway,
+    present: Mapping[str, Any] | None,
+    taken: Collection[int],
+    owner: Json,
+    external: str = "Local",
+) -> Json:
     """Return the Service that a Gateway should have: a port keeps what `present` gave it, a new one gets what is free.
 
     Raises ValueError when every port of the nodes is taken.
@@ -77,8 +83,8 @@ def desired(gateway: BoundGateway, present: Mapping[str, Any] | None, taken: Col
         "spec": {
             "type": "LoadBalancer",
             "ipFamilyPolicy": "PreferDualStack",
-            # The client's address is worth keeping, and only nodes whose proxy serves are to be asked.
-            "externalTrafficPolicy": "Local",
+            # Local, if nobody says otherwise: the client's address is worth keeping.
+            "externalTrafficPolicy": external,
             "ports": ports,
             **addresses,
         },

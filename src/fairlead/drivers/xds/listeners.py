@@ -6,9 +6,10 @@ normalized before they are matched, and names with underscores, which backends m
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import msgspec
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
 from envoy.config.core.v3 import base_pb2, extension_pb2, protocol_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
@@ -18,12 +19,14 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
 
+from fairlead.drivers.xds import clients
 from fairlead.drivers.xds.clusters import address, by_ads
 from fairlead.drivers.xds.forwards import by_name
 from fairlead.drivers.xds.marks import marked
-from fairlead.drivers.xds.pack import boolean, milliseconds, number, packed, resource
+from fairlead.drivers.xds.pack import boolean, number, packed, resource
 from fairlead.drivers.xds.policies import places
 from fairlead.drivers.xds.protocol import Resource
+from fairlead.plan.gateway.client import ClientTraffic
 from fairlead.plan.gateway.listener import GatewayChain, GatewayListener, Terminated, ToBackends, ToHosts
 
 FORGEABLE = (
@@ -41,10 +44,8 @@ FORGEABLE = (
     "x-rewrite-url",
 )
 """Headers by which proxies tell backends about a client; from clients themselves they are lies or mistakes."""
-_HEADERS_MS = 10_000
 _KEY_MS = 1000
 """How long a proxy that starts waits for a key: nothing else serves until then, and keys are where the API server is."""
-_IDLE_MS = 300_000
 _BUFFER_BYTES = 1 << 20
 _STREAMS = 128
 _WINDOW_BYTES = 1 << 16
@@ -59,8 +60,9 @@ def listener(row: GatewayListener) -> Resource:
         name=row.name,
         address=first,
         additional_addresses=[listener_pb2.AdditionalAddress(address=each) for each in others],
-        filter_chains=[_chain(chain) for chain in row.chains],
-        listener_filters=[_inspector()] if has_tls else [],
+        filter_chains=[each for chain in row.chains for each in _chains(chain)],
+        listener_filters=[*clients.listener_filters(row.socket), *([_inspector()] if has_tls else [])],
+        socket_options=clients.socket_options(row.socket),
         per_connection_buffer_limit_bytes=number(_BUFFER_BYTES),
         stat_prefix=row.name.replace("/", "_"),
     )
@@ -73,8 +75,21 @@ def _inspector() -> Any:
     )
 
 
+def _chains(chain: GatewayChain) -> Iterator[Any]:
+    """Yield the chains of one: where some proxies are believed, their connections have another than those of the rest."""
+    believed = chain.client.trusted_cidrs
+    if not believed:
+        yield _chain(chain)
+        return
+    theirs = _chain(chain)
+    theirs.name = f"{chain.name}~believed"
+    theirs.filter_chain_match.direct_source_prefix_ranges.extend(clients.ranges(believed))
+    yield theirs
+    yield _chain(msgspec.structs.replace(chain, client=msgspec.structs.replace(chain.client, trusted_cidrs=())))
+
+
 def _chain(chain: GatewayChain) -> Any:
-    filters = [_action(chain)]
+    filters = [*clients.network_filters(chain.name, chain.client), _action(chain)]
     if isinstance(chain.tls, Terminated):
         filters.insert(0, marked(chain.name))
     message = listener_components_pb2.FilterChain(name=chain.name, filters=filters)
@@ -82,8 +97,8 @@ def _chain(chain: GatewayChain) -> Any:
         match = listener_components_pb2.FilterChainMatch(server_names=chain.server_names, transport_protocol="tls")
         message.filter_chain_match.CopyFrom(match)
     if isinstance(chain.tls, Terminated):
-        alpn = ("h2", "http/1.1") if isinstance(chain.action, ToHosts) else ()
-        context = packed(_tls(chain.tls, alpn))
+        alpn = chain.client.alpn if isinstance(chain.action, ToHosts) else ()
+        context = packed(_tls(chain.tls, clients.tls(chain.client), alpn))
         message.transport_socket.CopyFrom(
             base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=context)
         )
@@ -95,7 +110,7 @@ def _action(chain: GatewayChain) -> Any:
         case ToBackends(forward=forward):
             return by_name(forward)
         case ToHosts(table=table):
-            manager = _http(table, tls=chain.tls is not None)
+            manager = _http(table, chain.client, tls=chain.tls is not None)
             if isinstance(chain.tls, Terminated) and chain.tls.clients is not None and not chain.tls.clients.optional:
                 _tell_client(manager)
             return listener_components_pb2.Filter(
@@ -112,8 +127,7 @@ def _tell_client(manager: Any) -> None:
     )
 
 
-def _tls(tls: Terminated, alpn: Iterable[str]) -> Any:
-    common = common_pb2.TlsParameters(tls_minimum_protocol_version=common_pb2.TlsParameters.TlsProtocol.TLSv1_2)
+def _tls(tls: Terminated, common: Any, alpn: Iterable[str]) -> Any:
     secrets = [secret_pb2.SdsSecretConfig(name=each, sds_config=by_ads(_KEY_MS)) for each in tls.certificates]
     message = tls_pb2.DownstreamTlsContext(
         common_tls_context=tls_pb2.CommonTlsContext(
@@ -138,9 +152,9 @@ def _tls(tls: Terminated, alpn: Iterable[str]) -> Any:
     return message
 
 
-def _http(table: str, *, tls: bool) -> Any:
+def _http(table: str, client: ClientTraffic, *, tls: bool) -> Any:
     manager = hcm_pb2.HttpConnectionManager
-    return manager(
+    message = manager(
         stat_prefix="gateway",
         codec_type=manager.CodecType.AUTO,
         rds=hcm_pb2.Rds(config_source=by_ads(), route_config_name=table),
@@ -150,26 +164,17 @@ def _http(table: str, *, tls: bool) -> Any:
         ],
         upgrade_configs=[manager.UpgradeConfig(upgrade_type="websocket")],
         use_remote_address=boolean(True),
-        early_header_mutation_extensions=[_without_forgeries()],
+        early_header_mutation_extensions=[_without(clients.forgeable(client, FORGEABLE))],
         normalize_path=boolean(True),
-        merge_slashes=True,
-        path_with_escaped_slashes_action=manager.PathWithEscapedSlashesAction.UNESCAPE_AND_REDIRECT,
-        common_http_protocol_options=protocol_pb2.HttpProtocolOptions(
-            idle_timeout=milliseconds(_IDLE_MS),
-            headers_with_underscores_action=protocol_pb2.HttpProtocolOptions.HeadersWithUnderscoresAction.DROP_HEADER,
-        ),
         http2_protocol_options=protocol_pb2.Http2ProtocolOptions(
             max_concurrent_streams=number(_STREAMS),
             initial_stream_window_size=number(_WINDOW_BYTES),
             initial_connection_window_size=number(_CONNECTION_WINDOW_BYTES),
         ),
-        stream_idle_timeout=milliseconds(_IDLE_MS),
-        request_headers_timeout=milliseconds(_HEADERS_MS),
         server_header_transformation=manager.ServerHeaderTransformation.PASS_THROUGH,
-        scheme_header_transformation=protocol_pb2.SchemeHeaderTransformation(
-            scheme_to_overwrite="https" if tls else "http"
-        ),
     )
+    clients.shape(message, client, tls=tls)
+    return message
 
 
 def _router() -> Any:
@@ -177,8 +182,8 @@ def _router() -> Any:
     return router_pb2.Router(suppress_envoy_headers=True)
 
 
-def _without_forgeries() -> Any:
-    removals = [mutation_rules_pb2.HeaderMutation(remove=each) for each in FORGEABLE]
+def _without(headers: Iterable[str]) -> Any:
+    removals = [mutation_rules_pb2.HeaderMutation(remove=each) for each in headers]
     return extension_pb2.TypedExtensionConfig(
         name="envoy.http.early_header_mutation.header_mutation",
         typed_config=packed(header_mutation_pb2.HeaderMutation(mutations=removals)),

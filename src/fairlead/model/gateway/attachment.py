@@ -109,6 +109,9 @@ class Surroundings(Protocol):
     def ancestors(self, place: Place) -> Iterable[ParentRef]:
         """Return the Gateways of ours whose requests an object concerns."""
 
+    def overruled(self, policy: PolicyKey) -> str:
+        """Return why a policy holds nowhere beside those of other objects, empty when it does."""
+
 
 class Attachments:
     """The policies of one kind by place, one snapshot after the other. Equal worlds give equal answers whatever came before."""
@@ -159,9 +162,14 @@ class Attachments:
 
     def applying(self, place: Place, section: str = "") -> Reading | None:
         """Return what the policy says that applies to a section of an object, or to the object; None without one."""
+        found = self.deciding(place, section)
+        return self._readings[found] if found is not None else None
+
+    def deciding(self, place: Place, section: str = "") -> ObjectKey | None:
+        """Return the policy that applies to a section of an object, or to the object; None without one."""
         sections = self._at.get(place, {})
         found = sections.get(section) or sections.get("")
-        return self._readings[found[0]] if found else None
+        return found[0] if found else None
 
     def stack(self, place: Place, section: str = "") -> list[tuple[ObjectKey, Reading]]:
         """Return the policy of a section of an object and the one of the whole object, as far as there are any."""
@@ -198,6 +206,8 @@ class Attachments:
                 ancestors = [_itself(place)]
             if not accepted.problem:
                 accepted, field = reading.accepted, "spec"
+            if not accepted.problem and (words := around.overruled((self.kind.kind, key))):
+                accepted = Verdict("Conflicted", words)
             for each in ancestors:
                 # Of several targets behind one Gateway the first that has a problem is told.
                 if each not in verdicts or not verdicts[each].accepted.problem:

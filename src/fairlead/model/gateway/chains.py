@@ -12,6 +12,7 @@ from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
 from fairlead.api.node import Node
 from fairlead.api.service import Service
+from fairlead.model.gateway.clients import ClientPolicies
 from fairlead.model.gateway.hosts import ANY
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener
 from fairlead.model.gateway.names import GATEWAY_LABEL, listener_name, set_name
@@ -40,6 +41,7 @@ def rows(
     node: Node | None,
     certificates: Mapping[ObjectKey, Certificate],
     bundles: Mapping[ObjectKey, CaBundle],
+    policies: ClientPolicies,
     server_names: ServerNames,
 ) -> Iterator[tuple[str, Row]]:
     """Yield (table, row): a listener for each port that the Gateway's Service leads to, and the certificates."""
@@ -75,7 +77,8 @@ def rows(
                 port=port.target_port,
                 public_port=port.port,
                 addresses=addresses,
-                chains=tuple(sorted(_chains(listeners, server_names), key=lambda each: each.name)),
+                chains=tuple(sorted(_chains(listeners, policies, server_names), key=lambda each: each.name)),
+                socket=policies.of(listeners[0]).socket,
                 generation=generation,
                 sets=_generations(gateway, listeners),
             ),
@@ -92,22 +95,30 @@ def forward_name(chain: str, domain: str) -> str:
     return chain if domain == ANY else f"{chain}/{domain}"
 
 
-def _chains(listeners: Collection[BoundListener], server_names: ServerNames) -> Iterator[GatewayChain]:
+def _chains(
+    listeners: Collection[BoundListener], policies: ClientPolicies, server_names: ServerNames
+) -> Iterator[GatewayChain]:
     for chain, each in {each.chain: each for each in listeners}.items():
+        client = policies.of(each).traffic
         match each.protocol:
             case "TLS":
                 for domain in server_names(chain):
                     name = forward_name(chain, domain)
                     yield GatewayChain(
-                        name=name, action=ToBackends(forward=name), server_names=_names(domain), tls=_tls(each)
+                        name=name,
+                        action=ToBackends(forward=name),
+                        server_names=_names(domain),
+                        tls=_tls(each),
+                        client=client,
                     )
             case "TCP":
-                yield GatewayChain(name=chain, action=ToBackends(forward=chain))
+                yield GatewayChain(name=chain, action=ToBackends(forward=chain), client=client)
             case "HTTPS":
                 names = _names(each.hostname or ANY)
-                yield GatewayChain(name=chain, action=ToHosts(table=each.table), server_names=names, tls=_tls(each))
+                hosts = ToHosts(table=each.table)
+                yield GatewayChain(name=chain, action=hosts, server_names=names, tls=_tls(each), client=client)
             case _:
-                yield GatewayChain(name=chain, action=ToHosts(table=each.table))
+                yield GatewayChain(name=chain, action=ToHosts(table=each.table), client=client)
 
 
 def _generations(gateway: BoundGateway, listeners: Iterable[BoundListener]) -> tuple[tuple[str, int], ...]:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from fairlead.api.gateway import GROUP, ParentRef
-from fairlead.model.gateway import limits, security, traffic
+from fairlead.model.gateway import clients, limits, security, traffic
 from fairlead.model.gateway.attachment import Attachments, Place, PolicyKey, PolicyKind, PolicyState
 from fairlead.model.gateway.listeners import BoundGateway
 from fairlead.model.gateway.routes import BoundRoute, RouteKey
 from fairlead.world.events import ObjectKey
 from fairlead.world.snapshot import Snapshot
 
-KINDS: tuple[PolicyKind, ...] = (traffic.KIND, security.KIND, limits.KIND)
+KINDS: tuple[PolicyKind, ...] = (traffic.KIND, security.KIND, limits.KIND, clients.KIND)
 
 
 def service_place(key: ObjectKey) -> Place:
@@ -40,6 +40,8 @@ class Objects(msgspec.Struct, frozen=True):
     bound: Mapping[RouteKey, BoundRoute]
     users: Callable[[ObjectKey], Iterable[RouteKey]]
     """Service → the routes that name it."""
+    unheard: Mapping[PolicyKey, str] = {}
+    """Policies that hold nowhere beside those of other objects, and why."""
 
     def missing(self, place: Place, section: str) -> str:
         """Return why there is no such place, empty when there is."""
@@ -50,6 +52,10 @@ class Objects(msgspec.Struct, frozen=True):
             return f"{place.kind} {place.namespace}/{place.name} has no section {section}"
         return ""
 
+    def overruled(self, policy: PolicyKey) -> str:
+        """Return why a policy holds nowhere beside those of other objects, empty when it does."""
+        return self.unheard.get(policy, "")
+
     def ancestors(self, place: Place) -> list[ParentRef]:
         """Return the Gateways of ours whose requests an object concerns, by namespace and name."""
         key = (place.namespace, place.name)
@@ -57,6 +63,11 @@ class Objects(msgspec.Struct, frozen=True):
         found: set[ObjectKey] = set()
         if place.kind == "Gateway" and key in self.gateways:
             found.add(key)
+        elif place.kind == "ListenerSet":
+            listener_set = self.snapshot.listener_sets.get(key)
+            parent = listener_set.spec.parent_ref if listener_set is not None else None
+            at = (parent.namespace or place.namespace, parent.name) if parent is not None else None
+            found |= {at} if at is not None and at in self.gateways else set()
         elif place.kind == "Service":
             routes = self.users(key)
         else:

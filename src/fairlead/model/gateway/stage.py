@@ -18,9 +18,10 @@ from fairlead.api.node import Node
 from fairlead.api.routeextension import RouteExtension
 from fairlead.api.service import Service
 from fairlead.base.diagnostics import Diagnostic
-from fairlead.model.gateway import chains, forwards
+from fairlead.model.gateway import chains, clients, forwards
 from fairlead.model.gateway.attachment import Place
 from fairlead.model.gateway.backends import Target, endpoints_of
+from fairlead.model.gateway.clients import ClientPolicies
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.guards import PLACES, guarded, words
 from fairlead.model.gateway.hosts import ANY, most_exact
@@ -49,6 +50,7 @@ _SURROUNDINGS = (
     "gateway_classes",
     "gateways",
     "listener_sets",
+    "client_traffic_policies",
     "certificates",
     "ca_bundles",
     "reference_grants",
@@ -64,6 +66,7 @@ class GatewayStage:
         self._read: tuple[object, ...] = ()
         self.ingresses = IngressReader()
         self.policies = Policies()
+        self.clients = ClientPolicies((), self.policies.of(clients.KIND.kind))
         self._tables_read: dict[str, Mapping[ObjectKey, Route]] = {}
         self._around = Surroundings({}, {}, {}, Grants({}))
         self.bound: dict[RouteKey, BoundRoute] = {}
@@ -226,7 +229,10 @@ class GatewayStage:
     def _settle(self, snapshot: Snapshot) -> None:
         """Find what became of the policies, once all routes are bound."""
         users = self._asked
-        self.policies.settle(Objects(snapshot, self.gateways, self.bound, lambda service: users.get(service, ())))
+        unheard = {(clients.KIND.kind, key): words for key, words in self.clients.overruled.items()}
+        self.policies.settle(
+            Objects(snapshot, self.gateways, self.bound, lambda service: users.get(service, ()), unheard)
+        )
 
     def _start_anew(self, snapshot: Snapshot, node: Node | None) -> None:
         grants = Grants(snapshot.reference_grants)
@@ -237,6 +243,7 @@ class GatewayStage:
                 snapshot.gateway_classes, snapshot.gateways, snapshot.listener_sets, snapshot.namespaces, references
             ),
         }
+        self.clients = ClientPolicies(gateways.values(), self.policies.of(clients.KIND.kind))
         self._around = Surroundings(gateways, sets_of(gateways.values()), snapshot.namespaces, grants)
         known = self.bound.keys()
         self.bound, self._in_host, self._needed, self._asked, self._services = {}, {}, {}, {}, {}
@@ -414,6 +421,7 @@ class GatewayStage:
             node,
             snapshot.certificates,
             snapshot.ca_bundles,
+            self.clients,
             lambda chain: self._forwarded.get(chain, ()),
         )
         causes = [reference("Gateway", *key)]
@@ -497,6 +505,9 @@ class GatewayStage:
             kind, owner = decider.owner
             origins.add(reference(kind, *owner))
             rules = [at_listener(each, decider.api.protocol, decider.api.port) for each in rules]
+            if (redirect := self.clients.redirect(decider)) is not None:
+                rules = [*(each for each in rules if clients.is_challenge(each)), redirect]
+                origins.add(redirect.origin)
         # Without TLS, connections are not told apart.
         several = decider is not None and decider.chain != table and len(listeners) > 1
         row = GatewayHost(

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from fairlead.api.certificate import Certificate
 from fairlead.api.gateway import GROUP, GatewayClass, ParentRef
 from fairlead.model.gateway.attachment import MOST_ANCESTORS, PolicyState
 from fairlead.model.gateway.doors import NodeState, port_key
@@ -20,6 +21,7 @@ from fairlead.model.gateway.merging import class_verdict
 from fairlead.model.gateway.names import CONTROLLER, set_name
 from fairlead.model.gateway.routes import BoundRoute
 from fairlead.model.gateway.trust import FALLBACK
+from fairlead.world.events import ObjectKey
 
 Json = dict[str, Any]
 
@@ -73,6 +75,8 @@ FEATURES = (
 """`status.supportedFeatures` of our GatewayClasses, by name."""
 
 
+CERTIFICATES = "fairlead.dev/CertificatesValid"
+"""Type of a condition of listeners that is there only while it is False."""
 _LONGEST = 1024
 """Of a message; the API's limit is 32,768."""
 _AFFECTED = "fairlead.dev/PolicyAffected"
@@ -253,6 +257,35 @@ def listener_conditions(listener: BoundListener, gateway: BoundGateway, serving:
         [Condition("OverlappingTLSConfig", True, "OverlappingHostnames", overlap)] if listener.overlapping else []
     )
     return [*found, programmed, *overlaps]
+
+
+def certificate_conditions(
+    listener: BoundListener, certificates: Mapping[ObjectKey, Certificate], now: str
+) -> list[Condition]:
+    """Return what is wrong with the times of a listener's certificates; they are served all the same, as clients decide.
+
+    `now` is ISO 8601 in UTC, as the times of certificates are.
+    """
+    for key in listener.certificates:
+        each = certificates[key]
+        name = "/".join(key)
+        if each.expires and each.expires <= now:
+            return [
+                Condition(CERTIFICATES, False, "Expired", f"the certificate of Secret {name} expired at {each.expires}")
+            ]
+        if each.starts > now:
+            return [
+                Condition(
+                    CERTIFICATES, False, "NotYetValid", f"the certificate of Secret {name} is valid from {each.starts}"
+                )
+            ]
+    return []
+
+
+def certificate_times(listener: BoundListener, certificates: Mapping[ObjectKey, Certificate]) -> Iterator[str]:
+    """Yield when something of `certificate_conditions` changes, or has."""
+    for key in listener.certificates:
+        yield from (each for each in (certificates[key].starts, certificates[key].expires) if each)
 
 
 def with_times(conditions: Iterable[Condition], former: Iterable[Json] | None, generation: int, now: str) -> list[Json]:

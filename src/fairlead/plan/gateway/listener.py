@@ -6,6 +6,8 @@ from typing import ClassVar, TypeAlias
 
 import msgspec
 
+from fairlead.plan.gateway.client import ClientTraffic, Socket
+
 
 class KnownClients(msgspec.Struct, frozen=True, kw_only=True):
     """Clients show certificates."""
@@ -61,6 +63,7 @@ class GatewayChain(msgspec.Struct, frozen=True, kw_only=True):
     server_names: tuple[str, ...] = ()
     """SNI of the connections, exact or `*.suffix`; empty: all others. Without `tls` there is none."""
     tls: ChainTls | None = None
+    client: ClientTraffic = ClientTraffic()
 
     @property
     def certificates(self) -> tuple[str, ...]:
@@ -93,6 +96,7 @@ class GatewayListener(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...]
     """The node's addresses to listen on."""
     chains: tuple[GatewayChain, ...]
+    socket: Socket = Socket()
     generation: int = 0
     """Of the Gateway, for receipts."""
     sets: tuple[tuple[str, int], ...] = ()
