@@ -168,6 +168,8 @@ _COMPONENTS: Mapping[str, tuple[str, ...]] = {
         "create update: networkpolicystatuses.fairlead.dev",
         "patch update: egressgateways/status.fairlead.dev",
         f"{_READ} create patch: services",
+        # Certificates for listeners that ask for one.
+        "create update: secrets",
         f"{_READ}: nodes namespaces secrets configmaps endpointslices.discovery.k8s.io {_GATEWAY} "
         "ingresses.networking.k8s.io ingressclasses.networking.k8s.io",
         "patch update: ingresses/status.networking.k8s.io",
