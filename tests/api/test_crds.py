@@ -28,3 +28,14 @@ def test_the_standard_channel_of_the_gateway_api_is_complete() -> None:
     assert {one["spec"]["names"]["kind"] for one in gateway} == set(KINDS.split())
     assert {one["metadata"]["annotations"]["gateway.networking.k8s.io/channel"] for one in gateway} == {"standard"}
     assert sum(len(list(rules(one))) for one in gateway) > 200
+
+
+def test_kubectl_explain_has_words_for_every_field_of_a_specification() -> None:
+    for path in FOLDER.glob("*.yaml"):
+        definition = yaml.load(path.read_text(), yaml.CSafeLoader)
+        if definition["spec"]["group"] == "gateway.networking.k8s.io":
+            for version in definition["spec"]["versions"]:
+                schema = version["schema"]["openAPIV3Schema"]
+                spec = schema["properties"]["spec"]
+                silent = [name for name, field in spec["properties"].items() if not field.get("description")]
+                assert schema["description"] and spec["description"] and not silent, (path.name, silent)
