@@ -25,11 +25,12 @@ from fairlead.api.resources import (
 from fairlead.controllers.context import Settings
 from fairlead.controllers.gateway import services
 from fairlead.controllers.loadbalancers.core import ADDRESSES
-from fairlead.model.gateway.doors import slices
+from fairlead.model.gateway.doors import read_state, slices
 from fairlead.model.gateway.ingress_classes import CONTROLLER as INGRESS_CONTROLLER
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener
 from fairlead.model.gateway.names import CONTROLLER
-from fairlead.plan.gateway.listener import GatewayListener
+from fairlead.model.gateway.status import Serving, listener_conditions
+from fairlead.plan.gateway.listener import GatewayListener, GatewayUdpListener
 
 Json = dict[str, Any]
 RUN = ("gateway", "service-lb")
@@ -285,3 +286,36 @@ def test_what_a_gateway_asks_of_its_service() -> None:
     assert again["spec"]["ports"] == wanted["spec"]["ports"]
     with pytest.raises(ValueError, match="all ports of nodes"):
         services.desired(bound, None, range(20000, 25000), {})
+
+
+def test_ports_of_tcp_and_udp_with_one_number_are_two() -> None:
+    listeners = [Listener(name=each, port=53, protocol=each.upper()) for each in ("tcp", "udp")]
+    at = ("default", "dns")
+    spec = GatewaySpec(gateway_class_name="fairlead", listeners=tuple(listeners))
+    bound = BoundGateway(
+        key=at,
+        api=Gateway(metadata=RouteMeta(name="dns", namespace="default"), spec=spec),
+        own=tuple(BoundListener(gateway=at, api=each) for each in listeners),
+    )
+    wanted = services.desired(bound, None, (), {})
+    assert wanted["spec"]["ports"] == [
+        {"name": "port-53", "port": 53, "targetPort": 20000, "protocol": "TCP"},
+        {"name": "port-53-udp", "port": 53, "targetPort": 20001, "protocol": "UDP"},
+    ]
+    assert services.desired(bound, wanted, {20000, 20001}, {})["spec"]["ports"] == wanted["spec"]["ports"]
+    addresses = ("10.10.0.11",)
+    tcp = GatewayListener(name="default/dns/53", port=20000, public_port=53, addresses=addresses, chains=())
+    udp = GatewayUdpListener(
+        name="default/dns/53/udp", port=20001, public_port=53, addresses=addresses, cluster="default/dns/53/udp"
+    )
+    (found,) = slices(at, "n1", "", [(udp, "Envoy: no"), (tcp, "")], {})
+    assert found["ports"] == [
+        {"name": "port-53", "port": 20000, "protocol": "TCP"},
+        {"name": "port-53-udp", "port": 20001, "protocol": "UDP"},
+    ]
+    serving = Serving(addresses=("203.0.113.10",), nodes={"n1": read_state(found)})
+    programmed = [listener_conditions(each, bound, serving)[-1] for each in bound.own]
+    assert [(each.status, each.message) for each in programmed] == [
+        (True, ""),
+        (False, "node n1, port 53/UDP: Envoy: no"),
+    ]

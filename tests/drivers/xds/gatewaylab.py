@@ -140,6 +140,7 @@ class GatewayLab:
             await self._client.close()
         await self.driver.apply(Plan.empty(NODE))
         await until(lambda: self.driver.pid is None)
+        await self.driver.close()
         for backend in self.backends.values():
             await backend.stop()
 

@@ -16,11 +16,10 @@ import msgspec
 import pytest
 import pytest_asyncio
 import yaml
-from tests.drivers.xds.gatewaylab import NODE, GatewayLab
+from tests.drivers.xds.gatewaylab import GatewayLab
 from tests.drivers.xds.l4 import REFUSED, Echoes, ask, ask_udp, connected, exchange
 from tests.drivers.xds.test_proxy_life import secret, trusting
 
-from fairlead.drivers.xds.driver import XdsDriver
 from fairlead.model.compile import Compiler
 from fairlead.model.gateway import status
 from fairlead.model.gateway.stage import GatewayStage
@@ -222,6 +221,10 @@ spec: {parentRefs: [{name: mixed}], rules: [{backendRefs: [{name: web, port: 80}
     assert await ask(port, name="other.example.com", tls=l4.inner) == "s-one"
     assert await ask(port, name="ends.example.com", tls=l4.gate) == "two"
     assert (await l4.lab.ask("https://web.example.com/", gateway="mixed", tls=l4.gate)).backend == "web"
+    # A connection that the listener for HTTPS took does not reach the name of another one by a request.
+    for host, code in (("ends.example.com", 421), ("web.example.com", 200)):
+        answer = await l4.lab.ask("https://web.example.com/", gateway="mixed", tls=l4.gate, headers={"Host": host})
+        assert answer.status == code
     # A name that a more exact listener has does not fall to the less exact one where no route serves it.
     assert await ask(port, name="empty.example.com", tls=l4.inner) == REFUSED
 
@@ -326,7 +329,7 @@ async def test_an_agent_that_restarts_and_a_proxy_that_restarts(l4: L4) -> None:
         async with connected(tcp) as (reader, writer):
             assert (await exchange(reader, writer), await ask_udp(udp, sock=client)) == ("one", "u-one")
             await l4.lab.driver.close()
-            l4.lab.driver = XdsDriver(l4.lab.folder / "envoy", NODE, l4.lab.pairs.get)
+            l4.lab.driver = l4.lab.new_driver()
             lost = asyncio.Event()
             l4.lab.driver.on_lost(lost.set)
             l4.lab.compiler = Compiler()
