@@ -325,6 +325,19 @@ async def test_each_refused_annotation_answers_500_and_is_named(lab: GatewayLab)
         await lab.delete("Ingress", f"refused{at}")
 
 
+async def test_nobody_else_gets_what_is_refused(lab: GatewayLab) -> None:
+    refused = ingress("guarded", {"/": "one", "/a": "one"}, {"server-snippet": "deny all;"}, age=1)
+    others = [
+        ingress("younger", {"/": "two", "/b": "two"}, host="guarded.test", age=2),
+        ingress("wild", {"/": "two"}, host="*.test", age=2),
+        ingress("last", {}, default="two", age=2),
+    ]
+    urls = {"/": "500", "/a/x": "500", "/c": "500", "/b": "two /b"}
+    await check(lab, [refused, *others], {f"http://guarded.test{path}": said for path, said in urls.items()})
+    for each in ("guarded", "younger", "wild", "last"):
+        await lab.delete("Ingress", each)
+
+
 async def test_backends_of_http2(lab: GatewayLab) -> None:
     await lab.apply(text(*CLASSES, ingress("grpc", {"/": "one"}, {"backend-protocol": "GRPC"})))
     clusters = lab.compiler.compile(lab.snapshot).plan.table("gateway_clusters")
