@@ -7,9 +7,18 @@ from pathlib import Path
 import pytest
 from tests.controllers.lab import lab
 from tests.controllers.test_gateways import POOLS, RUN, conditions, made
+from tests.pki import Authority
 
 from fairlead.api import crds
-from fairlead.api.resources import BACKENDTRAFFICPOLICIES, GATEWAYCLASSES, GATEWAYS, HTTPROUTES, SERVICES
+from fairlead.api.resources import (
+    BACKENDTLSPOLICIES,
+    BACKENDTRAFFICPOLICIES,
+    CONFIGMAPS,
+    GATEWAYCLASSES,
+    GATEWAYS,
+    HTTPROUTES,
+    SERVICES,
+)
 from fairlead.model.gateway.names import CONTROLLER
 from fairlead.sources.errors import ApiError
 
@@ -52,3 +61,30 @@ async def test_policies_are_told_what_became_of_them(tmp_path: Path, certificate
         for words, spec in wrong.items():
             with pytest.raises(ApiError, match=words):
                 await it.client.create(BACKENDTRAFFICPOLICIES, made(BACKENDTRAFFICPOLICIES, "wrong", **spec))
+
+
+async def test_tls_to_backends_is_told_what_is_missing(tmp_path: Path, certificates: Path) -> None:
+    async with lab(tmp_path, certificates, RUN, nodes=1, settings=POOLS, definitions=crds.FOLDER) as it:
+        it.follow(BACKENDTLSPOLICIES)
+        await it.client.create(GATEWAYCLASSES, made(GATEWAYCLASSES, "fairlead", controllerName=CONTROLLER))
+        listener = {"name": "http", "port": 80, "protocol": "HTTP"}
+        await it.client.create(GATEWAYS, made(GATEWAYS, "web", gatewayClassName="fairlead", listeners=[listener]))
+        await it.client.create(SERVICES, made(SERVICES, "app", ports=[{"port": 80}]))
+        rule = {"backendRefs": [{"name": "app", "port": 80}]}
+        await it.client.create(HTTPROUTES, made(HTTPROUTES, "r", parentRefs=[{"name": "web"}], rules=[rule]))
+        refs = [{"group": "", "kind": "ConfigMap", "name": "ca"}]
+        validation = {"hostname": "app.example", "caCertificateRefs": refs}
+        await it.client.create(
+            BACKENDTLSPOLICIES, made(BACKENDTLSPOLICIES, "p", targetRefs=[REF], validation=validation)
+        )
+
+        def told() -> dict[str, tuple[str, str]]:
+            ancestors = ((it.get(BACKENDTLSPOLICIES, "p") or {}).get("status") or {}).get("ancestors") or [{}]
+            return conditions({"status": ancestors[0]})
+
+        missing = {"Accepted": ("False", "NoValidCACertificate"), "ResolvedRefs": ("False", "InvalidCACertificateRef")}
+        await it.until(lambda: told() == missing, "there is no ConfigMap")
+        bundle = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca", "namespace": "default"}}
+        await it.client.create(CONFIGMAPS, {**bundle, "data": {"ca.crt": Authority().pem}})
+        good = {"Accepted": ("True", "Accepted"), "ResolvedRefs": ("True", "ResolvedRefs")}
+        await it.until(lambda: told() == good, "the ConfigMap is there")

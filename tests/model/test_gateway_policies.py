@@ -7,13 +7,18 @@ from typing import Any
 
 import pytest
 from tests.model.test_gateway import events, gateway, route, world
+from tests.pki import Authority
 
+from fairlead.api.ca_bundle import CaBundle
+from fairlead.api.certificate import Certificate
+from fairlead.api.meta import ObjectMeta
 from fairlead.model.gateway import status
 from fairlead.model.gateway.attachment import MOST_ANCESTORS
 from fairlead.model.gateway.stage import GatewayStage
 from fairlead.world.events import Event, ObjectChanged
 from fairlead.world.fold import fold
 
+AUTHORITIES = (Authority("one"), Authority("two"))
 SERVICE = """
 kind: Service
 metadata: {name: app}
@@ -53,7 +58,11 @@ def balancing(found: GatewayStage) -> list[str]:
 
 def told(found: GatewayStage, name: str) -> list[tuple[str, str, str]]:
     """(ancestor, Accepted, its reason) of each ancestor of a policy."""
-    state = found.policies.state("BackendTrafficPolicy", ("default", name))
+    return told_of(found, "BackendTrafficPolicy", name)
+
+
+def told_of(found: GatewayStage, kind: str, name: str) -> list[tuple[str, str, str]]:
+    state = found.policies.state(kind, ("default", name))
     return [
         (f"{ref['kind']}/{ref['name']}", str(conditions[0].status), conditions[0].reason)
         for ref, conditions in status.policy_ancestors(state)
@@ -146,9 +155,103 @@ def test_what_others_wrote_of_a_policy_stays() -> None:
     assert status.merged_ancestors(first, [], 3, "2025-01-01T00:00:00Z") == [other]
 
 
+TLS_REASONS: dict[str, tuple[str, str, str]] = {
+    # validation, reason of Accepted, reason of ResolvedRefs
+    "good": ("caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}]", "Accepted", "ResolvedRefs"),
+    "the system's": ("wellKnownCACertificates: System", "Accepted", "ResolvedRefs"),
+    "one of two": (
+        "caCertificateRefs: [{group: '', kind: ConfigMap, name: nobody}, {group: '', kind: ConfigMap, name: ca}]",
+        "Accepted", "InvalidCACertificateRef",
+    ),
+    "missing": (
+        "caCertificateRefs: [{group: '', kind: ConfigMap, name: nobody}]", "NoValidCACertificate", "InvalidCACertificateRef",
+    ),
+    "another kind": (
+        "caCertificateRefs: [{group: '', kind: Secret, name: ca}]", "NoValidCACertificate", "InvalidKind",
+    ),
+    "another group": (
+        "caCertificateRefs: [{group: x.io, kind: ConfigMap, name: ca}]", "NoValidCACertificate", "InvalidKind",
+    ),
+    "other well-known": ("wellKnownCACertificates: example.com/Own", "Invalid", "ResolvedRefs"),
+    "an option": ("wellKnownCACertificates: System}, options: {example.com/a: b", "Invalid", "ResolvedRefs"),
+    "a name of another type": (
+        "wellKnownCACertificates: System, subjectAltNames: [{type: IP, hostname: a.example}]", "Invalid", "ResolvedRefs",
+    ),
+}  # fmt: skip
+
+
+def tls_policy(name: str, validation: str, target: str = "name: app", year: int = 2024) -> str:
+    return f"""
+kind: BackendTLSPolicy
+metadata: {{name: {name}, creationTimestamp: '{year}-01-01T00:00:00Z'}}
+spec: {{targetRefs: [{{group: '', kind: Service, {target}}}], validation: {{hostname: a.example, {validation}}}}}
+"""
+
+
+def bundle(authority: Authority) -> CaBundle:
+    return CaBundle(metadata=ObjectMeta(name="ca", namespace="default"), pem=authority.pem)
+
+
+@pytest.mark.parametrize("case", TLS_REASONS, ids=str)
+def test_what_tls_to_a_backend_is_told(case: str) -> None:
+    validation, accepted, resolved = TLS_REASONS[case]
+    found = GatewayStage()
+    known = ObjectChanged("ConfigMap", ("default", "ca"), bundle(Authority()))
+    found.update(fold(world(SERVICE, gateway(), both_ports(), tls_policy("p", validation)), [known]), None)
+    state = found.policies.state("BackendTLSPolicy", ("default", "p"))
+    ((ancestor, conditions),) = status.policy_ancestors(state)
+    assert (ancestor["kind"], ancestor["name"]) == ("Gateway", "web")
+    assert [each.reason for each in conditions] == [accepted, resolved]
+    assert [each.status for each in conditions] == [accepted == "Accepted", resolved == "ResolvedRefs"]
+    rows: Any = found.tables().get("gateway_clusters", {})
+    assert [row.tls is not None for row in rows.values()] == ([True] * 2 if accepted == "Accepted" else [])
+
+
+def test_a_policy_of_the_gateway_api_without_a_gateway_is_told_nothing() -> None:
+    found = stage(
+        SERVICE.replace("name: app", "name: idle"), tls_policy("p", "wellKnownCACertificates: System", "name: idle")
+    )
+    assert found.policies.state("BackendTLSPolicy", ("default", "p")).verdicts == ()
+
+
+CLIENTS = {
+    "none": ("", []),
+    "missing": ("{name: nobody}", ["InvalidClientCertificateRef"]),
+    "another kind": ("{kind: ConfigMap, name: own}", ["InvalidClientCertificateRef"]),
+    "another namespace": ("{name: own, namespace: other}", ["RefNotPermitted"]),
+    "good": ("{name: own}", ["ResolvedRefs"]),
+}
+
+
+@pytest.mark.parametrize("case", CLIENTS, ids=str)
+def test_what_a_gateway_with_a_certificate_for_backends_is_told(case: str) -> None:
+    ref, wanted = CLIENTS[case]
+    tls = f"tls: {{backend: {{clientCertificateRef: {ref}}}}}," if ref else ""
+    text = gateway().replace("gatewayClassName", f"{tls} gatewayClassName", 1)
+    own = ObjectChanged(
+        "Secret", ("default", "own"), Certificate(metadata=ObjectMeta(name="own", namespace="default"), digest="d")
+    )
+    found = GatewayStage()
+    found.update(fold(world(SERVICE, text), [own]), None)
+    (bound,) = found.gateways.values()
+    conditions = status.gateway_conditions(bound, status.Serving())
+    assert [each.reason for each in conditions if each.type == "ResolvedRefs"] == wanted
+    assert conditions[0].reason == "Accepted"
+
+
 def _random_event(rng: random.Random) -> Event:
     name = rng.choice("pqr")
-    match rng.randrange(6):
+    match rng.randrange(8):
+        case 6:
+            validation = rng.choice(
+                ("wellKnownCACertificates: System", "caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}]")
+            )
+            target = rng.choice(("name: app", "name: app, sectionName: a", "name: s"))
+            return events(tls_policy(name, validation, target, year=rng.randrange(2020, 2023)))[0]
+        case 7:
+            found = bundle(AUTHORITIES[rng.randrange(2)]) if rng.randrange(3) else None
+            gone = ObjectChanged("BackendTLSPolicy", ("default", name), None)
+            return rng.choice((ObjectChanged("ConfigMap", ("default", "ca"), found), gone))
         case 0 | 1:
             targets = rng.sample(
                 ["name: app", "name: app, sectionName: a", "name: s", "name: gone"], rng.randrange(1, 3)
@@ -179,8 +282,10 @@ def test_increments_equal_a_compilation_from_scratch(seed: int) -> None:
         found.update(after, after.services_changed_since(snapshot.token))
         scratch = GatewayStage()
         scratch.update(after, None)
-        assert found.tables() == scratch.tables()
-        assert {name: told(found, name) for name in "pqr"} == {name: told(scratch, name) for name in "pqr"}
+        tables, wanted = ({name: rows for name, rows in each.tables().items() if rows} for each in (found, scratch))
+        assert tables == wanted
+        for kind in ("BackendTrafficPolicy", "BackendTLSPolicy"):
+            assert [told_of(found, kind, name) for name in "pqr"] == [told_of(scratch, kind, name) for name in "pqr"]
         restated = {name for _, (_, name) in found.policies.take_restated()}
         assert {name for name in "pqr" if told(found, name) != before[name]} <= restated
         assert found.diagnostics() == scratch.diagnostics()

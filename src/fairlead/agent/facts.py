@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from fairlead.api.backendtls import BackendTLSPolicy
 from fairlead.api.backendtraffic import BackendTrafficPolicy
 from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
@@ -65,6 +66,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ingresses: tuple[Ingress, ...] = ()
     ingress_classes: tuple[IngressClass, ...] = ()
     certificates: tuple[Certificate, ...] = ()
+    backend_tls_policies: tuple[BackendTLSPolicy, ...] = ()
     backend_traffic_policies: tuple[BackendTrafficPolicy, ...] = ()
     client_traffic_policies: tuple[ClientTrafficPolicy, ...] = ()
     ca_bundles: tuple[CaBundle, ...] = ()

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from fairlead.api.backendtls import BackendTLSPolicy
 from fairlead.api.backendtraffic import BackendTrafficPolicy
 from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
@@ -53,6 +54,7 @@ ApiObject: TypeAlias = (
     | Ingress
     | IngressClass
     | Certificate
+    | BackendTLSPolicy
     | BackendTrafficPolicy
     | ClientTrafficPolicy
     | CaBundle
@@ -85,6 +87,7 @@ KINDS: Mapping[str, type[ApiObject]] = {
     "Ingress": Ingress,
     "IngressClass": IngressClass,
     "Secret": Certificate,
+    "BackendTLSPolicy": BackendTLSPolicy,
     "BackendTrafficPolicy": BackendTrafficPolicy,
     "ClientTrafficPolicy": ClientTrafficPolicy,
     "ConfigMap": CaBundle,

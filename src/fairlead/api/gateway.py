@@ -136,10 +136,17 @@ class Frontend(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=Fal
     per_port: tuple[PortTls, ...] | None = None
 
 
+class BackendClient(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """`tls.backend`: by what the Gateway is known to backends."""
+
+    client_certificate_ref: ObjectRef | None = None
+
+
 class GatewayTls(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`tls` of a Gateway."""
 
     frontend: Frontend | None = None
+    backend: BackendClient | None = None
 
 
 class ListenerNamespaces(msgspec.Struct, frozen=True, kw_only=True, gc=False):

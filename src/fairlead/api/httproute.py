@@ -170,6 +170,24 @@ class RouteRetry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     backoff: str | None = None
 
 
+class SessionCookie(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """`cookieConfig`."""
+
+    lifetime_type: str = "Session"
+    """`Session` or `Permanent`."""
+
+
+class SessionPersistence(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """`sessionPersistence` of a rule (GEP-1619)."""
+
+    session_name: str | None = None
+    type: str = "Cookie"
+    """`Cookie` or `Header`."""
+    absolute_timeout: str | None = None
+    idle_timeout: str | None = None
+    cookie_config: SessionCookie | None = None
+
+
 class HTTPRule(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """One of `spec.rules`."""
 
@@ -179,6 +197,7 @@ class HTTPRule(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=Fal
     backend_refs: tuple[HTTPBackendRef, ...] | None = None
     timeouts: RouteTimeouts | None = None
     retry: RouteRetry | None = None
+    session_persistence: SessionPersistence | None = None
 
 
 class HTTPRouteSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
@@ -218,6 +237,7 @@ class GRPCRule(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=Fal
     matches: tuple[GRPCMatch, ...] | None = None
     filters: tuple[RouteFilter, ...] | None = None
     backend_refs: tuple[HTTPBackendRef, ...] | None = None
+    session_persistence: SessionPersistence | None = None
 
 
 class GRPCRouteSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):

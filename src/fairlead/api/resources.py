@@ -89,6 +89,7 @@ GRPCROUTES = Resource(_GATEWAY, "v1", "grpcroutes", "GRPCRoute")
 TLSROUTES = Resource(_GATEWAY, "v1", "tlsroutes", "TLSRoute")
 TCPROUTES = Resource(_GATEWAY, "v1", "tcproutes", "TCPRoute")
 UDPROUTES = Resource(_GATEWAY, "v1", "udproutes", "UDPRoute")
+BACKENDTLSPOLICIES = Resource(_GATEWAY, "v1", "backendtlspolicies", "BackendTLSPolicy")
 REFERENCEGRANTS = Resource(_GATEWAY, "v1", "referencegrants", "ReferenceGrant")
 
 _POLICY = "policy.networking.k8s.io"

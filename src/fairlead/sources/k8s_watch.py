@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from fairlead.api.decode import decode
 from fairlead.api.resources import (
     ADMINNETWORKPOLICIES,
+    BACKENDTLSPOLICIES,
     BACKENDTRAFFICPOLICIES,
     BASELINEADMINNETWORKPOLICIES,
     CLIENTTRAFFICPOLICIES,
@@ -78,6 +79,7 @@ OPTIONAL: Mapping[str, Resource] = {
     "TCPRoute": TCPROUTES,
     "UDPRoute": UDPROUTES,
     "ReferenceGrant": REFERENCEGRANTS,
+    "BackendTLSPolicy": BACKENDTLSPOLICIES,
     "BackendTrafficPolicy": BACKENDTRAFFICPOLICIES,
     "SecurityPolicy": SECURITYPOLICIES,
     "TrafficPolicy": TRAFFICPOLICIES,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from fairlead.api.backendtls import BackendTLSPolicy
 from fairlead.api.backendtraffic import BackendTrafficPolicy
 from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
@@ -58,6 +59,7 @@ TABLES: Mapping[str, str] = {
     "Ingress": "ingresses",
     "IngressClass": "ingress_classes",
     "Secret": "certificates",
+    "BackendTLSPolicy": "backend_tls_policies",
     "BackendTrafficPolicy": "backend_traffic_policies",
     "ClientTrafficPolicy": "client_traffic_policies",
     "ConfigMap": "ca_bundles",
@@ -116,6 +118,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     ingresses: Mapping[ObjectKey, Ingress] = {}
     ingress_classes: Mapping[ObjectKey, IngressClass] = {}
     certificates: Mapping[ObjectKey, Certificate] = {}
+    backend_tls_policies: Mapping[ObjectKey, BackendTLSPolicy] = {}
     backend_traffic_policies: Mapping[ObjectKey, BackendTrafficPolicy] = {}
     client_traffic_policies: Mapping[ObjectKey, ClientTrafficPolicy] = {}
     ca_bundles: Mapping[ObjectKey, CaBundle] = {}

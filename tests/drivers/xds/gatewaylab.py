@@ -131,7 +131,9 @@ class GatewayLab:
 
     async def start(self) -> None:
         connector = aiohttp.TCPConnector(resolver=_Loopback(), force_close=True)
-        self._client = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        self._client = aiohttp.ClientSession(
+            connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+        )
         await self.driver.start()
         await self.apply(CLASS)
 

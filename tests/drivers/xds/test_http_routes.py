@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections import Counter
 
@@ -352,6 +353,52 @@ async def test_retries(lab: GatewayLab) -> None:
     assert (await lab.ask("http://retry.example.com/")).backend == "flaky"
     assert len(flaky.seen) == 3
     assert (await lab.ask("http://retry.example.com/once")).status == 503
+
+
+async def test_tries_that_take_too_long_are_repeated(lab: GatewayLab) -> None:
+    slow = await lab.backend("slow-at-first")
+
+    slow.delay_s = 2.0
+    refs = "backendRefs: [{name: slow-at-first, port: 80}]"
+    rule = f"{{{refs}, timeouts: {{request: 5s, backendRequest: 150ms}}, retry: {{attempts: 2, backoff: 1ms}}}}"
+    await lab.apply(route("retry-slow", f"[{rule}]"))
+    assert (await lab.ask("http://retry-slow.example.com/")).status == 504
+    assert len(slow.seen) == 3
+    asking = asyncio.create_task(lab.ask("http://retry-slow.example.com/"))
+    while len(slow.seen) < 4:
+        await asyncio.wait({asking}, timeout=0.005)
+    slow.delay_s = 0.0
+    assert (await asking).backend == "slow-at-first"
+
+
+async def test_connections_that_break_are_repeated(lab: GatewayLab) -> None:
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            seen.append(await reader.readuntil(b"\r\n\r\n"))
+            if len(seen) % 3:
+                writer.transport.abort()
+                return
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        await lab.serve("breaking", server.sockets[0].getsockname()[1])
+        refs = "backendRefs: [{name: breaking, port: 80}]"
+        rules = f"[{{{refs}, retry: {{attempts: 2, backoff: 1ms}}}}, {{matches: [{{path: {{value: /once}}}}], {refs}}}]"
+        await lab.apply(route("breaking", rules))
+        assert (await lab.ask("http://breaking.example.com/", "POST")).body == b"ok"
+        assert len(seen) == 3
+        assert (await lab.ask("http://breaking.example.com/once", "POST")).status == 503
+        assert len(seen) == 4
+    finally:
+        server.close()
+        await server.wait_closed()
 
 
 async def test_cors(lab: GatewayLab) -> None:

@@ -136,3 +136,43 @@ def test_nonsense_is_no_harm(request_: Request) -> None:
     ack(stream, stream.receive(Request(type_url=C)))
     stream.receive(request_)
     assert stream.is_settled(C, "a")
+
+
+def follower_stream(cache: Cache, **initial: dict[str, str]) -> Stream:
+    stream = Stream(cache)
+    for kind in (C, E):
+        subscribe = ("*",) if kind == C else tuple(cache.of(E))
+        ack(stream, stream.receive(Request(type_url=kind, subscribe=subscribe, initial=initial.get(kind, {}))))
+    return stream
+
+
+def followed() -> Cache:
+    cache = Cache((C, E), {C: E})
+    for name in "ab":
+        put(cache, name, "1")
+        put(cache, name, "1", E)
+    return cache
+
+
+def test_endpoints_of_a_changed_cluster_are_sent_again() -> None:
+    cache = followed()
+    stream = follower_stream(cache)
+    put(cache, "a", "2")
+    put(cache, "b", "2", E)
+    again = list(stream.push({C: ["a"], E: ["b"]}))
+    assert said(again) == ["clusters a=2", "endpoints a=1 b=2"]
+    assert not stream.is_settled(E, "a")
+    ack(stream, again)
+    assert stream.is_settled(E, "a")
+    assert list(stream.push({C: ["a"], E: ["a", "b"]})) == []
+
+
+@pytest.mark.parametrize("clusters_first", [True, False])
+def test_a_proxy_that_comes_back_hears_the_endpoints_of_changed_clusters_again(clusters_first: bool) -> None:
+    cache = followed()
+    put(cache, "a", "2")
+    stream = Stream(cache)
+    clusters = Request(type_url=C, subscribe=("*",), initial={"a": "1", "b": "1"})
+    endpoints = Request(type_url=E, subscribe=("a", "b"), initial={"a": "1", "b": "1"})
+    answers = [stream.receive(each) for each in ((clusters, endpoints) if clusters_first else (endpoints, clusters))]
+    assert [text for each in answers for text in said(each)] == ["clusters a=2", "endpoints a=1"]

@@ -27,7 +27,8 @@ _GATEWAY = (
     "tlsroutes.gateway.networking.k8s.io tcproutes.gateway.networking.k8s.io udproutes.gateway.networking.k8s.io "
     "clienttrafficpolicies.fairlead.dev "
     "referencegrants.gateway.networking.k8s.io backendtrafficpolicies.fairlead.dev securitypolicies.fairlead.dev "
-    "trafficpolicies.fairlead.dev routeextensions.fairlead.dev"
+    "trafficpolicies.fairlead.dev routeextensions.fairlead.dev "
+    "backendtlspolicies.gateway.networking.k8s.io"
 )
 
 _PEOPLE: Mapping[str, tuple[str, ...]] = {
@@ -179,7 +180,8 @@ _COMPONENTS: Mapping[str, tuple[str, ...]] = {
         "tlsroutes/status.gateway.networking.k8s.io tcproutes/status.gateway.networking.k8s.io "
         "udproutes/status.gateway.networking.k8s.io",
         "patch update: backendtrafficpolicies/status.fairlead.dev securitypolicies/status.fairlead.dev "
-        "trafficpolicies/status.fairlead.dev clienttrafficpolicies/status.fairlead.dev",
+        "trafficpolicies/status.fairlead.dev clienttrafficpolicies/status.fairlead.dev "
+        "backendtlspolicies/status.gateway.networking.k8s.io",
         "update: gateways/finalizers.gateway.networking.k8s.io",
         "patch update: adminnetworkpolicies/status.policy.networking.k8s.io "
         "baselineadminnetworkpolicies/status.policy.networking.k8s.io clusternetworkpolicies/status.policy.networking.k8s.io",

@@ -14,6 +14,7 @@ from typing import Any
 from fairlead.api import ca_bundle, certificate, credentials
 from fairlead.api.decode import decode
 from fairlead.api.resources import (
+    BACKENDTLSPOLICIES,
     BACKENDTRAFFICPOLICIES,
     CLIENTTRAFFICPOLICIES,
     CONFIGMAPS,
@@ -78,6 +79,7 @@ _FOLLOWED: Mapping[str, Resource] = {
     "Namespace": NAMESPACES,
     "Service": SERVICES,
     "Secret": SECRETS,
+    "BackendTLSPolicy": BACKENDTLSPOLICIES,
     "BackendTrafficPolicy": BACKENDTRAFFICPOLICIES,
     "SecurityPolicy": SECURITYPOLICIES,
     "TrafficPolicy": TRAFFICPOLICIES,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
-from envoy.config.core.v3 import address_pb2, base_pb2, config_source_pb2, extension_pb2, protocol_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2, extension_pb2, protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.load_balancing_policies.common.v3 import common_pb2 as lb_pb2
 from envoy.extensions.load_balancing_policies.random.v3 import random_pb2
@@ -14,60 +14,58 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from fairlead.drivers.xds.balancing import balancing
+from fairlead.drivers.xds.health import active, breakers, passive
 from fairlead.drivers.xds.pack import milliseconds, number, packed, resource
 from fairlead.drivers.xds.protocol import Resource
+from fairlead.drivers.xds.upstream import by_ads, socket
 from fairlead.plan.endpoint import Endpoint
 from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
+from fairlead.plan.gateway.traffic import Keepalive, Limits
 from fairlead.plan.gateway.trust import GatewayTrust
 
-_MOST = 1 << 20
-"""Of connections, waiting, running and repeated requests of one cluster: limits are the user's business, not defaults of 1024 and 3."""
 _MOST_CLIENTS = 1 << 15
 """Of a UDP listener at a time: each holds a socket until it is idle for a while, and addresses of senders may be forged."""
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-
-
-def by_ads(wait_ms: int | None = None) -> Any:
-    """Return the source of resources that come over the same stream; `wait_ms` is how long a proxy that starts waits for one."""
-    source = config_source_pb2.ConfigSource(
-        ads=config_source_pb2.AggregatedConfigSource(), resource_api_version=config_source_pb2.ApiVersion.V3
-    )
-    if wait_ms is not None:
-        source.initial_fetch_timeout.CopyFrom(milliseconds(wait_ms))
-    return source
 
 
 def cluster(row: GatewayCluster) -> Resource:
     """Return a cluster whose endpoints come apart from it."""
     if row.protocol == "udp":
         return _datagrams(row)
+    traffic = row.traffic
     explicit = http_protocol_options_pb2.HttpProtocolOptions.ExplicitHttpConfig()
     if row.protocol == "h2c":
         explicit.http2_protocol_options.CopyFrom(protocol_pb2.Http2ProtocolOptions())
     else:
         explicit.http_protocol_options.CopyFrom(protocol_pb2.Http1ProtocolOptions())
-    limits = circuit_breaker_pb2.CircuitBreakers.Thresholds(
-        max_connections=number(_MOST),
-        max_pending_requests=number(_MOST),
-        max_requests=number(_MOST),
-        max_retries=number(_MOST),
-    )
     message = cluster_pb2.Cluster(
         name=row.name,
         type=cluster_pb2.Cluster.DiscoveryType.EDS,
         eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=by_ads()),
-        connect_timeout=milliseconds(row.traffic.connect_ms),
-        load_balancing_policy=balancing(row.traffic.balancing),
-        circuit_breakers=circuit_breaker_pb2.CircuitBreakers(thresholds=[limits]),
+        connect_timeout=milliseconds(traffic.connect_ms),
+        load_balancing_policy=balancing(traffic.balancing),
+        circuit_breakers=breakers(traffic),
         # Endpoints are what the cluster says they are: the proxy has no better knowledge of their health.
         common_lb_config=cluster_pb2.Cluster.CommonLbConfig(ignore_new_hosts_until_first_hc=False),
         typed_extension_protocol_options={
             _HTTP_OPTIONS: packed(
-                http_protocol_options_pb2.HttpProtocolOptions(explicit_http_config=explicit),
+                http_protocol_options_pb2.HttpProtocolOptions(
+                    explicit_http_config=explicit, common_http_protocol_options=_common(traffic.limits)
+                ),
             )
         },
     )
     message.common_lb_config.healthy_panic_threshold.value = 0
+    if traffic.keepalive is not None:
+        message.upstream_connection_options.tcp_keepalive.CopyFrom(_keepalive(traffic.keepalive))
+    if traffic.active is not None:
+        message.health_checks.append(active(traffic.active, http2=row.protocol == "h2c"))
+        # An endpoint that the cluster takes away goes at once, whatever it answers.
+        message.ignore_health_on_host_removal = True
+    if traffic.passive is not None:
+        message.outlier_detection.CopyFrom(passive(traffic.passive))
+    if (transport := socket(row)) is not None:
+        message.transport_socket.CopyFrom(transport)
     return resource(row.name, message)
 
 
@@ -90,6 +88,21 @@ def _datagrams(row: GatewayCluster) -> Resource:
     )
     message.common_lb_config.healthy_panic_threshold.value = 0
     return resource(row.name, message)
+
+
+def _common(limits: Limits) -> Any:
+    options = protocol_pb2.HttpProtocolOptions()
+    if limits.requests_per_connection is not None:
+        options.max_requests_per_connection.CopyFrom(number(limits.requests_per_connection))
+    return options
+
+
+def _keepalive(row: Keepalive) -> Any:
+    return address_pb2.TcpKeepalive(
+        keepalive_time=number(row.idle_s),
+        keepalive_interval=number(row.interval_s),
+        keepalive_probes=number(row.probes),
+    )
 
 
 def endpoints(row: GatewayEndpoints) -> Resource:

@@ -51,6 +51,8 @@ EXTENSION = f"{_TYPES}envoy.config.core.v3.TypedExtensionConfig"
 LISTENER = f"{_TYPES}envoy.config.listener.v3.Listener"
 ROUTES = f"{_TYPES}envoy.config.route.v3.RouteConfiguration"
 TYPES = (CLUSTER, ENDPOINTS, SECRET, EXTENSION, LISTENER, ROUTES)
+_FOLLOWERS = {CLUSTER: ENDPOINTS}
+"""A cluster that changes begins without endpoints, and Envoy does not ask for what it has: it waits to be told again."""
 _TABLES = {
     "gateway_clusters": CLUSTER,
     "gateway_endpoints": ENDPOINTS,
@@ -104,7 +106,7 @@ class XdsDriver:
         self._keys = keys
         self._credentials = credentials
         self._answer_s = answer_s
-        self._cache = Cache(TYPES)
+        self._cache = Cache(TYPES, _FOLLOWERS)
         self._server: Server | None = None
         self._log_keeper: asyncio.Task[None] | None = None
         self._drain_s = drain_s
@@ -236,7 +238,7 @@ class XdsDriver:
         was_there = self._process.pid is not None
         await self._process.end()
         await self._release()
-        self._cache = Cache(TYPES)
+        self._cache = Cache(TYPES, _FOLLOWERS)
         self._hosts, self._digests, self._closed = HostTables(), {}, {}
         self._verifiers = Verifiers()
         self._unused = {CLUSTER: set(), ENDPOINTS: set(), SECRET: set()}
@@ -369,6 +371,8 @@ class XdsDriver:
         chains = list(_chains(row for row in _listeners(self._plan) if row.name not in bad_listeners))
         secrets = {each for chain in chains for each in chain.certificates if each in self._digests}
         secrets |= {chain.trust for chain in chains if chain.trust}
+        # Clusters ask for what they need of their own accord, some of them never: their endpoints may be none.
+        secrets |= {each for each in stay[SECRET] if all(stream.wants(SECRET, each) for stream in server.streams)}
         settled &= await self._wait(
             {
                 ROUTES: stay[ROUTES] & _tables(chains),

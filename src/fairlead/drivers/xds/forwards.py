@@ -16,9 +16,9 @@ from envoy.type.v3 import hash_policy_pb2
 from xds.core.v3 import extension_pb2 as xds_extension_pb2
 from xds.type.matcher.v3 import matcher_pb2
 
-from fairlead.drivers.xds.clusters import by_ads
 from fairlead.drivers.xds.pack import PREFIX, milliseconds, number, packed, resource
 from fairlead.drivers.xds.protocol import Resource
+from fairlead.drivers.xds.upstream import by_ads
 from fairlead.plan.gateway.forward import GatewayForward
 from fairlead.plan.gateway.listener import GatewayUdpListener
 

@@ -20,12 +20,13 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3 import heade
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
 
 from fairlead.drivers.xds import clients
-from fairlead.drivers.xds.clusters import address, by_ads
+from fairlead.drivers.xds.clusters import address
 from fairlead.drivers.xds.forwards import by_name
 from fairlead.drivers.xds.marks import marked
 from fairlead.drivers.xds.pack import boolean, number, packed, resource
 from fairlead.drivers.xds.policies import places
 from fairlead.drivers.xds.protocol import Resource
+from fairlead.drivers.xds.upstream import by_ads
 from fairlead.plan.gateway.client import ClientTraffic
 from fairlead.plan.gateway.listener import GatewayChain, GatewayListener, Terminated, ToBackends, ToHosts
 

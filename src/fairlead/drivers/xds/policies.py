@@ -26,12 +26,13 @@ from envoy.type.matcher.v3 import string_pb2
 from envoy.type.v3 import http_status_pb2
 
 from fairlead.api.credentials import CredentialData
+from fairlead.drivers.xds import sessions
 from fairlead.drivers.xds.access import access, addresses, tokens
-from fairlead.drivers.xds.clusters import by_ads
 from fairlead.drivers.xds.jwt import NAME as JWT
 from fairlead.drivers.xds.pack import PREFIX, milliseconds, number, packed
 from fairlead.drivers.xds.rates import rates
 from fairlead.drivers.xds.unbound import BodySizeLimit, FilterChain, FilterChainConfig, FilterChainConfigPerRoute
+from fairlead.drivers.xds.upstream import by_ads
 from fairlead.plan.gateway.policy import ApiKeys, Compression, ExternalAuth, RequestPolicy, Users
 
 Find = Callable[[str], CredentialData | None]
@@ -69,6 +70,7 @@ def places() -> list[Any]:
             ),
         ),
         _chain_place(_CHECKS),
+        _chain_place(sessions.PLACE),
     ]
 
 

@@ -71,8 +71,10 @@ class _Type:
 class Cache:
     """All resources by type and name; types are in the order in which the proxy should learn of them."""
 
-    def __init__(self, types: Sequence[str]) -> None:
+    def __init__(self, types: Sequence[str], followers: Mapping[str, str] | None = None) -> None:
+        """`followers`: type → type of which the proxy needs the resource of the same name again when one is sent anew."""
         self.types = tuple(types)
+        self.followers = followers or {}
         self._resources: dict[str, dict[str, Resource]] = {each: {} for each in types}
 
     def of(self, type_url: str) -> Mapping[str, Resource]:
@@ -99,6 +101,8 @@ class Stream:
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
         self._types: dict[str, _Type] = {}
+        self._owed: dict[str, set[str]] = {}
+        """Type → names of resources that the proxy needs again, though it has them."""
         self._count = 0
 
     def __repr__(self) -> str:
@@ -106,7 +110,7 @@ class Stream:
         return f"<Stream acknowledged={counts}>"
 
     def receive(self, request: Request) -> list[Response]:
-        """Take a request and return the responses to send, at most one."""
+        """Take a request and return the responses to send."""
         if request.type_url not in self._cache.types:
             return []
         state = self._types.setdefault(request.type_url, _Type())
@@ -135,18 +139,26 @@ class Stream:
         if ANY in request.unsubscribe:
             state.wildcard = False
         # Whoever subscribes waits for an answer, also where nothing is new.
-        response = self._respond(request.type_url, state, wanted | names, again=names)
+        owed = self._take_owed(request.type_url, state)
+        response = self._respond(request.type_url, state, wanted | names | owed, again=names)
         if response is None and greeted and state.wildcard:
             # A proxy begins to work when it knows all there is, also that there is nothing.
             response = self._number(request.type_url, state, (), ())
-        return [response] if response is not None else []
+        found = [response] if response is not None else []
+        follower = self._cache.followers.get(request.type_url, "")
+        if (followed := self._types.get(follower)) is not None and (
+            response := self._respond(follower, followed, self._take_owed(follower, followed))
+        ):
+            found.append(response)
+        return found
 
     def push(self, changed: Mapping[str, Iterable[str]]) -> Iterator[Response]:
         """Yield what the proxy has to hear of resources (type → names) that changed, in the order of the types; removals last."""
         for type_url in self._cache.types:
             state = self._types.get(type_url)
-            if state is not None and type_url in changed:
-                present = [name for name in changed[type_url] if name in self._cache.of(type_url)]
+            if state is not None and (type_url in changed or type_url in self._owed):
+                names = {*changed.get(type_url, ()), *self._take_owed(type_url, state)}
+                present = [name for name in names if name in self._cache.of(type_url)]
                 if response := self._respond(type_url, state, present):
                     yield response
         for type_url in reversed(self._cache.types):
@@ -169,6 +181,11 @@ class Stream:
             rejection is not None and rejection.version == resource.version
         )
 
+    def wants(self, type_url: str, name: str) -> bool:
+        """Tell whether the proxy has asked for a resource."""
+        state = self._types.get(type_url)
+        return state is not None and self._concerns(state, name)
+
     def rejections(self) -> Iterator[tuple[str, str, str]]:
         """Yield type, name and the proxy's words of each resource whose present version it rejects."""
         for type_url, state in self._types.items():
@@ -176,6 +193,14 @@ class Stream:
                 resource = self._cache.of(type_url).get(name)
                 if resource is not None and resource.version == rejection.version:
                     yield type_url, name, rejection.error
+
+    def _take_owed(self, type_url: str, state: _Type) -> set[str]:
+        """Return what the proxy needs again of a type, and forget that it has it."""
+        names = self._owed.pop(type_url, set())
+        for name in names:
+            state.sent.pop(name, None)
+            state.acknowledged.pop(name, None)
+        return names
 
     def _concerns(self, state: _Type, name: str) -> bool:
         return state.wildcard or name in state.names
@@ -198,6 +223,8 @@ class Stream:
                     state.rejected.pop(name, None)
             elif state.sent.get(name) != resource.version or (name in explicit and name not in state.acknowledged):
                 resources.append(resource)
+                if name in state.sent and type_url in self._cache.followers:
+                    self._owed.setdefault(self._cache.followers[type_url], set()).add(name)
                 state.sent[name] = resource.version
         if not resources and not removed:
             return None

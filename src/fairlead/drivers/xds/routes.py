@@ -18,6 +18,7 @@ from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import Pre
 from envoy.type.matcher.v3 import filter_state_pb2, regex_pb2, string_pb2
 from envoy.type.v3 import percent_pb2
 
+from fairlead.drivers.xds import sessions
 from fairlead.drivers.xds.hosts import Whole
 from fairlead.drivers.xds.marks import CHAIN
 from fairlead.drivers.xds.pack import boolean, milliseconds, number, packed, serialized, version_of
@@ -73,6 +74,8 @@ def host(row: GatewayHost, find: Find) -> tuple[bytes, str]:
     if row.chain:
         routes = list(_of_chain(routes, row.chain))
     message = route_pb2.VirtualHost(name=row.domain, domains=[row.domain], routes=routes)
+    if any(route.session is not None for route in row.routes):
+        sessions.install(message)
     return serialized(table_pb2.RouteConfiguration(virtual_hosts=[message])), missing
 
 
@@ -91,15 +94,24 @@ def _of_chain(routes: Iterable[Any], chain: str) -> Iterator[Any]:
 
 def _routes(row: GatewayRoute) -> Iterator[Any]:
     """Yield the routes of a row: usually one; one for each backend where the backends change requests each in its own way."""
+    for part in sessions.parts(row):
+        yield from _part(part)
+
+
+def _part(row: GatewayRoute) -> Iterator[Any]:
     total = sum(each.weight for each in row.clusters)
     if row.redirect is not None:
         yield _route(row, redirect=_redirect(row, row.redirect))
     elif not total:
         yield _route(row, direct_response=route_pb2.DirectResponseAction(status=500))
-    elif all(each.plain for each in row.clusters):
+    elif all(each.plain for each in row.clusters) and (row.session is None or _is_single(row)):
         yield _route(row, route=_forward(row))
     else:
         yield from _apart(row, row.invalid_weight + total)
+
+
+def _is_single(row: GatewayRoute) -> bool:
+    return len(row.clusters) == 1 and not row.invalid_weight
 
 
 def _apart(row: GatewayRoute, total: int) -> Iterator[Any]:
@@ -138,6 +150,9 @@ def _route(row: GatewayRoute, *, millionths: int | None = None, **action: Any) -
         response_headers_to_remove=row.response.remove,
         **action,
     )
+    if row.session is not None and _is_single(row) and message.HasField("route"):
+        message.metadata.CopyFrom(sessions.options(row.session, row.clusters[0].cluster))
+        message.request_headers_to_remove.append(sessions.INNER)
     if row.cors is not None:
         message.typed_per_filter_config[_CORS].CopyFrom(packed(_cors(row.cors)))
     return message

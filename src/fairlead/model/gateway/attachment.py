@@ -205,7 +205,7 @@ class Attachments:
             if not ancestors and self.kind.own:
                 ancestors = [_itself(place)]
             if not accepted.problem:
-                accepted, field = reading.accepted, "spec"
+                accepted = reading.accepted
             if not accepted.problem and (words := around.overruled((self.kind.kind, key))):
                 accepted = Verdict("Conflicted", words)
             for each in ancestors:
@@ -213,9 +213,9 @@ class Attachments:
                 if each not in verdicts or not verdicts[each].accepted.problem:
                     verdicts[each] = PolicyVerdict(each, accepted, reading.resolved)
             if accepted.problem:
-                problems[accepted.problem] = Diagnostic(object=name, field=field, message=accepted.problem)
+                problems[accepted.problem] = Diagnostic(object=name, message=accepted.problem)
         if reading.resolved is not None and (words := reading.resolved.problem):
-            problems.setdefault(words, Diagnostic(object=name, field="spec", message=words))
+            problems.setdefault(words, Diagnostic(object=name, message=words))
         found = sorted(verdicts.values(), key=lambda each: (each.ancestor.namespace or "", each.ancestor.name))
         return PolicyState(tuple(found[:MOST_ANCESTORS]), tuple(problems.values()))
 

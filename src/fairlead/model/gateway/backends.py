@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import msgspec
@@ -14,12 +14,14 @@ from fairlead.api.routeextension import RouteExtension
 from fairlead.api.service import Service, ServicePort
 from fairlead.base.addresses import is_ipv6
 from fairlead.model.endpoints import choose
+from fairlead.model.gateway.attachment import Reading
 from fairlead.model.gateway.extended import NamedPortRef
 from fairlead.model.gateway.grants import Grants
-from fairlead.model.gateway.listeners import Verdict
+from fairlead.model.gateway.listeners import BoundGateway, Verdict
 from fairlead.plan.endpoint import Endpoint
-from fairlead.plan.gateway.cluster import GatewayCluster
+from fairlead.plan.gateway.cluster import BackendTls, GatewayCluster
 from fairlead.plan.gateway.traffic import Traffic
+from fairlead.plan.gateway.trust import GatewayTrust
 from fairlead.world.events import ObjectKey
 
 _PROTOCOLS: Mapping[str | None, str] = {
@@ -30,9 +32,22 @@ _PROTOCOLS: Mapping[str | None, str] = {
 }
 """`appProtocol` (KEP-3726) → protocol of the cluster; what is unknown is tried as HTTP/1.1."""
 
+_NEVER_PLAIN = frozenset(("https", "kubernetes.io/wss"))
+"""Values of `appProtocol` that mean TLS, which needs to know whom to believe."""
+
+FindTls = Callable[[ObjectKey, str], Reading | None]
+"""(Service, name of the port) → what its BackendTLSPolicy says, None without one."""
+
+
+def _no_policy(_service: ObjectKey, _port: str) -> None:
+    return None
+
 
 _SPOKEN: Mapping[str, str] = {"GRPCRoute": "h2c", "TLSRoute": "tcp", "TCPRoute": "tcp", "UDPRoute": "udp"}
 """Kind of route → protocol of its clusters, whatever the ports say."""
+
+
+_AS_IT_IS = frozenset(("tcp", "udp"))
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -41,16 +56,34 @@ class Target(msgspec.Struct, frozen=True):
     service: ObjectKey
     port: int
     protocol: str
+    tls: BackendTls | None = None
+    trust: GatewayTrust | None = None
+    """The row that `tls` names."""
+    again: Target | None = None
+    """Where connections go whose TLS the proxy has ended, if that is another one."""
+    closed: bool = False
+    """Whether such connections go nowhere, as a policy cannot be honored."""
+    client: ObjectKey | None = None
+    """The Gateway that is known to the backend by a certificate of its own."""
 
     @property
     def name(self) -> str:
         """Return the name of its cluster."""
         suffix = "" if self.protocol == "http1" else f"/{self.protocol}"
+        suffix += "/tls" if self.protocol in _AS_IT_IS and self.tls is not None else ""
+        suffix += f"/from/{self.client[0]}/{self.client[1]}" if self.client is not None else ""
         return f"{self.service[0]}/{self.service[1]}/{self.port}{suffix}"
+
+    def behind(self, gateway: BoundGateway) -> Target:
+        """Return how a Gateway speaks to it."""
+        if self.tls is None or gateway.client is None:
+            return self
+        tls = msgspec.structs.replace(self.tls, certificate="/".join(gateway.client))
+        return msgspec.structs.replace(self, tls=tls, client=gateway.key)
 
     def row(self, traffic: Traffic) -> GatewayCluster:
         """Return its cluster."""
-        return GatewayCluster(name=self.name, protocol=self.protocol, traffic=traffic)
+        return GatewayCluster(name=self.name, protocol=self.protocol, tls=self.tls, traffic=traffic)
 
     def port_name(self, service: Service | None) -> str:
         """Return how the Service calls the port, empty where it has no name."""
@@ -70,7 +103,9 @@ class Backends:
         extensions: Mapping[ObjectKey, RouteExtension] = MappingProxyType({}),
         *,
         group: str = GROUP,
+        tls: FindTls = _no_policy,
     ) -> None:
+        self._tls = tls
         self._kind = kind
         self._group = group
         self._protocol = _SPOKEN.get(kind, "")
@@ -114,7 +149,30 @@ class Backends:
             self._refuse("BackendNotFound", problem)
             return None
         protocol = protocol or wanted or self._protocol or _PROTOCOLS.get(port.app_protocol, "http1")
-        target = Target(where, port.port, protocol)
+        if protocol in _AS_IT_IS:
+            return self._handed_on(where, port, protocol)
+        reading = self._tls(where, port.name or "")
+        if reading is None and port.app_protocol in _NEVER_PLAIN:
+            words = f"appProtocol {port.app_protocol} needs a BackendTLSPolicy for Service {where[0]}/{where[1]}"
+            self._refuse("UnsupportedProtocol", f"{field}: {words}")
+            return None
+        if reading is not None and reading.value is None:
+            # The reference is good; why nothing may go there is said of the policy.
+            return None
+        tls, trust = reading.value if reading is not None else (None, None)
+        target = Target(where, port.port, protocol, tls, trust)
+        self.targets[target.name] = target
+        return target
+
+    def _handed_on(self, where: ObjectKey, port: ServicePort, protocol: str) -> Target:
+        """Return a target of connections, which its BackendTLSPolicy concerns where the proxy has ended the clients' own TLS."""
+        reading = self._tls(where, port.name or "") if self._kind == "TLSRoute" else None
+        again: Target | None = None
+        if reading is not None and reading.value is not None:
+            tls, trust = reading.value
+            again = Target(where, port.port, protocol, tls, trust)
+            self.targets[again.name] = again
+        target = Target(where, port.port, protocol, again=again, closed=reading is not None and again is None)
         self.targets[target.name] = target
         return target
 

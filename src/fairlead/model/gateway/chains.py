@@ -88,6 +88,9 @@ def rows(
         trusts = {each.clients.trust.name: each.clients.trust for each in listeners if each.clients}
         for trust in trusts.values():
             yield "gateway_trusts", trust.row(bundles)
+    if gateway.client is not None:
+        digest = certificates[gateway.client].digest
+        yield "gateway_certificates", GatewayCertificate(name="/".join(gateway.client), digest=digest)
 
 
 def forward_name(chain: str, domain: str) -> str:

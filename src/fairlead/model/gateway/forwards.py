@@ -12,6 +12,7 @@ import msgspec
 
 from fairlead.api.l4route import ForwardSpec
 from fairlead.model.gateway.backends import Backends, Target
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener
 from fairlead.model.gateway.values import MOST_WEIGHT, RuleError, number
 from fairlead.plan.endpoint import Endpoint
 from fairlead.plan.gateway.cluster import EndpointGroup, GatewayCluster, GatewayEndpoints
@@ -48,12 +49,20 @@ def split(spec: ForwardSpec, backends: Backends) -> Split:
     return Split(weights, refused)
 
 
-def forward(name: str, found: Split | None) -> GatewayForward:
-    """Return where connections go, nowhere without a route."""
+def forward(name: str, found: Split | None, listener: BoundListener, gateway: BoundGateway) -> GatewayForward:
+    """Return where a listener's connections go, nowhere without a route."""
     if found is None:
         return GatewayForward(name=name)
-    shares = tuple(ForwardShare(cluster=each.name, weight=weight) for each, weight in found.weights.items())
-    return GatewayForward(name=name, shares=shares, refused=found.refused)
+    ended = listener.api.protocol == "TLS" and listener.api.tls is not None and listener.api.tls.mode == "Terminate"
+    refused = found.refused
+    shares = []
+    for target, weight in found.weights.items():
+        if ended and target.closed:
+            refused += weight
+            continue
+        to = target.again.behind(gateway) if ended and target.again is not None else target
+        shares.append(ForwardShare(cluster=to.name, weight=weight))
+    return GatewayForward(name=name, shares=tuple(shares), refused=refused)
 
 
 def datagrams(

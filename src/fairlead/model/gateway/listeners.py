@@ -9,9 +9,9 @@ import msgspec
 
 from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
-from fairlead.api.gateway import GROUP, Gateway, Listener
+from fairlead.api.gateway import GROUP, Gateway, Listener, ObjectRef
 from fairlead.api.listenerset import ListenerSet
-from fairlead.model.gateway.grants import Grants
+from fairlead.model.gateway.grants import From, Grants
 from fairlead.model.gateway.names import listener_name
 from fairlead.model.gateway.trust import Trust
 from fairlead.model.gateway.values import is_host, is_hostname
@@ -161,6 +161,10 @@ class BoundGateway(msgspec.Struct, frozen=True, kw_only=True):
     """ListenerSets that name it, the one that goes first first."""
     refused: Verdict = Verdict()
     """Why none of it serves."""
+    client: ObjectKey | None = None
+    """The certificate by which it is known to backends (`spec.tls.backend`)."""
+    client_resolved: Verdict | None = None
+    """What became of the reference to it; None: there is none."""
 
     @property
     def listeners(self) -> tuple[BoundListener, ...]:
@@ -238,17 +242,38 @@ def _certificates(listener: BoundListener, references: References) -> tuple[tupl
     verdict = Verdict()
     for at, ref in enumerate(refs):
         field = f"tls.certificateRefs[{at}]"
-        where = (ref.namespace or namespace, ref.name)
-        found = references.certificates.get(where)
-        if (ref.group, ref.kind) != ("", "Secret"):
-            verdict = Verdict("InvalidCertificateRef", f"{field}: {ref.group}/{ref.kind} is no kind of certificate")
-        elif not references.grants.permit((GROUP, kind, namespace), "", "Secret", *where):
-            verdict = Verdict("RefNotPermitted", f"{field}: no ReferenceGrant in namespace {where[0]} permits it")
-        elif found is None:
-            problem = f"{field}: there is no Secret {where[0]}/{where[1]} of type kubernetes.io/tls"
-            verdict = Verdict("InvalidCertificateRef", problem)
-        elif found.problem:
-            verdict = Verdict("InvalidCertificateRef", f"{field}: Secret {where[0]}/{where[1]}: {found.problem}")
+        where, found = _certificate(ref, field, (GROUP, kind, namespace), references, "InvalidCertificateRef")
+        if found.problem:
+            verdict = found
         else:
             usable.append(where)
     return tuple(usable), verdict
+
+
+def client_certificate(
+    key: ObjectKey, gateway: Gateway, references: References
+) -> tuple[ObjectKey | None, Verdict | None]:
+    """Return the Secret by which a Gateway is known to backends, and what became of the reference to it; None without one."""
+    ref = gateway.spec.tls.backend.client_certificate_ref if gateway.spec.tls and gateway.spec.tls.backend else None
+    if ref is None:
+        return None, None
+    field = "spec.tls.backend.clientCertificateRef"
+    where, verdict = _certificate(ref, field, (GROUP, "Gateway", key[0]), references, "InvalidClientCertificateRef")
+    return None if verdict.problem else where, verdict
+
+
+def _certificate(
+    ref: ObjectRef, field: str, source: From, references: References, invalid: str
+) -> tuple[ObjectKey, Verdict]:
+    """Return which Secret a reference means and why it cannot be used; `invalid` is the reason for what is wrong with it."""
+    where = (ref.namespace or source[2], ref.name)
+    found = references.certificates.get(where)
+    if (ref.group, ref.kind) != ("", "Secret"):
+        return where, Verdict(invalid, f"{field}: {ref.group}/{ref.kind} is no kind of certificate")
+    if not references.grants.permit(source, "", "Secret", *where):
+        return where, Verdict("RefNotPermitted", f"{field}: no ReferenceGrant in namespace {where[0]} permits it")
+    if found is None:
+        return where, Verdict(invalid, f"{field}: there is no Secret {where[0]}/{where[1]} of type kubernetes.io/tls")
+    if found.problem:
+        return where, Verdict(invalid, f"{field}: Secret {where[0]}/{where[1]}: {found.problem}")
+    return where, Verdict()

@@ -17,7 +17,16 @@ from fairlead.base.selectors import SelectorError
 from fairlead.model.gateway.conflicts import conflicts
 from fairlead.model.gateway.grants import From, Grants
 from fairlead.model.gateway.hosts import wider
-from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, Clients, References, Verdict, read
+from fairlead.model.gateway.listeners import (
+    BoundGateway,
+    BoundListener,
+    BoundSet,
+    Clients,
+    References,
+    Verdict,
+    client_certificate,
+    read,
+)
 from fairlead.model.gateway.names import CONTROLLER
 from fairlead.model.gateway.trust import FALLBACK, Trust, resolve
 from fairlead.world.events import ObjectKey
@@ -124,8 +133,11 @@ def _bind(
     clients = _Clients(key, gateway, references)
     own, *others = _overlapping(_standing([[clients.known(each) for each in rank] for rank in ranks]))
     of_set = {each[0].listener_set: each for each in others if each}
+    client, client_resolved = client_certificate(key, gateway, references)
     return BoundGateway(
         key=key,
+        client=client,
+        client_resolved=client_resolved,
         api=gateway,
         own=own,
         sets=tuple(

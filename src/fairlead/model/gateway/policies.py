@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from fairlead.api.gateway import GROUP, ParentRef
-from fairlead.model.gateway import clients, limits, security, traffic
+from fairlead.model.gateway import backend_tls, clients, limits, security, traffic
 from fairlead.model.gateway.attachment import Attachments, Place, PolicyKey, PolicyKind, PolicyState
 from fairlead.model.gateway.listeners import BoundGateway
 from fairlead.model.gateway.routes import BoundRoute, RouteKey
 from fairlead.world.events import ObjectKey
 from fairlead.world.snapshot import Snapshot
 
-KINDS: tuple[PolicyKind, ...] = (traffic.KIND, security.KIND, limits.KIND, clients.KIND)
+KINDS: tuple[PolicyKind, ...] = (backend_tls.KIND, traffic.KIND, security.KIND, limits.KIND, clients.KIND)
 
 
 def service_place(key: ObjectKey) -> Place:
@@ -95,6 +95,9 @@ class Objects(msgspec.Struct, frozen=True):
                 return listener_set is not None, {
                     each.name for each in listener_set.spec.listeners
                 } if listener_set else set()
+            case "ListenerSet":
+                member = self.snapshot.listener_sets.get(key)
+                return member is not None, {each.name for each in member.spec.listeners} if member else set()
             case "HTTPRoute" | "GRPCRoute":
                 table = self.snapshot.http_routes if place.kind == "HTTPRoute" else self.snapshot.grpc_routes
                 route = table.get(key)
@@ -122,17 +125,17 @@ class Policies:
         """Return the policies of a kind."""
         return self._of[kind]
 
-    def update(self, snapshot: Snapshot, touched: frozenset[ObjectKey] | None = None) -> frozenset[Place]:
-        """Take in a snapshot and return the objects whose policies changed; `touched` Services may have, None: all."""
-        changed: set[Place] = set()
+    def update(self, snapshot: Snapshot, touched: frozenset[ObjectKey] | None = None) -> Mapping[str, frozenset[Place]]:
+        """Take in a snapshot and return the objects whose policies changed, by kind; `touched` Services may have, None: all."""
+        changed: dict[str, frozenset[Place]] = {}
         for kind, attachments in self._of.items():
             before = set(attachments.policies())
             found = attachments.update(snapshot, touched)
             self.concern(found)
             if found:
                 self._stale |= {(kind, key) for key in before ^ set(attachments.policies())}
-            changed |= found
-        return frozenset(changed)
+                changed[kind] = found
+        return changed
 
     def concern(self, places: Iterable[Place]) -> None:
         """Note that objects changed to which policies may be attached. Costs time proportional to the objects."""

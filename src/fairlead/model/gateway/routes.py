@@ -18,7 +18,7 @@ from fairlead.api.pod import Namespace
 from fairlead.api.routeextension import RouteExtension
 from fairlead.api.service import Service
 from fairlead.base.selectors import SelectorError
-from fairlead.model.gateway.backends import Backends, Target
+from fairlead.model.gateway.backends import Backends, FindTls, Target
 from fairlead.model.gateway.forwards import Split, split
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.hosts import intersection
@@ -103,6 +103,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     sets: Mapping[ObjectKey, BoundSet]
     namespaces: Mapping[ObjectKey, Namespace]
     grants: Grants
+    backend_tls: FindTls = lambda _service, _port: None
 
 
 def bind(
@@ -121,7 +122,7 @@ def bind(
     ]
     if not ours:
         return BoundRoute(key=key, api=route)
-    backends = Backends(kind, namespace, services, around.grants, extensions)
+    backends = Backends(kind, namespace, services, around.grants, extensions, tls=around.backend_tls)
     (rules, found_split), invalid = _rules(route, origin_of(key), backends)
     parents: list[ParentVerdict] = []
     for ref, listeners in ours:
@@ -170,10 +171,10 @@ def _rules(route: Route, origin: str, backends: Backends) -> tuple[tuple[tuple[G
         match route:
             case HTTPRoute():
                 for at, http in enumerate(route.spec.rules or ()):
-                    found += http_routes(http, at, origin, backends)
+                    found += http_routes(http, at, origin, route.metadata.uid, backends)
             case GRPCRoute():
                 for at, grpc in enumerate(route.spec.rules or ()):
-                    found += grpc_routes(grpc, at, origin, backends)
+                    found += grpc_routes(grpc, at, origin, route.metadata.uid, backends)
             case _:
                 return ((), split(route.spec, backends)), ""
     except RuleError as error:

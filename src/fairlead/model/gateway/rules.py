@@ -37,6 +37,7 @@ from fairlead.model.gateway.backends import Backends
 from fairlead.model.gateway.durations import milliseconds
 from fairlead.model.gateway.extended import PatternModifier, StreamTimeouts, UnsentOrRepeatable
 from fairlead.model.gateway.external import external_auth
+from fairlead.model.gateway.sessions import persistent
 from fairlead.model.gateway.values import RuleError
 from fairlead.plan.gateway.policy import RequestPolicy
 from fairlead.plan.gateway.route import (
@@ -78,20 +79,22 @@ def match_of(route: GatewayRoute) -> Hashable:
     return route.path_kind, route.path, route.method, frozenset(route.headers), frozenset(route.query)
 
 
-def http_routes(rule: HTTPRule, at: int, origin: str, backends: Backends) -> tuple[GatewayRoute, ...]:
+def http_routes(rule: HTTPRule, at: int, origin: str, uid: str, backends: Backends) -> tuple[GatewayRoute, ...]:
     """Return the routes of a rule, one for each match; raises RuleError."""
     field = f"spec.rules[{at}]"
     action = _action(rule.filters, rule.backend_refs, field, f"{origin}/{at}", backends)
     action = _timed(action, rule, field)
+    action = persistent(action, rule.session_persistence, f"{field}.sessionPersistence", uid)
     return tuple(
         _matched(action, match, f"{field}.matches[{n}]") for n, match in enumerate(rule.matches or (HTTPMatch(),))
     )
 
 
-def grpc_routes(rule: GRPCRule, at: int, origin: str, backends: Backends) -> tuple[GatewayRoute, ...]:
+def grpc_routes(rule: GRPCRule, at: int, origin: str, uid: str, backends: Backends) -> tuple[GatewayRoute, ...]:
     """Return the routes of a rule of gRPC: a call is a POST to `/SERVICE/METHOD`."""
     field = f"spec.rules[{at}]"
     action = _action(rule.filters, rule.backend_refs, field, f"{origin}/{at}", backends)
+    action = persistent(action, rule.session_persistence, f"{field}.sessionPersistence", uid)
     return tuple(
         _matched(action, _call(match), f"{field}.matches[{n}]")
         for n, match in enumerate(rule.matches or (GRPCMatch(),))

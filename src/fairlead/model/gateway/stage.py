@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import cast
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -19,7 +19,7 @@ from fairlead.api.routeextension import RouteExtension
 from fairlead.api.service import Service
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.model.gateway import chains, clients, forwards
-from fairlead.model.gateway.attachment import Place
+from fairlead.model.gateway.attachment import Place, Reading
 from fairlead.model.gateway.backends import Target, endpoints_of
 from fairlead.model.gateway.clients import ClientPolicies
 from fairlead.model.gateway.grants import Grants
@@ -39,7 +39,7 @@ from fairlead.model.merge import MergedRows
 from fairlead.model.rows import Rows
 from fairlead.plan.endpoint import Endpoint
 from fairlead.plan.gateway.cluster import GatewayEndpoints
-from fairlead.plan.gateway.route import GatewayHost, GatewayRoute
+from fairlead.plan.gateway.route import GatewayHost, GatewayRoute, Mirror, WeightedCluster
 from fairlead.plan.gateway.traffic import Traffic
 from fairlead.plan.tables import Key, Origin, Row, key_of
 from fairlead.world.events import ObjectKey
@@ -56,6 +56,7 @@ _SURROUNDINGS = (
     "reference_grants",
     "namespaces",
 )
+T = TypeVar("T", WeightedCluster, Mirror)
 _ZONE = "topology.kubernetes.io/zone"
 
 
@@ -88,6 +89,9 @@ class GatewayStage:
         """Table → the listeners that share it, by host name."""
         self._needed: dict[str, tuple[Target, set[RouteKey]]] = {}
         """Cluster → what it is and the routes that need it."""
+        self._service_table: Mapping[ObjectKey, Service] = {}
+        self._clusters: dict[ObjectKey, set[str]] = {}
+        """Service → its clusters among those."""
         self._asked: dict[ObjectKey, set[RouteKey]] = {}
         self._extended: dict[ObjectKey, set[RouteKey]] = {}
         """RouteExtension → the routes that name it."""
@@ -156,6 +160,9 @@ class GatewayStage:
                 if each.allowed.problem:
                     found.append(Diagnostic(object=name, field="spec.parentRef", message=each.allowed.problem))
                 found += _problems(name, each.listeners)
+            if gateway.client_resolved is not None and gateway.client_resolved.problem:
+                words = gateway.client_resolved.problem
+                found.append(Diagnostic(object=reference("Gateway", *key), field="spec.tls.backend", message=words))
         for route in self._troubled:
             parents = self.bound[route].parents
             problems = {verdict.problem for parent in parents for verdict in (parent.accepted, parent.resolved)}
@@ -202,19 +209,20 @@ class GatewayStage:
         hosts: set[tuple[str, str]] = set()
         clusters: set[str] = set()
         tables = self._route_tables(snapshot)
-        changed = self._changed_routes(snapshot, touched)
+        changed = self._changed_routes(snapshot, touched, _services(governed.get("BackendTLSPolicy", ())))
         self._tables_read, self._extensions = tables, snapshot.route_extensions
         self._replace_all(changed, snapshot, hosts, clusters)
         parts: dict[ObjectKey, Rows | None] = {}
-        if requests := [each for each in governed if each.kind in PLACES]:
+        places = frozenset(each for found in governed.values() for each in found)
+        if requests := [each for each in places if each.kind in PLACES]:
             hosts |= self._governed(requests)
             parts |= self._take_guards(clusters)
+        touched |= _services(places)
         clusters |= {name for name, target in self._guard_targets.items() if target.service in touched}
-        touched |= {(each.namespace, each.name) for each in governed if each.kind == "Service"}
+        for service in touched & self._clusters.keys():
+            clusters |= self._clusters[service]
         for service in touched & self._asked.keys():
             for route in self._asked[service]:
-                targets = self.bound[route].targets
-                clusters |= {name for name, target in targets.items() if target.service == service}
                 if route[0] == "UDPRoute":
                     hosts |= set(_places(self.bound[route]))
         parts |= {("host", f"{table} {domain}"): self._place(table, domain, snapshot, node) for table, domain in hosts}
@@ -222,12 +230,15 @@ class GatewayStage:
             parts["gateway", "/".join(at)] = self._gateway(at, snapshot, node)
         self._rechained = set()
         parts |= {("cluster", name): self._cluster(name, snapshot, node) for name in clusters}
-        self.policies.concern(service_place(each) for each in touched)
+        if snapshot.services is not self._service_table:
+            # Endpoints come and go more often: policies ask whether a Service is there, and for its ports.
+            self.policies.concern(service_place(each) for each in touched)
         self._settle(snapshot)
         return self._merged.update(parts)
 
     def _settle(self, snapshot: Snapshot) -> None:
         """Find what became of the policies, once all routes are bound."""
+        self._service_table = snapshot.services
         users = self._asked
         unheard = {(clients.KIND.kind, key): words for key, words in self.clients.overruled.items()}
         self.policies.settle(
@@ -244,10 +255,11 @@ class GatewayStage:
             ),
         }
         self.clients = ClientPolicies(gateways.values(), self.policies.of(clients.KIND.kind))
-        self._around = Surroundings(gateways, sets_of(gateways.values()), snapshot.namespaces, grants)
+        self._around = Surroundings(gateways, sets_of(gateways.values()), snapshot.namespaces, grants, self._tls)
         known = self.bound.keys()
         self.bound, self._in_host, self._needed, self._asked, self._services = {}, {}, {}, {}, {}
         self._forwarded, self._overruled = {}, {}
+        self._clusters = {}
         parts: dict[ObjectKey, Rows | None] = dict.fromkeys(self._merged.owners())
         hosts: set[tuple[str, str]] = set()
         self._ports = {}
@@ -287,7 +299,9 @@ class GatewayStage:
             "Ingress": self.ingresses.routes,
         }
 
-    def _changed_routes(self, snapshot: Snapshot, touched: frozenset[ObjectKey]) -> set[RouteKey]:
+    def _changed_routes(
+        self, snapshot: Snapshot, touched: frozenset[ObjectKey], governed: set[ObjectKey]
+    ) -> set[RouteKey]:
         found: set[RouteKey] = set()
         for kind, new in self._route_tables(snapshot).items():
             old = self._tables_read[kind]
@@ -298,8 +312,8 @@ class GatewayStage:
             for each, users in self._extended.items():
                 if self._extensions.get(each) is not snapshot.route_extensions.get(each):
                     found |= users
-        for service in touched & self._asked.keys():
-            if self._services[service] != snapshot.services.get(service):
+        for service in (touched | governed) & self._asked.keys():
+            if service in governed or self._services[service] != snapshot.services.get(service):
                 found |= self._asked[service]
         return found
 
@@ -330,10 +344,13 @@ class GatewayStage:
             for place in _places(old):
                 del self._in_host[place][key]
                 hosts.add(place)
-            for name in old.targets:
+            for name in self._targets(old):
                 self._needed[name][1].discard(key)
                 if not self._needed[name][1]:
-                    del self._needed[name]
+                    service = self._needed.pop(name)[0].service
+                    self._clusters[service].discard(name)
+                    if not self._clusters[service]:
+                        del self._clusters[service]
                 clusters.add(name)
             for extension in old.extended:
                 self._extended[extension].discard(key)
@@ -358,8 +375,12 @@ class GatewayStage:
         for place in _places(new):
             self._in_host.setdefault(place, {})[key] = new
             hosts.add(place)
-        for name, target in new.targets.items():
-            self._needed.setdefault(name, (target, set()))[1].add(key)
+        for name, target in self._targets(new).items():
+            users = self._needed[name][1] if name in self._needed else set()
+            users.add(key)
+            # When what a policy says of a Service changes, all its routes are bound anew: the last one knows what holds.
+            self._needed[name] = (target, users)
+            self._clusters.setdefault(target.service, set()).add(name)
             clusters.add(name)
         self.policies.concern(map(service_place, new.asked))
         for extension in new.extended:
@@ -461,7 +482,7 @@ class GatewayStage:
             )
             found += [("gateway_clusters", cluster), ("gateway_endpoints", endpoints)]
         else:
-            found.append(("gateway_forwards", forwards.forward(name, wanted)))
+            found.append(("gateway_forwards", forwards.forward(name, wanted, decider, self.gateways[decider.gateway])))
         if own and any(each.protocol == "HTTPS" for each in self._ports[decider.table].values()):
             # A connection that another listener took does not get there by a request.
             row = GatewayHost(table=decider.table, domain=domain, routes=(), chain=decider.chain)
@@ -480,6 +501,15 @@ class GatewayStage:
             names.discard(domain)
         self._rechained.add(decider.gateway)
 
+    def _targets(self, route: BoundRoute) -> dict[str, Target]:
+        """Return the clusters of a route by name: its Gateways may each be known to a backend by a certificate of their own."""
+        gateways = {each.listener.gateway for each in route.attached}
+        found = {} if not gateways else dict(route.targets)
+        # What is asked about requests, in place of being sent them, hears from all Gateways in one way.
+        for target in route.targets.values():
+            found |= {each.name: each for each in (target.behind(self.gateways[key]) for key in gateways)}
+        return found
+
     def _host(self, table: str, domain: str) -> Rows | None:
         listeners = self._ports.get(table, {})
         decider = listeners.get(most_exact(listeners, domain))
@@ -492,10 +522,11 @@ class GatewayStage:
                 continue
             origins.add(origin_of(key))
             assert decider is not None
+            names = _behind(route, self.gateways[decider.gateway])
             for rule, guard in guarded(self.policies, decider, route):
                 origins |= {source for _, source in guard.sources}
                 # sorted() keeps the order of a route's own rules.
-                found.append(((*precedence(rule), *route.age), key, guard.apply(rule)))
+                found.append(((*precedence(rule), *route.age), key, guard.apply(_renamed(rule, names))))
         found.sort(key=lambda each: each[0])
         self._rebound |= self._shadows.put((table, domain), [(key, rule) for _, key, rule in found])
         if not found and (decider is None or (decider.hostname or ANY) != domain):
@@ -526,11 +557,19 @@ class GatewayStage:
             # Its endpoints stand in the clusters of the listeners.
             return None
         service = snapshot.services.get(target.service)
+        if name not in self._needed and (reading := self._tls(target.service, target.port_name(service))) is not None:
+            if reading.value is None:
+                # Without a cluster nothing passes: what asks it must not do so in plain text.
+                return None
+            tls, trust = reading.value
+            target = msgspec.structs.replace(target, tls=tls, trust=trust)
         endpoints = self._endpoints(target, snapshot, node)
         rows: list[tuple[str, Row]] = [
             ("gateway_clusters", target.row(self._traffic(target, service))),
             ("gateway_endpoints", GatewayEndpoints(cluster=name, endpoints=endpoints)),
         ]
+        if target.trust is not None:
+            rows.append(("gateway_trusts", target.trust))
         return _rows(rows, [reference("Service", *target.service)])
 
     def _endpoints(self, target: Target, snapshot: Snapshot, node: Node | None) -> tuple[Endpoint, ...]:
@@ -539,12 +578,37 @@ class GatewayStage:
         zone = (node.metadata.label(_ZONE) or "") if node is not None else ""
         return endpoints_of(target, service, slices, node=snapshot.settings.node, zone=zone)
 
+    def _tls(self, service: ObjectKey, port: str) -> Reading | None:
+        return self.policies.of("BackendTLSPolicy").applying(service_place(service), port)
+
     def _traffic(self, target: Target, service: Service | None) -> Traffic:
         reading = self.policies.of("BackendTrafficPolicy").applying(
             service_place(target.service), target.port_name(service)
         )
         # What is not valid applies nowhere: the policy's own conditions say so.
         return reading.value if reading is not None and reading.value is not None else Traffic()
+
+
+def _services(places: Iterable[Place]) -> set[ObjectKey]:
+    return {(each.namespace, each.name) for each in places if each.kind == "Service"}
+
+
+def _behind(route: BoundRoute, gateway: BoundGateway) -> dict[str, str]:
+    """Return by which clusters a Gateway speaks to a route's backends, as far as they are not the common ones."""
+    if gateway.client is None:
+        return {}
+    return {name: target.behind(gateway).name for name, target in route.targets.items()}
+
+
+def _renamed(rule: GatewayRoute, names: Mapping[str, str]) -> GatewayRoute:
+    def renamed(part: T) -> T:
+        return msgspec.structs.replace(part, cluster=names.get(part.cluster, part.cluster))
+
+    if not names:
+        return rule
+    return msgspec.structs.replace(
+        rule, clusters=tuple(map(renamed, rule.clusters)), mirrors=tuple(map(renamed, rule.mirrors))
+    )
 
 
 def _problems(name: str, listeners: Iterable[BoundListener]) -> Iterator[Diagnostic]:

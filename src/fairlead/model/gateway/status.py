@@ -26,11 +26,16 @@ from fairlead.world.events import ObjectKey
 Json = dict[str, Any]
 
 FEATURES = (
+    "BackendTLSPolicy",
+    "BackendTLSPolicySANValidation",
+    "CookieSessionPersistence",
+    "CookieSessionPersistencePermanentLifetime",
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
     "GRPCRouteRequestHeaderModifier",
     "Gateway",
     "GatewayAddressEmpty",
+    "GatewayBackendClientCertificate",
     "GatewayFrontendClientCertificateValidation",
     "GatewayFrontendClientCertificateValidationInsecureFallback",
     "GatewayHTTPListenerIsolation",
@@ -63,6 +68,9 @@ FEATURES = (
     "HTTPRouteRequestPercentageMirror",
     "HTTPRouteRequestTimeout",
     "HTTPRouteResponseHeaderModification",
+    "HTTPRouteRetry",
+    "HTTPRouteRetryBackendTimeout",
+    "HTTPRouteRetryConnectionError",
     "HTTPRouteSchemeRedirect",
     "ListenerSet",
     "ReferenceGrant",
@@ -153,7 +161,9 @@ def class_conditions(of_class: GatewayClass) -> list[Condition]:
 
 def gateway_conditions(gateway: BoundGateway, serving: Serving) -> list[Condition]:
     """Return the conditions of a Gateway as a whole."""
-    return [*_gateway_conditions(gateway, serving), *_insecure(gateway)]
+    resolved = gateway.client_resolved
+    references = [] if resolved is None else [_condition("ResolvedRefs", resolved, "ResolvedRefs")]
+    return [*_gateway_conditions(gateway, serving), *references, *_insecure(gateway)]
 
 
 def _insecure(gateway: BoundGateway) -> Iterator[Condition]:

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
-from fairlead.api.backendtraffic import BackendTrafficPolicy, ConsistentHash, LoadBalancing
+import re
+
+from fairlead.api.backendtraffic import (
+    ActiveHealthCheck,
+    BackendTrafficPolicy,
+    CircuitBreaker,
+    ConsistentHash,
+    HealthCheck,
+    HTTPHealthCheck,
+    Keepalive,
+    LoadBalancing,
+    PassiveHealthCheck,
+    RetryConstraint,
+)
+from fairlead.model.gateway import values
 from fairlead.model.gateway.attachment import PolicyKind, Reading
 from fairlead.model.gateway.durations import milliseconds
 from fairlead.model.gateway.listeners import Verdict
-from fairlead.plan.gateway.traffic import Balancing, HashBy, Traffic
+from fairlead.model.gateway.values import RuleError
+from fairlead.plan.gateway import traffic as plan
+from fairlead.plan.gateway.traffic import (
+    ActiveCheck,
+    Balancing,
+    HashBy,
+    Limits,
+    PassiveCheck,
+    RetryBudget,
+    Traffic,
+)
 from fairlead.world.snapshot import Snapshot
 
+_MOST = 1 << 20
+_MOST_STATUSES = 16
+_LEAST_PERIOD_MS = 10
+_COOKIE_PATH = re.compile(r"/[!#-:<-~]{0,255}")
 _KINDS = {"LeastRequest": "least-request", "RoundRobin": "round-robin", "Random": "random"}
 _ALGORITHMS = {"Maglev": "maglev", "RingHash": "ring-hash"}
 
@@ -17,7 +45,7 @@ def read(policy: BackendTrafficPolicy, _snapshot: Snapshot) -> Reading:
     """Return what a policy means as a `Traffic`; what is wrong with a part of it makes all of it invalid."""
     try:
         return Reading(_traffic(policy))
-    except ValueError as error:
+    except (ValueError, RuleError) as error:
         return Reading(accepted=Verdict("Invalid", str(error)))
 
 
@@ -29,10 +57,93 @@ KIND = PolicyKind(
 def _traffic(policy: BackendTrafficPolicy) -> Traffic:
     spec = policy.spec
     default = Traffic()
+    checks = spec.health_check or HealthCheck()
     return Traffic(
         balancing=_balancing(spec.load_balancing, "spec.loadBalancing") if spec.load_balancing else default.balancing,
-        connect_ms=_duration(spec.connect_timeout, "spec.connectTimeout", default.connect_ms),
+        connect_ms=_at_least_one(spec.connect_timeout, "spec.connectTimeout")
+        if spec.connect_timeout
+        else default.connect_ms,
+        keepalive=_keepalive(spec.tcp_keepalive, "spec.tcpKeepalive") if spec.tcp_keepalive else None,
+        limits=_limits(spec.circuit_breaker, "spec.circuitBreaker") if spec.circuit_breaker else default.limits,
+        budget=_budget(spec.retry_constraint, "spec.retryConstraint") if spec.retry_constraint else None,
+        active=_active(checks.active, "spec.healthCheck.active") if checks.active else None,
+        passive=_passive(checks.passive, "spec.healthCheck.passive") if checks.passive else None,
+        proxy_protocol=_version(spec.proxy_protocol),
     )
+
+
+def _keepalive(wanted: Keepalive, field: str) -> plan.Keepalive:
+    return plan.Keepalive(
+        idle_s=_seconds(wanted.idle_time, f"{field}.idleTime"),
+        interval_s=_seconds(wanted.interval, f"{field}.interval"),
+        probes=_within(wanted.probes, 1, 127, f"{field}.probes"),
+    )
+
+
+def _limits(wanted: CircuitBreaker, field: str) -> Limits:
+    def limit(value: int | None, name: str) -> int | None:
+        return None if value is None else _within(value, 0, _MOST, f"{field}.{name}")
+
+    each = wanted.max_requests_per_connection
+    return Limits(
+        connections=limit(wanted.max_connections, "maxConnections"),
+        pending=limit(wanted.max_pending_requests, "maxPendingRequests"),
+        requests=limit(wanted.max_parallel_requests, "maxParallelRequests"),
+        retries=limit(wanted.max_parallel_retries, "maxParallelRetries"),
+        requests_per_connection=None if each is None else _within(each, 1, _MOST, f"{field}.maxRequestsPerConnection"),
+    )
+
+
+def _budget(wanted: RetryConstraint, field: str) -> RetryBudget:
+    return RetryBudget(
+        percent=_within(wanted.budget.percent, 0, 100, f"{field}.budget.percent"),
+        least=_within(wanted.min_parallel_retries, 0, _MOST, f"{field}.minParallelRetries"),
+    )
+
+
+def _active(wanted: ActiveHealthCheck, field: str) -> ActiveCheck:
+    kind = wanted.type.lower()
+    if wanted.type not in ("HTTP", "GRPC", "TCP"):
+        raise ValueError(f"{field}.type: {wanted.type} is not supported")
+    http = wanted.http if kind == "http" else HTTPHealthCheck(path="", expected_statuses=())
+    if kind == "http":
+        values.path(http.path.partition("?")[0], f"{field}.http.path")
+        values.header_value(http.path, f"{field}.http.path")
+    if http.hostname is not None:
+        values.host(http.hostname, f"{field}.http.hostname")
+    if not 1 <= len(http.expected_statuses) <= _MOST_STATUSES and kind == "http":
+        raise ValueError(f"{field}.http.expectedStatuses: has 1 to {_MOST_STATUSES} statuses")
+    values.header_value(wanted.grpc.service, f"{field}.grpc.service")
+    for status in http.expected_statuses:
+        _within(status, 100, 599, f"{field}.http.expectedStatuses")
+    return ActiveCheck(
+        kind=kind,
+        interval_ms=_period(wanted.interval, f"{field}.interval"),
+        timeout_ms=_at_least_one(wanted.timeout, f"{field}.timeout"),
+        healthy=_within(wanted.healthy_threshold, 1, 100, f"{field}.healthyThreshold"),
+        unhealthy=_within(wanted.unhealthy_threshold, 1, 100, f"{field}.unhealthyThreshold"),
+        path=http.path,
+        host=http.hostname or "",
+        statuses=tuple(sorted(set(http.expected_statuses))),
+        service=wanted.grpc.service if kind == "grpc" else "",
+    )
+
+
+def _passive(wanted: PassiveHealthCheck, field: str) -> PassiveCheck:
+    return PassiveCheck(
+        errors=_within(wanted.consecutive_errors, 0, _MOST, f"{field}.consecutiveErrors"),
+        gateway_errors=_within(wanted.consecutive_gateway_errors, 0, _MOST, f"{field}.consecutiveGatewayErrors"),
+        unreachable=_within(wanted.consecutive_connect_failures, 0, _MOST, f"{field}.consecutiveConnectFailures"),
+        interval_ms=_period(wanted.interval, f"{field}.interval"),
+        ejection_ms=_at_least_one(wanted.base_ejection_time, f"{field}.baseEjectionTime"),
+        most_percent=_within(wanted.max_ejection_percent, 0, 100, f"{field}.maxEjectionPercent"),
+    )
+
+
+def _version(wanted: str | None) -> str:
+    if wanted not in (None, "V1", "V2"):
+        raise ValueError(f"spec.proxyProtocol: {wanted} is not supported")
+    return (wanted or "").lower()
 
 
 def _balancing(wanted: LoadBalancing, field: str) -> Balancing:
@@ -61,13 +172,14 @@ def _hash(wanted: ConsistentHash, field: str) -> Balancing:
         case ConsistentHash(key="SourceAddress"):
             by = HashBy(source="address")
         case ConsistentHash(key="Header", header=str(name)) if name:
-            by = HashBy(source="header", name=name.lower())
+            by = HashBy(source="header", name=values.token(name, f"{field}.header").lower())
         case ConsistentHash(key="QueryParameter", query_parameter=str(name)) if name:
-            by = HashBy(source="query", name=name)
+            by = HashBy(source="query", name=values.header_value(name, f"{field}.queryParameter"))
         case ConsistentHash(key="Cookie") if wanted.cookie is not None and wanted.cookie.name:
             cookie = wanted.cookie
             ttl = _duration(cookie.ttl, f"{field}.cookie.ttl", 0) if cookie.ttl is not None else None
-            by = HashBy(source="cookie", name=cookie.name, ttl_ms=ttl, path=cookie.path)
+            name = values.token(cookie.name, f"{field}.cookie.name")
+            by = HashBy(source="cookie", name=name, ttl_ms=ttl, path=_cookie_path(cookie.path, f"{field}.cookie.path"))
         case _:
             raise ValueError(f"{field}: key {wanted.key} needs the field that names it")
     return Balancing(kind=_ALGORITHMS[wanted.algorithm], hash=by)
@@ -80,6 +192,28 @@ def _duration(text: str | None, field: str, default: int) -> int:
         return milliseconds(text)
     except ValueError as error:
         raise ValueError(f"{field}: {error}") from error
+
+
+def _period(text: str, field: str) -> int:
+    """Return an interval that no proxy and no backend suffers from."""
+    found = _at_least_one(text, field)
+    if found < _LEAST_PERIOD_MS:
+        raise ValueError(f"{field}: must be at least {_LEAST_PERIOD_MS}ms")
+    return found
+
+
+def _cookie_path(text: str, field: str) -> str:
+    if not _COOKIE_PATH.fullmatch(text):
+        raise ValueError(f"{field}: {text[:64]!r} is no path of a cookie")
+    return text
+
+
+def _at_least_one(text: str, field: str) -> int:
+    return _within(_duration(text, field, 0), 1, 1 << 31, field)
+
+
+def _seconds(text: str, field: str) -> int:
+    return _within(_duration(text, field, 0) // 1000, 1, 1 << 15, field)
 
 
 def _within(value: int, least: int, most: int, field: str) -> int:

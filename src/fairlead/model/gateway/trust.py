@@ -76,7 +76,15 @@ def _of_gateways(snapshot: Snapshot) -> Iterator[tuple[str, ObjectRef]]:
             yield from ((key[0], ref) for ref in each.ca_certificate_refs)
 
 
-SOURCES: Mapping[str, Callable[[Snapshot], Iterable[tuple[str, ObjectRef]]]] = {"Gateway": _of_gateways}
+def _of_backends(snapshot: Snapshot) -> Iterator[tuple[str, ObjectRef]]:
+    for key, policy in snapshot.backend_tls_policies.items():
+        yield from ((key[0], ref) for ref in policy.spec.validation.ca_certificate_refs or ())
+
+
+SOURCES: Mapping[str, Callable[[Snapshot], Iterable[tuple[str, ObjectRef]]]] = {
+    "Gateway": _of_gateways,
+    "BackendTLSPolicy": _of_backends,
+}
 """Kind → who of it refers to CA certificates: (namespace of who refers, reference)."""
 
 

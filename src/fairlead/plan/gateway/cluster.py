@@ -8,13 +8,27 @@ from fairlead.plan.endpoint import Endpoint
 from fairlead.plan.gateway.traffic import Traffic
 
 
+class BackendTls(msgspec.Struct, frozen=True, kw_only=True):
+    """TLS to a backend: from 1.2, and never without knowing who it is."""
+
+    server_name: str
+    names: tuple[str, ...]
+    """`DNS:HOST`, `DNS:*.SUFFIX` or `URI:URI`: the certificate must be for one of them."""
+    trust: str = ""
+    """Name of a `GatewayTrust`; empty: the CA certificates of the node's system."""
+    certificate: str = ""
+    """Name of a `GatewayCertificate` by which the proxy is known to the backend; empty: it shows none."""
+
+
 class GatewayCluster(msgspec.Struct, frozen=True, kw_only=True):
     """A port of a Service as a backend. Key: `name`."""
 
     name: str
     """`NAMESPACE/SERVICE/PORT`; the name of a UDP listener for what serves that."""
     protocol: str = "http1"
-    """`http1`, `h2c`, or what is handed on as it is: `tcp`, `udp`."""
+    """`http1`, `h2c` for HTTP/2 with or without TLS, or what is handed on as it is: `tcp`, `udp`."""
+    tls: BackendTls | None = None
+    """None: plain text."""
     traffic: Traffic = Traffic()
 
 

@@ -96,6 +96,22 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
     """Only requests whose method is idempotent (RFC 9110)."""
 
 
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests of one client go to one endpoint, by a token that the proxy gives and the client brings."""
+
+    name: str
+    """Of the cookie or header."""
+    header: bool
+    permanent: bool
+    """The cookie outlives the client's own session."""
+    absolute_ms: int
+    """From the first request; 0: no end."""
+    idle_ms: int
+    """From the last request; 0: no end."""
+    key: str
+    """By which the proxies of all nodes hide endpoints from clients: 256 bits in hexadecimal, of the route's uid."""
+
+
 class GatewayRoute(msgspec.Struct, frozen=True, kw_only=True):
     """One match and its action; of a host's routes the first that matches decides."""
 
@@ -121,6 +137,7 @@ class GatewayRoute(msgspec.Struct, frozen=True, kw_only=True):
     idle_timeout_ms: int | None = None
     """For how long nothing may come from either side; 0: for ever."""
     retries: Retries | None = None
+    session: Session | None = None
     policy: RequestPolicy | None = None
     """What requests have to pass first."""
     origin: str = ""
