@@ -379,6 +379,7 @@ GOOD: dict[str, Json] = {
     "redirect": route({"filters": [REDIRECT]}),
     "timeouts": route({"backendRefs": [backend()], "timeouts": {"request": "10s", "backendRequest": "1s"}}),
     "two parents": route({}, parentRefs=[{"name": "a"}, {"name": "b", "sectionName": "http"}]),
+    "one parent by two ports": route({}, parentRefs=[{"name": "a", "port": 80}, {"name": "a", "port": 8080}]),
 }
 
 BAD: dict[str, tuple[Json, str]] = {
@@ -427,6 +428,10 @@ BAD: dict[str, tuple[Json, str]] = {
     ),
     "duration": (route({"timeouts": {"request": "1d"}}), "spec.rules[0].timeouts.request"),
     "one parent twice": (route(parentRefs=[{"name": "a"}, {"name": "a"}]), "spec.parentRefs"),
+    "one parent's port twice": (
+        route(parentRefs=[{"name": "a", "port": 80}, {"name": "a", "port": 80}]),
+        "spec.parentRefs",
+    ),
     "header name": (
         route({"matches": [{"headers": [{"name": "a b", "value": "x"}]}]}),
         "spec.rules[0].matches[0].headers[0].name",
