@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.drivers.xds import load as script
-from tests.e2e.conftest import Lab
+from tests.e2e.conftest import Lab, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -75,11 +77,17 @@ def busy(lab: Lab) -> Iterator[Lab]:
     lab.kubectl("delete", "namespace/busy", "gatewayclass/busy", "--wait=false")
 
 
-@contextmanager
-def load(lab: Lab) -> Iterator[Outcome]:
+def load(lab: Lab) -> AbstractContextManager[Outcome]:
     """Have the internet ask the Gateway without a pause."""
     address = lab.get("gateway/busy", "-n", "busy")["status"]["addresses"][0]["value"]
-    argv = ["nsenter", f"--net=/run/netns/fl-{lab.name}-internet", sys.executable, script.__file__, address, "80", HOST]
+    return asking(lab, "internet", address, 80)
+
+
+@contextmanager
+def asking(lab: Lab, whence: str, address: str, port: int) -> Iterator[Outcome]:
+    """Have a namespace of the lab ask an address without a pause."""
+    argv = ["nsenter", f"--net=/run/netns/fl-{lab.name}-{whence}", sys.executable, script.__file__]
+    argv += [address, str(port), HOST]
     outcome = Outcome()
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
@@ -118,9 +126,41 @@ def test_scaling_loses_no_request(busy: Lab) -> None:
     assert outcome.good > 100 and not outcome.failed
 
 
+def test_a_killed_agent_costs_its_proxy_no_request(busy: Lab) -> None:
+    """Asked from another node: the lab's load balancer leaves a node whose agent is silent for a second."""
+    before, served = proxy(busy), ready(busy)
+    with asking(busy, "node-2", *door(busy)) as outcome:
+        for _ in range(3):
+            os.kill(busy.record("agent-node-1")["pid"], signal.SIGKILL)
+            wait_for(lambda served=served: ready(busy) > served, "an agent that has applied something")
+            served = ready(busy)
+        roll(busy, 1)
+    assert outcome.good > 100 and not outcome.failed
+    assert proxy(busy) == before and Path(f"/proc/{before}").exists()
+
+
+def door(lab: Lab) -> tuple[str, int]:
+    """Where the proxy of node-1 listens."""
+    selector = "fairlead.dev/gateway-node=node-1,kubernetes.io/service-name=fairlead-gateway-busy"
+    slices = lab.get("endpointslices", "-n", "busy", "-l", selector)["items"]
+    (own,) = (each for each in slices if each["addressType"] == "IPv4")
+    return own["endpoints"][0]["addresses"][0], own["ports"][0]["port"]
+
+
+def proxy(lab: Lab) -> int:
+    found: int = json.loads((lab.folder / "nodes/node-1/agent/envoy/process.json").read_text())[-1]["pid"]
+    return found
+
+
+def ready(lab: Lab) -> int:
+    """How often proxies have connected to an agent of the node."""
+    return (lab.folder / "log/agent-node-1.log").read_text().count("proxy connected")
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_two_hundred_rolling_updates_lose_no_request(busy: Lab) -> None:
-    with load(busy) as outcome:
+    """Asked from another node: a machine that is busy for minutes answers the load balancer's questions late now and then."""
+    with asking(busy, "node-2", *door(busy)) as outcome:
         roll(busy, 200)
     assert outcome.good > 10_000 and not outcome.failed

@@ -12,6 +12,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from fairlead.drivers.xds import generations
 from fairlead.lab import fabric
 from fairlead.lab.home import LabHome
 from fairlead.lab.processes import kill_all, namespace_inodes
@@ -34,6 +35,8 @@ def remove(home: LabHome) -> Removed:
     """Kill the lab's processes, delete its namespaces and mounts, and its folder. Repeatable."""
     names = sorted(fabric.existing(home))
     processes = kill_all(home, namespace_inodes(names))
+    for record in home.folder.glob("nodes/*/agent/envoy/process.json"):
+        generations.forget(generations.read(record))
     for name in names:
         subprocess.run(["ip", "netns", "delete", name], stdin=subprocess.DEVNULL, capture_output=True, check=False)
         # A name whose mount was lost is left as an empty file.

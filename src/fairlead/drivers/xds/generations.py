@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -42,6 +43,13 @@ def first_base() -> int:
     """Return a base id that nobody else has: it names shared memory, which is the machine's."""
     # Envoy multiplies it by ten.
     return secrets.randbits(28)
+
+
+def forget(known: Iterable[Generation]) -> None:
+    """Remove the memory that generations shared: they are gone, and a process that is killed leaves it."""
+    for base in {each.base for each in known}:
+        # HotRestartImpl: ten epochs of one base.
+        Path(f"/dev/shm/envoy_shared_memory_{base * 10}").unlink(missing_ok=True)
 
 
 def started(pid: int) -> str | None:

@@ -178,9 +178,7 @@ class Process:
 
     def _clean(self, known: Sequence[Generation]) -> None:
         """Remove what processes that are gone have left."""
-        for base in {each.base for each in known}:
-            # HotRestartImpl: ten epochs of one base.
-            Path(f"/dev/shm/envoy_shared_memory_{base * 10}").unlink(missing_ok=True)
+        generations.forget(known)
         own = self._folder / _OWN
         for path in own.iterdir() if own.is_dir() else ():
             if stat.S_ISSOCK(path.lstat().st_mode):
