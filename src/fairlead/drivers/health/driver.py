@@ -62,7 +62,10 @@ class HealthDriver:
         self._servers.clear()
 
     def _answer(self, port: int) -> Answer:
-        row = self._rows[port]
+        row = self._rows.get(port)
+        if row is None:
+            # A connection outlives the port that it came to.
+            return Answer(503, b"no such service\n")
         healthy = self.is_healthy()
         body = {
             "service": {"namespace": row.namespace, "name": row.service},

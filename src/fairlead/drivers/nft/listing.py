@@ -12,11 +12,12 @@ from fairlead.drivers.nft.socket import DumpInterruptedError, NftError, NftSocke
 T = TypeVar("T")
 
 _TRIES = 20
+_UNSTEADY = "nf_tables change faster than they can be listed"
 _FAMILY = wire.NFPROTO_INET
 
 
 class Listing:
-    """The table `name` behind a socket. Everything may raise NftError, and DumpInterruptedError outside of `consistent`."""
+    """The table `name` behind a socket. Everything may raise NftError, and DumpInterruptedError outside of `exists` and `consistent`."""
 
     def __init__(self, socket: NftSocket, name: str) -> None:
         self._socket = socket
@@ -31,8 +32,13 @@ class Listing:
         return None
 
     def exists(self) -> bool:
-        """Tell whether there is such a table."""
-        return self.flags() is not None
+        """Tell whether there is such a table, however others change theirs meanwhile."""
+        for _ in range(_TRIES):
+            try:
+                return self.flags() is not None
+            except DumpInterruptedError:
+                continue
+        raise NftError(errno.EAGAIN, _UNSTEADY)
 
     def objects(self, kind: int) -> Iterable[dict[int, bytes]]:
         """Yield the attributes of each set, chain, rule or counter of the table."""
@@ -68,4 +74,4 @@ class Listing:
                     return found, before
             except DumpInterruptedError:
                 continue
-        raise NftError(errno.EAGAIN, "nf_tables change faster than they can be listed")
+        raise NftError(errno.EAGAIN, _UNSTEADY)
