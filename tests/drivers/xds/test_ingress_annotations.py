@@ -344,6 +344,23 @@ async def test_backends_of_http2(lab: GatewayLab) -> None:
     assert clusters["default/one/80/h2c",].protocol == "h2c"  # type: ignore[union-attr]
 
 
+ENCRYPTED = {
+    "nginx": ("nginx", {NGINX + "backend-protocol": "HTTPS"}),
+    "nginx, gRPC": ("nginx", {NGINX + "backend-protocol": "GRPCS"}),
+    "haproxy": ("haproxy", {"haproxy.org/server-ssl": "true"}),
+    "traefik": ("traefik", {TRAEFIK + "service.serversscheme": "https"}),
+}
+
+
+@pytest.mark.parametrize("case", ENCRYPTED, ids=str)
+async def test_backends_of_tls_need_somebody_to_believe(lab: GatewayLab, case: str) -> None:
+    of, wishes = ENCRYPTED[case]
+    await check(lab, [ingress("tls-backend", {"/": "one"}, wishes, of=of)], {"http://tls-backend.test/": "500"}, of=of)
+    (complaint,) = lab.complaints("Ingress/default/tls-backend")
+    assert "backend-protocol needs a BackendTLSPolicy for Service default/one" in complaint
+    await lab.delete("Ingress", "tls-backend")
+
+
 async def test_traefik(lab: GatewayLab) -> None:
     key, chain = secret("traefik-tls", "points.test", "tls.test")
     await lab.apply(text(*CLASSES) + "---\n" + key)
@@ -454,7 +471,7 @@ ALIKE: dict[str, tuple[Mapping[str, str], Mapping[str, str], str]] = {
     "a header": ({"upstream-hash-by": "$http_x_user"}, {"x-user": "a"}, ""),
     "a parameter": ({"upstream-hash-by": "$arg_user"}, {}, "?user=a"),
     "the client": ({"upstream-hash-by": "$binary_remote_addr"}, {}, ""),
-    "a cookie": ({"affinity": "cookie", "session-cookie-name": "at"}, {"cookie": "at=a"}, ""),
+    "a cookie": ({"upstream-hash-by": "$cookie_at"}, {"cookie": "at=a"}, ""),
 }
 
 
@@ -471,21 +488,35 @@ async def test_requests_that_are_alike_go_to_one_endpoint(lab: GatewayLab, case:
     assert len({await asked(lab, f"http://alike.test/{query}", headers=headers) for _ in range(24)}) > 1
 
 
-async def test_clients_without_a_cookie_are_given_one(lab: GatewayLab) -> None:
-    wishes = {
-        "affinity": "cookie",
-        "session-cookie-name": "at",
-        "session-cookie-max-age": "3600",
-        "session-cookie-path": "/shop",
-    }
-    await several(lab, "given", 3)
-    await lab.apply(text(*CLASSES, ingress("given", {"/": "given"}, wishes)))
-    answer = await lab.ask("http://given.test/", gateway=gateway_of("nginx")[1])
-    cookie = answer.headers["set-cookie"]
-    assert cookie.startswith("at=")
-    assert {"Max-Age=3600", "Path=/shop"} <= {each.strip() for each in cookie.split(";")}
-    again = [await asked(lab, "http://given.test/", headers={"cookie": cookie.partition(";")[0]}) for _ in range(12)]
+SESSIONS: dict[str, tuple[str, Mapping[str, str], str, str]] = {
+    "nginx": ("nginx", {NGINX + "affinity": "cookie"}, "INGRESSCOOKIE", ""),
+    "nginx, for an hour": (
+        "nginx",
+        {NGINX + "affinity": "cookie", NGINX + "session-cookie-name": "at", NGINX + "session-cookie-max-age": "3600"},
+        "at",
+        "Max-Age=3600",
+    ),
+    "haproxy": ("haproxy", {"haproxy.org/cookie-persistence": "at"}, "at", ""),
+    "traefik": (
+        "traefik", {TRAEFIK + "service.sticky.cookie": "true", TRAEFIK + "service.sticky.cookie.name": "at"}, "at", "",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SESSIONS, ids=str)
+async def test_clients_stay_with_their_endpoint_by_a_cookie(lab: GatewayLab, case: str) -> None:
+    of, wishes, name, attribute = SESSIONS[case]
+    service = f"given{list(SESSIONS).index(case)}"
+    await several(lab, service, 3)
+    await lab.apply(text(*CLASSES, ingress("given", {"/": service}, wishes, of=of)))
+    await opened(lab, of)
+    answer = await lab.ask("http://given.test/", gateway=gateway_of(of)[1])
+    cookie, *attributes = (each.strip() for each in answer.headers["set-cookie"].split(";"))
+    assert cookie.startswith(f"{name}=")
+    assert {each for each in attributes if each.startswith("Max-Age")} == ({attribute} if attribute else set())
+    again = [await asked(lab, "http://given.test/", of=of, headers={"cookie": cookie}) for _ in range(12)]
     assert {each.partition(" ")[0] for each in again} == {answer.json["pod"]}
+    assert len({await asked(lab, "http://given.test/", of=of) for _ in range(24)}) > 1
 
 
 async def test_a_policy_that_somebody_wrote_goes_before_an_annotation(lab: GatewayLab) -> None:

@@ -137,6 +137,9 @@ def cases() -> dict[str, tuple[list[Json], list[tuple[str, Json]], list[str]]]:
             [("http://judged.test/", {})],
             ["one /"],
         ),
+        "a session": (
+            [ingress("session", {"/": "one"}, {"affinity": "cookie", "session-cookie-max-age": "60"})], [("http://session.test/", {})], ["one /"],
+        ),
         "retries and silence": ([ingress("tries", {"/": "one"}, retried)], [("http://tries.test/", {})], ["one /"]),
         "patterns beside prefixes": (
             [

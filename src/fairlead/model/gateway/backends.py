@@ -152,8 +152,10 @@ class Backends:
         if protocol in _AS_IT_IS:
             return self._handed_on(where, port, protocol)
         reading = self._tls(where, port.name or "")
-        if reading is None and port.app_protocol in _NEVER_PLAIN:
-            words = f"appProtocol {port.app_protocol} needs a BackendTLSPolicy for Service {where[0]}/{where[1]}"
+        encrypted = isinstance(ref, NamedPortRef) and ref.encrypted
+        if reading is None and (encrypted or port.app_protocol in _NEVER_PLAIN):
+            who = "backend-protocol" if encrypted else f"appProtocol {port.app_protocol}"
+            words = f"{who} needs a BackendTLSPolicy for Service {where[0]}/{where[1]}"
             self._refuse("UnsupportedProtocol", f"{field}: {words}")
             return None
         if reading is not None and reading.value is None:

@@ -293,6 +293,8 @@ class _Work:
         found: Json = {"matches": [_plain(each) for each in rule.matches or ()]}
         if filters:
             found["filters"] = filters
+        if rule.session_persistence is not None:
+            found["sessionPersistence"] = _plain(rule.session_persistence)
         refs = [each for each in rule.backend_refs or () if isinstance(each, NamedPortRef)]
         backends = [ref for each in refs if (ref := self._backend(key, each, weighted=len(refs) > 1)) is not None]
         if backends:
@@ -340,6 +342,11 @@ class _Work:
             message = (
                 f"port {number} of {where} needs appProtocol: {wanted}, as routes do not say how backends are spoken to"
             )
+            self._problems.append(
+                Diagnostic(object=reference("Ingress", *key), field="metadata.annotations", message=message)
+            )
+        if ref.encrypted:
+            message = f"{where} needs a BackendTLSPolicy, as routes do not say that backends are spoken to by TLS"
             self._problems.append(
                 Diagnostic(object=reference("Ingress", *key), field="metadata.annotations", message=message)
             )

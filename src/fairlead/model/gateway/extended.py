@@ -11,6 +11,8 @@ class NamedPortRef(HTTPBackendRef, frozen=True, kw_only=True, gc=False):
     port_name: str = ""
     protocol: str = ""
     """Instead of what the Service's `appProtocol` says."""
+    encrypted: bool = False
+    """Whether a BackendTLSPolicy has to say how it is spoken to."""
 
 
 class PatternModifier(PathModifier, frozen=True, kw_only=True, rename="camel", gc=False):

@@ -173,7 +173,13 @@ def _rules(path: IngressPath, wishes: Wishes, patterned: bool, canary: CanaryPat
     filters = _filters(path, wishes)
     if wishes.redirect is not None:
         return [HTTPRule(matches=(match,), filters=filters)]
-    whole = HTTPRule(matches=(match,), filters=filters or None, timeouts=wishes.timeouts, retry=wishes.retry)
+    whole = HTTPRule(
+        matches=(match,),
+        filters=filters or None,
+        timeouts=wishes.timeouts,
+        retry=wishes.retry,
+        session_persistence=wishes.session,
+    )
     own = _backend(path.backend, wishes, 1)
     if canary is None:
         return [msgspec.structs.replace(whole, backend_refs=own)]
@@ -286,6 +292,7 @@ def _backend(backend: IngressBackend, wishes: Wishes, weight: int) -> tuple[Name
             port=service.port.number,
             port_name=service.port.name or "",
             protocol=wishes.protocol,
+            encrypted=wishes.encrypted,
             weight=weight,
         ),
     )

@@ -15,6 +15,7 @@ from fairlead.api.httproute import (
     PathModifier,
     RedirectFilter,
     RouteTimeouts,
+    SessionPersistence,
 )
 from fairlead.api.securitypolicy import ClientCIDRs, SecurityPolicySpec
 from fairlead.api.trafficpolicy import RateLimit, RateRule, TrafficPolicySpec
@@ -32,6 +33,10 @@ _HEADERS_INGRESS = (
 )  # fmt: skip
 _UNIT_MS = {"us": 0.001, "ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "": 1}
 _MOST_MS = 86_400_000
+_PROTOCOLS = {
+    "h1": ("http1", False), "h2": ("h2c", False), "grpc": ("h2c", False),
+    "h1-ssl": ("http1", True), "h2-ssl": ("h2c", True), "grpcs": ("h2c", True),
+}  # fmt: skip
 _IDLE = frozenset(
     (
         "check", "check-http", "check-interval", "forwarded-for", "pod-maxconn", "request-capture", "request-capture-len",
@@ -44,7 +49,7 @@ _IDLE = frozenset(
 _POLICY = "write what it does as an HTTPRoute or a policy"
 _REFUSED: Mapping[str, str] = dict.fromkeys(
     (
-        "affinity", "blue-green-deploy", "blue-green-mode", "cookie-persistence",
+        "affinity", "blue-green-deploy", "blue-green-mode",
         "route-acl", "standalone-backend", "send-proxy-protocol", "server-alias-regex", "config-backend", "backend-config-snippet",
         "request-set-header", "response-set-header", "headers", "hsts", "path-type", "path-type-order", "agent-check-port",
     ),
@@ -69,6 +74,8 @@ def read_haproxy_org(reader: Reader) -> Wishes:
         traffic=_traffic(reader, "load-balance"),
         security=_security(reader, ("allow-list", "whitelist"), ("deny-list", "blacklist")),
         limits=_rate(reader),
+        session=take("cookie-persistence", lambda text: SessionPersistence(session_name=values.token(text)), None),
+        encrypted=take("server-ssl", values.truth, False),
         protocol="h2c" if take("server-proto", values.one_of("h2"), "") else "",
     )
     return _finish(reader, wishes)
@@ -80,6 +87,7 @@ def read_haproxy_ingress(reader: Reader) -> Wishes:
     prefix = take("rewrite-target", values.path, "")
     redirect = take("redirect-to", values.redirect, None)
     code = take("redirect-to-code", _status, 302)
+    protocol, encrypted = take("backend-protocol", _protocol, ("", False))
     wishes = Wishes(
         secured=_secured(reader),
         secured_status=take("ssl-redirect-code", _status, 302),
@@ -91,7 +99,8 @@ def read_haproxy_ingress(reader: Reader) -> Wishes:
         traffic=_traffic(reader, "balance-algorithm"),
         security=_security(reader, ("allowlist-source-range", "whitelist-source-range"), ("denylist-source-range",)),
         limits=_own_limits(reader),
-        protocol=take("backend-protocol", _protocol, ""),
+        protocol=protocol,
+        encrypted=encrypted,
         aliases=take("server-alias", values.items(values.hostname), ()),
     )
     return _finish(reader, wishes)
@@ -255,8 +264,8 @@ def duration_ms(text: str, *, unit: str = "ms") -> int:
     return found
 
 
-def _protocol(text: str) -> str:
-    found = {"h1": "http1", "http": "http1", "h2": "h2c", "grpc": "h2c"}.get(text.lower())
+def _protocol(text: str) -> tuple[str, bool]:
+    found = _PROTOCOLS.get(text.lower())
     if found is None:
-        raise ValueError(f"{text!r} is not supported; supported are h1, h2, grpc")
+        raise ValueError(f"{text!r} is not supported; supported are {', '.join(_PROTOCOLS)}")
     return found

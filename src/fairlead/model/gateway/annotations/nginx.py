@@ -8,7 +8,16 @@ import msgspec
 
 from fairlead.api.backendtraffic import BackendTrafficPolicySpec, ConsistentHash, HashCookie, LoadBalancing
 from fairlead.api.gateway import BackendRef, ObjectRef
-from fairlead.api.httproute import CorsFilter, HeaderFilter, HeaderValue, RedirectFilter, RouteRetry, RouteTimeouts
+from fairlead.api.httproute import (
+    CorsFilter,
+    HeaderFilter,
+    HeaderValue,
+    RedirectFilter,
+    RouteRetry,
+    RouteTimeouts,
+    SessionCookie,
+    SessionPersistence,
+)
 from fairlead.api.securitypolicy import BasicAuth, ClientCIDRs, ExtAuth, HttpAuth, SecurityPolicySpec
 from fairlead.api.trafficpolicy import RateLimit, RateRule, TrafficPolicySpec
 from fairlead.model.gateway.annotations import values
@@ -26,7 +35,10 @@ _CORS_MAX_AGE_S = 1_728_000
 _TRIES = 3
 _BURST = 5
 _MOST_TRIES = 10
-_PROTOCOLS = {"HTTP": "http1", "AUTO_HTTP": "http1", "GRPC": "h2c"}
+_PROTOCOLS = {
+    "HTTP": ("http1", False), "AUTO_HTTP": ("http1", False), "GRPC": ("h2c", False),
+    "HTTPS": ("http1", True), "GRPCS": ("h2c", True),
+}  # fmt: skip
 _IDLE = frozenset(
     (
         "affinity-canary-behavior", "client-body-buffer-size", "connection-proxy-header",
@@ -57,6 +69,7 @@ def read(reader: Reader) -> Wishes:
     patterns = take("use-regex", values.truth, False)
     target = take("rewrite-target", values.target, "")
     prefix = take("x-forwarded-prefix", values.header_value, "")
+    protocol, encrypted = take("backend-protocol", _protocol, ("", False))
     wishes = Wishes(
         secured=_secured(reader),
         patterns=patterns or bool(target),
@@ -69,7 +82,9 @@ def read(reader: Reader) -> Wishes:
         cors=_cors(reader),
         timeouts=_timeouts(reader),
         retry=_retry(reader),
-        protocol=take("backend-protocol", _protocol, ""),
+        session=_session(reader),
+        protocol=protocol,
+        encrypted=encrypted,
         aliases=take("server-alias", values.items(values.hostname), ()),
         canary=_canary(reader),
     )
@@ -147,7 +162,7 @@ def _conditions(text: str) -> tuple[str, ...]:
     return tuple(read(each) for each in text.split())
 
 
-def _protocol(text: str) -> str:
+def _protocol(text: str) -> tuple[str, bool]:
     found = _PROTOCOLS.get(text.upper())
     if found is None:
         raise ValueError(f"{text!r} is not supported; supported are {', '.join(_PROTOCOLS)}")
@@ -159,9 +174,6 @@ def _traffic(reader: Reader) -> BackendTrafficPolicySpec | None:
     balancing = take("load-balance", _balancing, None)
     balancing = take("upstream-hash-by", _hash, None) or balancing
     connect = take("proxy-connect-timeout", values.seconds, None)
-    cookie = _cookie(reader)
-    if cookie is not None:
-        balancing = LoadBalancing(type="ConsistentHash", consistent_hash=ConsistentHash(key="Cookie", cookie=cookie))
     if balancing is None and connect is None:
         return None
     return BackendTrafficPolicySpec(load_balancing=balancing, connect_timeout=connect)
@@ -188,22 +200,22 @@ def _hash(text: str) -> LoadBalancing:
     return LoadBalancing(type="ConsistentHash", consistent_hash=found)
 
 
-def _cookie(reader: Reader) -> HashCookie | None:
-    """Return the cookie by which a client's requests go to one endpoint, for as long as the endpoints stay."""
+def _session(reader: Reader) -> SessionPersistence | None:
+    """Return the cookie by which a client's requests go to one endpoint."""
     take = reader.take
     wanted = take("affinity", values.one_of("cookie"), "")
-    if take("affinity-mode", values.one_of("balanced", "persistent"), "balanced") == "persistent":
-        reader.refuse("affinity-mode", "sessions that outlive a change of endpoints are not supported", "use balanced")
-    age = take("session-cookie-max-age", values.seconds, None) or take("session-cookie-expires", values.seconds, "0s")
-    cookie = HashCookie(
-        name=take("session-cookie-name", values.token, "INGRESSCOOKIE"),
-        ttl=age,
-        path=take("session-cookie-path", values.path, "/"),
-    )
-    for name in ("samesite", "secure", "domain", "change-on-failure", "conditional-samesite-none"):
-        if reader.has(f"session-cookie-{name}"):
-            reader.note(f"session-cookie-{name}", "has no effect: the cookie has no such attribute")
-    return cookie if wanted else None
+    take("affinity-mode", values.one_of("balanced", "persistent"), "")
+    lasting = take("session-cookie-max-age", values.seconds, "") or take("session-cookie-expires", values.seconds, "")
+    name = take("session-cookie-name", values.token, "INGRESSCOOKIE")
+    for attribute in ("path", "samesite", "secure", "domain", "change-on-failure", "conditional-samesite-none"):
+        if reader.has(f"session-cookie-{attribute}"):
+            reader.note(f"session-cookie-{attribute}", "has no effect: the cookie has no such attribute")
+    if not wanted:
+        return None
+    if lasting in ("", "0s"):
+        return SessionPersistence(session_name=name)
+    permanent = SessionCookie(lifetime_type="Permanent")
+    return SessionPersistence(session_name=name, absolute_timeout=lasting, cookie_config=permanent)
 
 
 def _security(reader: Reader) -> SecurityPolicySpec | None:

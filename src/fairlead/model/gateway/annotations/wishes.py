@@ -7,7 +7,15 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from fairlead.api.backendtraffic import BackendTrafficPolicySpec
-from fairlead.api.httproute import CorsFilter, HeaderFilter, PathModifier, RedirectFilter, RouteRetry, RouteTimeouts
+from fairlead.api.httproute import (
+    CorsFilter,
+    HeaderFilter,
+    PathModifier,
+    RedirectFilter,
+    RouteRetry,
+    RouteTimeouts,
+    SessionPersistence,
+)
 from fairlead.api.securitypolicy import SecurityPolicySpec
 from fairlead.api.trafficpolicy import TrafficPolicySpec
 
@@ -57,8 +65,11 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     cors: CorsFilter | None = None
     timeouts: RouteTimeouts | None = None
     retry: RouteRetry | None = None
+    session: SessionPersistence | None = None
     protocol: str = ""
     """How backends are spoken to, whatever their Service says."""
+    encrypted: bool = False
+    """Whether backends are spoken to by TLS alone."""
     aliases: tuple[str, ...] = ()
     canary: Canary | None = None
     traffic: BackendTrafficPolicySpec | None = None
