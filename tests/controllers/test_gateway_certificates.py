@@ -8,13 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cryptography import x509
 from tests.controllers.lab import lab
 from tests.controllers.test_gateways import made
 
 from fairlead.api import crds
 from fairlead.api.certificate import key_pair
-from fairlead.api.resources import GATEWAYCLASSES, GATEWAYS, INGRESSES, LISTENERSETS, SECRETS
+from fairlead.api.resources import (
+    CLIENTTRAFFICPOLICIES,
+    GATEWAYCLASSES,
+    GATEWAYS,
+    HTTPROUTES,
+    INGRESSES,
+    LISTENERSETS,
+    NAMESPACES,
+    SECRETS,
+)
 from fairlead.controllers.gateway import issuing
 from fairlead.model.gateway.names import CONTROLLER
 
@@ -115,3 +125,14 @@ async def test_secrets_are_made_and_those_of_others_are_left_alone(tmp_path: Pat
 
         await it.until(lambda: hosts() == {"a.example", "b.example"}, "one host more")
         assert (it.get(SECRETS, "theirs") or {}).get("data") is None
+
+
+async def test_the_example_of_tenants_is_what_the_definitions_allow(tmp_path: Path, certificates: Path) -> None:
+    text = (Path(__file__).parents[2] / "examples/gateway/tenants.yaml").read_text()
+    async with lab(tmp_path, certificates, ("gateway-certificate",), nodes=0, definitions=crds.FOLDER) as it:
+        await it.client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})
+        of_kind = {each.kind: each for each in (NAMESPACES, GATEWAYS, LISTENERSETS, CLIENTTRAFFICPOLICIES, HTTPROUTES)}
+        for obj in yaml.safe_load_all(text):
+            await it.client.create(of_kind[obj["kind"]], obj)
+        it.follow(SECRETS)
+        await it.until(lambda: it.get(SECRETS, "secure-shop", "shop"), "its certificate")
