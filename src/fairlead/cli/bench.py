@@ -89,17 +89,20 @@ def datapath(rounds: int, seconds: int, output: str) -> None:
     show_default=True,
     help="HTTPRoutes, each to its own Service.",
 )
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds of each server.")
+@click.option("--seconds", type=click.IntRange(min=1), default=2, show_default=True, help="Length of a round.")
 @output_option
-def gateway(routes: int, output: str) -> None:
-    """Time to serve many HTTPRoutes, and to follow a changed endpoint or route.
+def gateway(routes: int, rounds: int, seconds: int, output: str) -> None:
+    """Time to serve many HTTPRoutes and to follow a changed endpoint or route, and what requests cost.
 
-    The real Envoy on a free port of loopback. No requests are sent.
+    The real Envoy on a free port of loopback; requests also through one with a hand-written configuration, and through nginx and haproxy
+    where they are installed. Needs Debian's package wrk.
     """
     from fairlead.cli.progress import Progress
     from fairlead.lab.bench import gateway as benchmark
 
     with Progress() as progress:
-        report = benchmark.run(routes=routes, step=progress.step)
+        report = benchmark.run(routes=routes, rounds=rounds, seconds=seconds, step=progress.step)
     click.echo(report.as_json() if output == "json" else report.as_text())
 
 

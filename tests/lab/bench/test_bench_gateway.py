@@ -4,11 +4,41 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
-from fairlead.lab.bench import gateway
+import pytest
+
+from fairlead.base.errors import UserError
+from fairlead.lab.bench import gateway, gateway_serving
+from fairlead.lab.bench.gateway_serving import OURS, PEER, Sample
 
 
 def test_everything_is_measured() -> None:
-    report = gateway.run(routes=20, step=lambda _: nullcontext())
-    assert {row.case for row in report.rows} == {"20 routes"}
-    assert len(report.rows) == 11
+    report = gateway.run(routes=20, rounds=1, seconds=1, step=lambda _: nullcontext())
+    changes = [row for row in report.rows if row.case == "20 routes"]
+    assert len(changes) == 11
+    requests = {row.case: row for row in report.rows if row.metric == "requests"}
+    assert {f"serving: {OURS}", f"serving: {PEER}"} <= requests.keys()
+    assert requests[f"serving: {OURS}"].against == PEER
     assert all(row.value > 0 for row in report.rows)
+
+
+def test_the_report_of_the_load_generator_is_read() -> None:
+    report = """
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+  Latency Distribution
+     50%  812.00us
+     75%    1.02ms
+     90%    1.50ms
+     99%    2.50ms
+  1000 requests in 2.00s, 0.94MB read
+Requests/sec:    500.25
+"""
+    assert gateway_serving._sample(report, 0.1) == Sample(500.25, 0.812, 2.5, pytest.approx(100))
+    for broken in ("", report + "  Non-2xx or 3xx responses: 3", report.replace("1000 requests", "0 requests")):
+        with pytest.raises(UserError, match="requests failed"):
+            gateway_serving._sample(broken, 0.1)
+
+
+def test_without_the_load_generator_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UserError, match="wrk"):
+        gateway.run(routes=10, rounds=1, seconds=1, step=lambda _: nullcontext())

@@ -107,7 +107,7 @@ class Process:
 
         One that runs with another program or bootstrap hands its sockets to its successor and finishes what it began.
         """
-        program, version = _package()
+        program, version = package()
         text = msgspec.json.encode(bootstrap(self._node))
         config = hashlib.sha256(text + repr((str(program), version, self._options)).encode()).hexdigest()
         async with self._locked() as lock:
@@ -260,8 +260,8 @@ class Process:
 
 
 @functools.cache
-def _package() -> tuple[Path, str]:
-    """Return the program and its version as this process found them: looking again would cost every change milliseconds."""
+def package() -> tuple[Path, str]:
+    """Return the program and its version as they are first found: looking again would cost every change milliseconds."""
     package = importlib.metadata.distribution(_PACKAGE)
     return Path(str(package.locate_file(_BINARY))), package.version
 

@@ -1,6 +1,6 @@
 """How long Gateways take: from a world of many routes to rows, and until Envoy has acknowledged them, all of them or one that changed.
 
-The real Envoy on a port of loopback; no request is sent to the backends, which do not exist. What serving costs is not measured here.
+The real Envoy on a port of loopback; of the backends one exists, by which it is measured what requests cost with all the routes in place.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from typing import Any
 from fairlead.api.decode import decode
 from fairlead.drivers.xds.driver import XdsDriver
 from fairlead.lab import ports
+from fairlead.lab.bench import gateway_serving
+from fairlead.lab.bench.processes import resident_mb
 from fairlead.lab.bench.report import Measurement, Report, machine, quantile
+from fairlead.lab.bench.sync import without_collection
 from fairlead.model.compile import Compiler
 from fairlead.model.gateway.names import CONTROLLER, GATEWAY_LABEL, service_name
 from fairlead.plan.plan import Plan
@@ -33,14 +36,15 @@ _FIRST_PORT = 20000
 _NODE = "bench"
 
 
-def run(*, routes: int, step: Step) -> Report:
-    """Measure and report; `step` shows progress. Raises UserError when no port is free."""
-    with tempfile.TemporaryDirectory() as folder, ports.chosen(_FIRST_PORT) as port:
-        rows = asyncio.run(_measure(Path(folder), routes, port, step))
+def run(*, routes: int, rounds: int, seconds: int, step: Step) -> Report:
+    """Measure and report; `step` shows progress. Raises UserError without the load generator and when no port is free."""
+    gateway_serving.require()
+    with tempfile.TemporaryDirectory() as folder, ports.chosen(_FIRST_PORT) as port, without_collection():
+        rows = asyncio.run(_measure(Path(folder), routes, port, rounds, seconds, step))
     return Report(name="gateway", machine=machine(), rows=tuple(rows))
 
 
-async def _measure(folder: Path, routes: int, port: int, step: Step) -> list[Measurement]:
+async def _measure(folder: Path, routes: int, port: int, rounds: int, seconds: int, step: Step) -> list[Measurement]:
     driver = XdsDriver(folder / "envoy", _NODE, lambda _: None, answer_s=60)
     compiler = Compiler()
     snapshot = fold(Snapshot(settings=Settings(node=_NODE)), _world(routes, port))
@@ -55,7 +59,7 @@ async def _measure(folder: Path, routes: int, port: int, step: Step) -> list[Mea
         rows = [
             Measurement(case=case, metric="compile everything", value=compiled - begin, unit="s"),
             Measurement(case=case, metric="start Envoy, until all is acknowledged", value=applied - compiled, unit="s"),
-            Measurement(case=case, metric="memory of Envoy", value=_resident_mb(driver.pid), unit="MB"),
+            Measurement(case=case, metric="memory of Envoy", value=resident_mb(driver.pid or 0), unit="MB"),
         ]
         for what, change in (("endpoint", _moved_endpoint), ("route", _moved_route)):
             with step(f"changing one {what} at a time"):
@@ -71,6 +75,11 @@ async def _measure(folder: Path, routes: int, port: int, step: Step) -> list[Mea
                     told.append((time.perf_counter() - compiled) * 1000)
             rows += _quantiles(case, f"one {what} changed: decide", decided)
             rows += _quantiles(case, f"one {what} changed: Envoy", told)
+        async with gateway_serving.backend(folder) as backend_port:
+            snapshot = fold(snapshot, [_moved_route(0, 0), _endpoint(0, "127.0.0.1", backend_port)])
+            await _apply(driver, compiler.compile(snapshot).plan)
+            ours = gateway_serving.Target(driver.pid or 0, port)
+            rows += await gateway_serving.serving(folder, ours, _host(0), "/0", backend_port, rounds, seconds, step)
     finally:
         await driver.apply(Plan.empty(_NODE))
     return rows
@@ -85,11 +94,6 @@ async def _apply(driver: XdsDriver, plan: Plan) -> None:
     outcome = await driver.apply(plan)
     if outcome.failed:
         raise RuntimeError(f"Envoy does not follow: {outcome.failed[0]}")
-
-
-def _resident_mb(pid: int | None) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
 
 
 def _world(routes: int, port: int) -> Iterator[Event]:
@@ -109,18 +113,26 @@ def _world(routes: int, port: int) -> Iterator[Event]:
 
 
 def _moved_endpoint(number: int, turn: int) -> Event:
+    return _endpoint(number, f"127.0.1.{1 + turn % 250}", 1)
+
+
+def _endpoint(number: int, address: str, port: int) -> Event:
     labels = {"kubernetes.io/service-name": f"s{number}"}
-    endpoints = [{"addresses": [f"127.0.1.{1 + turn % 250}"]}]
+    endpoints = [{"addresses": [address]}]
     return _event(
         "EndpointSlice",
         f"s{number}-a",
-        {"metadata": {"labels": labels}, "addressType": "IPv4", "endpoints": endpoints, "ports": [{"port": 1}]},
+        {"metadata": {"labels": labels}, "addressType": "IPv4", "endpoints": endpoints, "ports": [{"port": port}]},
     )
+
+
+def _host(number: int) -> str:
+    return f"h{number}.example.com"
 
 
 def _moved_route(number: int, turn: int) -> Event:
     rule = {"matches": [{"path": {"value": f"/{turn}"}}], "backendRefs": [{"name": f"s{number}", "port": 80}]}
-    spec = {"parentRefs": [{"name": "web"}], "hostnames": [f"h{number}.example.com"], "rules": [rule]}
+    spec = {"parentRefs": [{"name": "web"}], "hostnames": [_host(number)], "rules": [rule]}
     return _event("HTTPRoute", f"r{number}", {"spec": spec})
 
 
