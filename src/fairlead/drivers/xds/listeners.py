@@ -6,6 +6,7 @@ normalized before they are matched, and names with underscores, which backends m
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
+from envoy.type.matcher.v3 import regex_pb2, string_pb2
 
 from fairlead.drivers.xds import clients
 from fairlead.drivers.xds.clusters import address
@@ -184,8 +186,13 @@ def _router() -> Any:
 
 
 def _without(headers: Iterable[str]) -> Any:
-    removals = [mutation_rules_pb2.HeaderMutation(remove=each) for each in headers]
+    # One walk over the headers: a removal for each name is a walk for each.
+    names = regex_pb2.RegexMatcher(regex="|".join(re.escape(each) for each in headers))
+    matcher = string_pb2.StringMatcher(safe_regex=names)
+    removal = mutation_rules_pb2.HeaderMutation(
+        remove_on_match=mutation_rules_pb2.HeaderMutation.RemoveOnMatch(key_matcher=matcher)
+    )
     return extension_pb2.TypedExtensionConfig(
         name="envoy.http.early_header_mutation.header_mutation",
-        typed_config=packed(header_mutation_pb2.HeaderMutation(mutations=removals)),
+        typed_config=packed(header_mutation_pb2.HeaderMutation(mutations=[removal])),
     )

@@ -129,7 +129,8 @@ def _ms(number: str, unit: str) -> float:
 
 
 def _peers(folder: Path, host: str, backend_port: int) -> dict[str, Callable[[int], list[str]]]:
-    route = {"match": {"prefix": "/"}, "route": {"cluster": "backend"}}
+    retries = {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 2}
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "backend", "timeout": "0s", "retry_policy": retries}}
     found: dict[str, Callable[[int], list[str]]] = {
         PEER: lambda port: _envoy(folder, host, port, route, [_cluster(backend_port)])
     }
@@ -145,7 +146,7 @@ def _path() -> str:
 
 
 def _envoy(folder: Path, domain: str, port: int, route: dict[str, Any], clusters: list[dict[str, Any]]) -> list[str]:
-    """Return an Envoy of one host as its documentation shows it."""
+    """Return an Envoy of one host, as its documentation advises for proxies at the edge."""
     router = {"@type": f"{_TYPE}envoy.extensions.filters.http.router.v3.Router"}
     manager = {
         "@type": f"{_TYPE}envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -153,6 +154,10 @@ def _envoy(folder: Path, domain: str, port: int, route: dict[str, Any], clusters
         "use_remote_address": True,
         "normalize_path": True,
         "merge_slashes": True,
+        "path_with_escaped_slashes_action": "UNESCAPE_AND_REDIRECT",
+        "common_http_protocol_options": {"idle_timeout": "300s", "headers_with_underscores_action": "REJECT_REQUEST"},
+        "stream_idle_timeout": "300s",
+        "request_headers_timeout": "10s",
         "route_config": {"virtual_hosts": [{"name": domain, "domains": [domain], "routes": [route]}]},
         "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
     }
@@ -161,7 +166,16 @@ def _envoy(folder: Path, domain: str, port: int, route: dict[str, Any], clusters
     config = {"static_resources": {"listeners": [listener], "clusters": clusters}}
     path = folder / f"envoy-{port}.json"
     path.write_bytes(msgspec.json.encode(config))
-    return [str(package()[0]), "-c", str(path), "--disable-hot-restart", "--log-level", "error"]
+    return [
+        str(package()[0]),
+        "-c",
+        str(path),
+        "--disable-hot-restart",
+        "--concurrency",
+        str(len(os.sched_getaffinity(0))),
+        "--log-level",
+        "error",
+    ]
 
 
 def _cluster(port: int) -> dict[str, Any]:
