@@ -234,8 +234,13 @@ listen edge
 async def _running(command: Sequence[str], port: int, *, processor: int) -> AsyncIterator[int]:
     """Run a server and wait until it listens; yield its process. Raises UserError with what it says when it ends before."""
     with tempfile.TemporaryFile() as said:
+        # A session of its own, as the proxy has: the kernel shares a processor out among sessions.
         process = await asyncio.create_subprocess_exec(
-            *_on(processor), *command, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+            *(*_on(processor), *command),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
         )
         try:
             deadline = time.monotonic() + _START_S
