@@ -60,7 +60,7 @@ def places() -> list[Any]:
     """
     return [
         _chain_place(_ENTRY),
-        hcm_pb2.HttpFilter(name=_CORS, typed_config=packed(cors_pb2.Cors())),
+        hcm_pb2.HttpFilter(name=_CORS, disabled=True, typed_config=packed(cors_pb2.Cors())),
         _chain_place(_IDENTITY),
         hcm_pb2.HttpFilter(
             name=JWT,
