@@ -188,11 +188,11 @@ async def test_a_permanent_cookie_lasts_as_long_as_it_says(lab: GatewayLab) -> N
 
 async def test_an_idle_session_ends_and_one_in_use_does_not(lab: GatewayLab) -> None:
     await several(lab, "idle", 3)
-    await lab.apply(route("idle", "sessionName: seat, idleTimeout: 2s"))
+    await lab.apply(route("idle", "sessionName: seat, idleTimeout: 1s"))
     began = time.monotonic()
     first = await lab.ask("http://idle.example.com/")
     old = cookie = given(first)[0]
-    while time.monotonic() < began + 4:
+    while time.monotonic() < began + 2.5:
         answer = await lab.ask("http://idle.example.com/", headers={"cookie": cookie})
         # Each use puts the end off.
         assert answer.backend == first.backend
