@@ -263,17 +263,21 @@ async def test_calls_of_grpc_have_sessions(lab: GatewayLab) -> None:
     await lab.apply(route("g-session", "sessionName: seat", kind="GRPCRoute"))
     options = [("grpc.default_authority", "g-session.example.com"), ("grpc.enable_http_proxy", 0)]
 
-    async def call(*metadata: tuple[str, str]) -> tuple[bytes, str]:
+    async def call(*metadata: tuple[str, str], told: str = "set-cookie") -> tuple[bytes, str]:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{lab.ports['web', 80]}", options=options) as channel:
             running = channel.unary_unary("/a.B/Get")(b"", metadata=metadata, timeout=10)
             answer = await running
-            return answer, str(dict(await running.initial_metadata()).get("set-cookie", ""))
+            return answer, str(dict(await running.initial_metadata()).get(told, ""))
 
     try:
         first, cookie = await call()
         pair = cookie.partition(";")[0]
         assert "Max-Age" not in cookie
         assert {await call(("cookie", pair)) for _ in range(10)} == {(first, "")}
+        await lab.apply(route("g-session", "type: Header, sessionName: x-seat", kind="GRPCRoute"))
+        first, token = await call(told="x-seat")
+        assert token
+        assert {(await call(("x-seat", token), told="x-seat"))[0] for _ in range(10)} == {first}
     finally:
         for each in servers:
             await each.stop(None)
