@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from fairlead.model.gateway.status import FEATURES
+
 ROOT = Path(__file__).parents[2]
-ROW = re.compile(r"\| (?P<feature>[^|]+) \| (?P<state>\w+) \| ?(?P<tests>(?:`[^`]+`(?:, )?)*) ?\|")
+ROW = re.compile(
+    r"\| (?P<feature>[^|]+) \| (?P<state>\w+) \| ?(?P<tests>(?:`[^`]+`(?:, )?)*) ?\|(?P<peers>(?: (?:yes|no|–) \|){3})?"
+)
 ROWS = [ROW.fullmatch(line) for line in (ROOT / "docs/features.md").read_text().splitlines() if line.startswith("| ")]
 CLAIMS = [row for row in ROWS if row is not None]
 
@@ -29,6 +33,11 @@ def test_what_is_claimed_is_tested(row: re.Match[str]) -> None:
         target = ROOT / "tests" / path
         assert target.is_file(), path
         assert not name or name in defined(target), test
+
+
+def test_the_names_that_a_gateway_class_claims_are_those_with_a_test() -> None:
+    named = {row["feature"] for row in CLAIMS if row["peers"] and row["state"] == "done"}
+    assert named == set(FEATURES)
 
 
 def defined(file: Path) -> set[str]:

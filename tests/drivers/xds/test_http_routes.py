@@ -512,3 +512,49 @@ spec:
         ("b", 81): 404,
         ("b", 82): 302,
     }
+
+
+async def test_a_grant_lets_a_route_use_a_backend_of_another_namespace(lab: GatewayLab) -> None:
+    await lab.backend("theirs", namespace="other")
+    refs = "[{name: theirs, namespace: other, port: 80}]"
+    await lab.apply(route("granted", f"[{{backendRefs: {refs}}}]"))
+    assert (await lab.ask("http://granted.example.com/")).status == 500
+    await lab.apply("""
+kind: ReferenceGrant
+metadata: {name: open, namespace: other}
+spec:
+  from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: default}]
+  to: [{group: '', kind: Service, name: theirs}]
+""")
+    assert (await lab.ask("http://granted.example.com/")).backend == "theirs"
+    await lab.delete("ReferenceGrant", "open", "other")
+    assert (await lab.ask("http://granted.example.com/")).status == 500
+
+
+async def test_a_route_serves_at_the_ports_that_it_names(lab: GatewayLab) -> None:
+    await lab.apply("""
+kind: Gateway
+metadata: {name: two-ports}
+spec:
+  gatewayClassName: fairlead
+  listeners: [{name: a, port: 80, protocol: HTTP}, {name: b, port: 8080, protocol: HTTP}]
+""")
+    for name, parent in (("low", "port: 80"), ("high", "sectionName: b, port: 8080"), ("both", "")):
+        await lab.apply(f"""
+kind: HTTPRoute
+metadata: {{name: port-{name}}}
+spec: {{parentRefs: [{{name: two-ports, {parent}}}], hostnames: [{name}.ports.example], rules: [{{{ONE}}}]}}
+""")
+    found = {
+        (name, port): (await lab.ask(f"http://{name}.ports.example:{port}/", gateway="two-ports")).status
+        for name in ("low", "high", "both")
+        for port in (80, 8080)
+    }
+    assert found == {
+        ("low", 80): 200,
+        ("low", 8080): 404,
+        ("high", 80): 404,
+        ("high", 8080): 200,
+        ("both", 80): 200,
+        ("both", 8080): 200,
+    }
