@@ -10,6 +10,10 @@ import pytest
 from aiohttp import web
 from tests.drivers.xds.gatewaylab import GatewayLab
 
+from fairlead.model.gateway.names import service_name
+from fairlead.world.events import ObjectChanged
+from fairlead.world.fold import fold
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -275,6 +279,30 @@ async def test_a_redirect_without_a_port_leads_to_that_of_its_scheme_or_its_list
         found[gateway, port, path] = answer.headers["location"]
     assert found == wanted
     await lab.delete("Gateway", "ported")
+
+
+TAKEN = """
+kind: Gateway
+metadata: {{name: {name}}}
+spec: {{gatewayClassName: fairlead, listeners: [{{name: http, port: 80, protocol: HTTP}}]}}
+---
+kind: HTTPRoute
+metadata: {{name: taken}}
+spec: {{parentRefs: [{{name: {name}}}], hostnames: [taken.example.com], rules: [{{backendRefs: [{{name: one, port: 80}}]}}]}}
+"""
+
+
+async def test_a_port_passes_from_one_gateway_to_another_in_one_plan(lab: GatewayLab) -> None:
+    await lab.apply(TAKEN.format(name="former"))
+    assert (await lab.ask("http://taken.example.com/", gateway="former")).backend == "one"
+    lab.ports["latter", 80] = lab.ports["former", 80]
+    gone = [ObjectChanged("Gateway", ("default", "former"), None)]
+    gone.append(ObjectChanged("Service", ("default", service_name("former")), None))
+    lab.snapshot = fold(lab.snapshot, gone)
+    # None of it is told before the other Gateway is there.
+    await lab.apply(TAKEN.format(name="latter"))
+    assert (await lab.ask("http://taken.example.com/", gateway="latter")).backend == "one"
+    await lab.delete("Gateway", "latter")
 
 
 REWRITES = {

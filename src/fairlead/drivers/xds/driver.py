@@ -352,7 +352,7 @@ class XdsDriver:
         return self._cache.put(ROUTES, routes.table(table, self._hosts.whole(table, without=without)))
 
     async def _tell(self, touched: Mapping[str, Collection[str]]) -> list[Failure]:
-        """Tell the proxies what changed, dependencies first and removals last; return the rows that they do not follow."""
+        """Tell the proxies what changed, dependencies first and removals but listeners' last; return the rows that they do not follow."""
         server = self._server
         assert server is not None
         connected = await self._wait_connected(server)
@@ -364,6 +364,10 @@ class XdsDriver:
         settled = await self._wait({CLUSTER: stay[CLUSTER]})
         bad_clusters = {name for url, name in self._rejected() if url == CLUSTER}
         settled &= await self._wait({ENDPOINTS: (stay[ENDPOINTS] | stay[CLUSTER]) - bad_clusters})
+        # A port may pass from one Gateway to another: Envoy takes it only when the former listener is gone.
+        for name in gone[LISTENER]:
+            self._cache.remove(LISTENER, name)
+        server.push({LISTENER: gone[LISTENER]})
         server.push({type_url: stay[type_url] for type_url in (LISTENER, ROUTES, EXTENSION)})
         settled &= await self._wait({LISTENER: stay[LISTENER]})
         # What only rejected listeners need is not asked for.
@@ -394,7 +398,7 @@ class XdsDriver:
             else:
                 # Hosts that stayed as they were may still send requests there.
                 gone[type_url] = set()
-        for stage in ((LISTENER, ROUTES, EXTENSION), (CLUSTER, ENDPOINTS, SECRET)):
+        for stage in ((ROUTES, EXTENSION), (CLUSTER, ENDPOINTS, SECRET)):
             part = {type_url: gone[type_url] for type_url in stage}
             for type_url, names in part.items():
                 for name in names:
