@@ -335,6 +335,10 @@ def test_scaling_and_rolling(kubectl: Kubectl) -> None:
     kubectl("rollout", "restart", "deployment/app")
     kubectl("rollout", "status", "deployment/app", "--timeout=20s")
     assert "COLOR=blue" in kubectl("set", "env", "deployment/app", "--list")
+    # kubectl may choose a pod that is about to end.
+    wait_for(
+        lambda: len(kubectl("get", "pods", "-l", "app=app", "-o", "name").split()) == 2, "the end of the former pods"
+    )
     assert kubectl("exec", "deployment/app", "--", "printenv", "COLOR") == "blue\n"
     kubectl("autoscale", "deployment", "app", "--min=1", "--max=3", "--cpu-percent=70")
     assert "/70%" in kubectl("get", "hpa", "app")
