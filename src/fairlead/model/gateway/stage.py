@@ -6,8 +6,7 @@ grant everything, as these are few and change seldom. Equal worlds give equal ro
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar, cast
 
 import msgspec
@@ -18,17 +17,19 @@ from fairlead.api.node import Node
 from fairlead.api.routeextension import RouteExtension
 from fairlead.api.service import Service
 from fairlead.base.diagnostics import Diagnostic
-from fairlead.model.gateway import chains, clients, forwards
+from fairlead.model.gateway import chains, clients, forwards, problems
 from fairlead.model.gateway.attachment import Place, Reading
 from fairlead.model.gateway.backends import Target, endpoints_of
 from fairlead.model.gateway.clients import ClientPolicies
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.guards import PLACES, guarded, words
 from fairlead.model.gateway.hosts import ANY, most_exact
+from fairlead.model.gateway.index import RouteIndex
+from fairlead.model.gateway.index import places as places_of
 from fairlead.model.gateway.ingress import IngressReader
-from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, ListenerKey, References
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, References
 from fairlead.model.gateway.merging import ingress_gateways, our_gateways, sets_of
-from fairlead.model.gateway.names import PART, service_name
+from fairlead.model.gateway.names import service_name
 from fairlead.model.gateway.policies import Objects, Policies, route_place, service_place
 from fairlead.model.gateway.rivals import Contests
 from fairlead.model.gateway.routes import BoundRoute, Route, RouteKey, Surroundings, bind, origin_of, without
@@ -70,15 +71,10 @@ class GatewayStage:
         self.clients = ClientPolicies((), self.policies.of(clients.KIND.kind))
         self._tables_read: dict[str, Mapping[ObjectKey, Route]] = {}
         self._around = Surroundings({}, {}, {}, Grants({}))
-        self.bound: dict[RouteKey, BoundRoute] = {}
-        """Every route and what became of it."""
-        self._troubled: set[RouteKey] = set()
+        self._routes = RouteIndex({})
         self._rebound: set[RouteKey] = set()
-        self._attached: Counter[ListenerKey] = Counter()
         self._contests = Contests()
         self._shadows = Shadows()
-        self._in_host: dict[tuple[str, str], dict[RouteKey, BoundRoute]] = {}
-        """(table, domain) → the routes that serve there."""
         self._forwarded: dict[str, set[str]] = {}
         """Chain → the server names for which connections are handed on."""
         self._rechained: set[ObjectKey] = set()
@@ -87,17 +83,8 @@ class GatewayStage:
         """(table, domain) of connections → the routes that want them, when there are several: the first gets them."""
         self._ports: dict[str, dict[str, BoundListener]] = {}
         """Table → the listeners that share it, by host name."""
-        self._needed: dict[str, tuple[Target, set[RouteKey]]] = {}
-        """Cluster → what it is and the routes that need it."""
         self._service_table: Mapping[ObjectKey, Service] = {}
-        self._clusters: dict[ObjectKey, set[str]] = {}
-        """Service → its clusters among those."""
-        self._asked: dict[ObjectKey, set[RouteKey]] = {}
-        self._extended: dict[ObjectKey, set[RouteKey]] = {}
-        """RouteExtension → the routes that name it."""
         self._extensions: Mapping[ObjectKey, RouteExtension] = {}
-        self._services: dict[ObjectKey, Service | None] = {}
-        """What the routes' Services were when the routes were bound."""
         self._guards: dict[ObjectKey, Security] = {}
         """SecurityPolicy → what it means."""
         self._guard_targets: dict[str, Target] = {}
@@ -108,6 +95,11 @@ class GatewayStage:
 
     def __repr__(self) -> str:
         return f"<GatewayStage gateways={len(self._around.gateways)} routes={len(self.bound)}>"
+
+    @property
+    def bound(self) -> Mapping[RouteKey, BoundRoute]:
+        """Return every route of which a parent is ours, and what became of it."""
+        return self._routes.bound
 
     @property
     def gateways(self) -> Mapping[ObjectKey, BoundGateway]:
@@ -140,7 +132,7 @@ class GatewayStage:
 
     def attached(self, listener: BoundListener) -> int:
         """Return how many routes a listener has taken."""
-        return self._attached[listener.key]
+        return self._routes.attached[listener.key]
 
     def tables(self) -> Mapping[str, Mapping[Key, Row]]:
         """Return the rows; they stay as they are."""
@@ -151,44 +143,17 @@ class GatewayStage:
         return self._merged.origins()
 
     def diagnostics(self) -> list[Diagnostic]:
-        """Return what is wrong with Gateways and routes. Costs time proportional to what is wrong."""
-        found = self.ingresses.diagnostics()
-        for key, gateway in self._around.gateways.items():
-            found += _problems(reference("Gateway", *key), gateway.own)
-            for each in gateway.sets:
-                name = reference("ListenerSet", *each.key)
-                if each.allowed.problem:
-                    found.append(Diagnostic(object=name, field="spec.parentRef", message=each.allowed.problem))
-                found += _problems(name, each.listeners)
-            if gateway.client_resolved is not None and gateway.client_resolved.problem:
-                words = gateway.client_resolved.problem
-                found.append(Diagnostic(object=reference("Gateway", *key), field="spec.tls.backend", message=words))
-        for route in self._troubled:
-            parents = self.bound[route].parents
-            problems = {verdict.problem for parent in parents for verdict in (parent.accepted, parent.resolved)}
-            found += [Diagnostic(object=origin_of(route), message=each) for each in sorted(problems) if each]
+        """Return what is wrong with Gateways, routes and policies. Costs time proportional to what is wrong, and to the Gateways."""
+        found = [*self.ingresses.diagnostics(), *problems.of_gateways(self.gateways), *problems.of_routes(self._routes)]
         for (_, domain), (first, *others) in self._overruled.items():
             found += [Diagnostic(object=origin_of(each), message=_overruled(first, domain)) for each in others]
-        return [*found, *self._policy_problems()]
+        return [*found, *problems.of_policies(self.policies)]
 
     def ingress_diagnostics(self) -> list[Diagnostic]:
         """Return what cannot be honored of Ingresses; a backend that is not there is not that. Costs time proportional to what is wrong."""
         found = [each for remarks in self.ingresses.remarks.values() for each in remarks]
-        for route in self._troubled:
-            problems = {each.accepted.problem for each in self.bound[route].parents if each.accepted.problem}
-            if route[0] == "Ingress":
-                found += [Diagnostic(object=origin_of(route), message=each) for each in sorted(problems)]
-        return [*found, *(each for each in self._policy_problems() if each.object.startswith("Ingress/"))]
-
-    def _policy_problems(self) -> Iterator[Diagnostic]:
-        """Yield what is wrong with policies; with those that Ingresses mean it is the Ingress's."""
-        for state in self.policies.troubled():
-            for each in state.problems:
-                _, namespace, name = each.object.split("/", 2)
-                if PART in name:
-                    ingress = reference("Ingress", namespace, name.partition(PART)[0])
-                    each = msgspec.structs.replace(each, object=ingress, field="metadata.annotations")
-                yield each
+        found += problems.of_ingresses(self._routes)
+        return [*found, *(each for each in problems.of_policies(self.policies) if each.object.startswith("Ingress/"))]
 
     def update(self, snapshot: Snapshot, touched: frozenset[ObjectKey] | None) -> Mapping[str, frozenset[Key]] | None:
         """Take in a snapshot and return the keys of the rows that changed; None when everything was redone.
@@ -219,12 +184,12 @@ class GatewayStage:
             parts |= self._take_guards(clusters)
         touched |= _services(places)
         clusters |= {name for name, target in self._guard_targets.items() if target.service in touched}
-        for service in touched & self._clusters.keys():
-            clusters |= self._clusters[service]
-        for service in touched & self._asked.keys():
-            for route in self._asked[service]:
+        for service in touched & self._routes.clusters.keys():
+            clusters |= self._routes.clusters[service]
+        for service in touched & self._routes.asked.keys():
+            for route in self._routes.asked[service]:
                 if route[0] == "UDPRoute":
-                    hosts |= set(_places(self.bound[route]))
+                    hosts |= set(places_of(self.bound[route]))
         parts |= {("host", f"{table} {domain}"): self._place(table, domain, snapshot, node) for table, domain in hosts}
         for at in self._rechained & self.gateways.keys():
             parts["gateway", "/".join(at)] = self._gateway(at, snapshot, node)
@@ -239,7 +204,7 @@ class GatewayStage:
     def _settle(self, snapshot: Snapshot) -> None:
         """Find what became of the policies, once all routes are bound."""
         self._service_table = snapshot.services
-        users = self._asked
+        users = self._routes.asked
         unheard = {(clients.KIND.kind, key): words for key, words in self.clients.overruled.items()}
         self.policies.settle(
             Objects(snapshot, self.gateways, self.bound, lambda service: users.get(service, ()), unheard)
@@ -257,14 +222,11 @@ class GatewayStage:
         self.clients = ClientPolicies(gateways.values(), self.policies.of(clients.KIND.kind))
         self._around = Surroundings(gateways, sets_of(gateways.values()), snapshot.namespaces, grants, self._tls)
         known = self.bound.keys()
-        self.bound, self._in_host, self._needed, self._asked, self._services = {}, {}, {}, {}, {}
+        self._routes = RouteIndex(gateways)
         self._forwarded, self._overruled = {}, {}
-        self._clusters = {}
         parts: dict[ObjectKey, Rows | None] = dict.fromkeys(self._merged.owners())
         hosts: set[tuple[str, str]] = set()
         self._ports = {}
-        self._troubled = set()
-        self._attached = Counter()
         # Those that are bound no more have a status to lose.
         self._rebound |= known
         self._doors = frozenset((namespace, service_name(name)) for namespace, name in gateways)
@@ -274,7 +236,6 @@ class GatewayStage:
                     self._ports.setdefault(listener.table, {})[listener.hostname] = listener
                     hosts.add((listener.table, listener.hostname or ANY))
         self._tables_read, self._extensions = self._route_tables(snapshot), snapshot.route_extensions
-        self._extended = {}
         self._contests, self._shadows = Contests(), Shadows()
         every = {(kind, key) for kind, table in self._tables_read.items() for key in table}
         self._replace_all(every, snapshot, hosts, set())
@@ -285,7 +246,7 @@ class GatewayStage:
         self._rechained = set()
         self._guards = {}
         parts |= self._take_guards(set())
-        for name in self._needed.keys() | self._guard_targets.keys():
+        for name in self._routes.needed.keys() | self._guard_targets.keys():
             parts["cluster", name] = self._cluster(name, snapshot, node)
         self._merged.update(parts)
 
@@ -309,12 +270,12 @@ class GatewayStage:
                 found |= {(kind, key) for key, route in new.items() if old.get(key) is not route}
                 found |= {(kind, key) for key in old.keys() - new.keys()}
         if snapshot.route_extensions is not self._extensions:
-            for each, users in self._extended.items():
+            for each, users in self._routes.extended.items():
                 if self._extensions.get(each) is not snapshot.route_extensions.get(each):
                     found |= users
-        for service in (touched | governed) & self._asked.keys():
-            if service in governed or self._services[service] != snapshot.services.get(service):
-                found |= self._asked[service]
+        for service in (touched | governed) & self._routes.asked.keys():
+            if service in governed or self._routes.services[service] != snapshot.services.get(service):
+                found |= self._routes.asked[service]
         return found
 
     def _replace_all(
@@ -335,59 +296,18 @@ class GatewayStage:
         clusters: set[str],
     ) -> None:
         """Bind a route anew, or forget it; note the hosts and clusters that it changes."""
-        old = self.bound.pop(key, None)
-        self._troubled.discard(key)
         self._rebound.add(key)
+        old = self._routes.remove(key, hosts, clusters)
         self.policies.concern((route_place(key), *(map(service_place, old.asked) if old is not None else ())))
-        if old is not None:
-            self._attached.subtract(_listeners(old))
-            for place in _places(old):
-                del self._in_host[place][key]
-                hosts.add(place)
-            for name in self._targets(old):
-                self._needed[name][1].discard(key)
-                if not self._needed[name][1]:
-                    service = self._needed.pop(name)[0].service
-                    self._clusters[service].discard(name)
-                    if not self._clusters[service]:
-                        del self._clusters[service]
-                clusters.add(name)
-            for extension in old.extended:
-                self._extended[extension].discard(key)
-                if not self._extended[extension]:
-                    del self._extended[extension]
-            for service in old.asked:
-                self._asked[service].discard(key)
-                if not self._asked[service]:
-                    del self._asked[service], self._services[service]
         if route is None:
             self._contests.remove(key)
             return
         new = bind(key, route, self._around, snapshot.services, snapshot.route_extensions)
         hosts_of = {each.listener.key: each.hosts for each in new.attached}
         new = without(new, self._contests.put(key, new.age, hosts_of))
-        if not new.parents:
-            return
-        self.bound[key] = new
-        if any(each.accepted.problem or each.resolved.problem for each in new.parents):
-            self._troubled.add(key)
-        self._attached.update(_listeners(new))
-        for place in _places(new):
-            self._in_host.setdefault(place, {})[key] = new
-            hosts.add(place)
-        for name, target in self._targets(new).items():
-            users = self._needed[name][1] if name in self._needed else set()
-            users.add(key)
-            # When what a policy says of a Service changes, all its routes are bound anew: the last one knows what holds.
-            self._needed[name] = (target, users)
-            self._clusters.setdefault(target.service, set()).add(name)
-            clusters.add(name)
-        self.policies.concern(map(service_place, new.asked))
-        for extension in new.extended:
-            self._extended.setdefault(extension, set()).add(key)
-        for service in new.asked:
-            self._asked.setdefault(service, set()).add(key)
-            self._services[service] = snapshot.services.get(service)
+        if new.parents:
+            self._routes.add(new, snapshot.services, hosts, clusters)
+            self.policies.concern(map(service_place, new.asked))
 
     def _governed(self, places: Iterable[Place]) -> set[tuple[str, str]]:
         """Return the hosts of objects whose policies changed; a Gateway's cost a look at every route."""
@@ -395,13 +315,9 @@ class GatewayStage:
         gateways = {(each.namespace, each.name) for each in places if each.kind == "Gateway"}
         routes = {(each.kind, (each.namespace, each.name)) for each in places if each.kind != "Gateway"}
         if gateways:
-            routes |= {
-                key
-                for key, route in self.bound.items()
-                if any(each.listener.gateway in gateways for each in route.attached)
-            }
+            routes |= self._routes.of_gateways(gateways)
         for key in routes & self.bound.keys():
-            found.update(_places(self.bound[key]))
+            found.update(places_of(self.bound[key]))
             self._rebound.add(key)
         return found
 
@@ -461,7 +377,7 @@ class GatewayStage:
         place = (decider.table, domain)
         routes = [
             each
-            for each in self._in_host.get(place, {}).values()
+            for each in self._routes.at(place).values()
             if any(domain in at.hosts and at.listener is decider for at in each.attached)
         ]
         routes.sort(key=lambda each: each.age)
@@ -501,19 +417,10 @@ class GatewayStage:
             names.discard(domain)
         self._rechained.add(decider.gateway)
 
-    def _targets(self, route: BoundRoute) -> dict[str, Target]:
-        """Return the clusters of a route by name: its Gateways may each be known to a backend by a certificate of their own."""
-        gateways = {each.listener.gateway for each in route.attached}
-        found = {} if not gateways else dict(route.targets)
-        # What is asked about requests, in place of being sent them, hears from all Gateways in one way.
-        for target in route.targets.values():
-            found |= {each.name: each for each in (target.behind(self.gateways[key]) for key in gateways)}
-        return found
-
     def _host(self, table: str, domain: str) -> Rows | None:
         listeners = self._ports.get(table, {})
         decider = listeners.get(most_exact(listeners, domain))
-        routes = self._in_host.get((table, domain), {})
+        routes = self._routes.at((table, domain))
         found: list[tuple[tuple[object, ...], RouteKey, GatewayRoute]] = []
         origins: set[Origin] = set()
         for key, route in routes.items():
@@ -550,14 +457,17 @@ class GatewayStage:
         return _rows([("gateway_hosts", row)], sorted(origins))
 
     def _cluster(self, name: str, snapshot: Snapshot, node: Node | None) -> Rows | None:
-        target = self._needed[name][0] if name in self._needed else self._guard_targets.get(name)
+        target = self._routes.needed[name][0] if name in self._routes.needed else self._guard_targets.get(name)
         if target is None:
             return None
         if target.protocol == "udp":
             # Its endpoints stand in the clusters of the listeners.
             return None
         service = snapshot.services.get(target.service)
-        if name not in self._needed and (reading := self._tls(target.service, target.port_name(service))) is not None:
+        if (
+            name not in self._routes.needed
+            and (reading := self._tls(target.service, target.port_name(service))) is not None
+        ):
             if reading.value is None:
                 # Without a cluster nothing passes: what asks it must not do so in plain text.
                 return None
@@ -611,13 +521,6 @@ def _renamed(rule: GatewayRoute, names: Mapping[str, str]) -> GatewayRoute:
     )
 
 
-def _problems(name: str, listeners: Iterable[BoundListener]) -> Iterator[Diagnostic]:
-    for at, listener in enumerate(listeners):
-        for verdict in (listener.accepted, listener.conflicted, listener.resolved):
-            if verdict.problem:
-                yield Diagnostic(object=name, field=f"spec.listeners[{at}]", message=verdict.problem)
-
-
 def _overruled(first: RouteKey, domain: str) -> str:
     host = "" if domain == ANY else f" for {domain}"
     return f"{origin_of(first)} is older and gets the connections{host}"
@@ -630,11 +533,3 @@ def _rows(rows: Iterable[tuple[str, Row]], origins: Iterable[Origin]) -> Rows:
         tables.setdefault(table, {})[key_of(row)] = row
         causes[table, key_of(row)] = tuple(origins)
     return Rows(cast("Mapping[str, Mapping[Key, Row]]", tables), causes)
-
-
-def _listeners(route: BoundRoute) -> set[ListenerKey]:
-    return {each.listener.key for each in route.attached}
-
-
-def _places(route: BoundRoute) -> Iterator[tuple[str, str]]:
-    yield from dict.fromkeys((each.listener.table, host) for each in route.attached for host in each.hosts)
