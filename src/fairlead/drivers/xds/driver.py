@@ -18,23 +18,29 @@ from fairlead.api.certificate import KeyPair
 from fairlead.api.credentials import CredentialData
 from fairlead.drivers.protocol import Failure, Outcome
 from fairlead.drivers.xds.hosts import HostTables
+from fairlead.drivers.xds.needs import chains_of, forwards_of, listeners_of, needs_of, not_serving, shared, tables_of
 from fairlead.drivers.xds.process import DRAIN_S, Process
-from fairlead.drivers.xds.protocol import Cache, Resource, Stream
+from fairlead.drivers.xds.protocol import Cache, Stream
+from fairlead.drivers.xds.resources import (
+    CLUSTER,
+    ENDPOINTS,
+    EXTENSION,
+    FOLLOWERS,
+    LISTENER,
+    ROUTES,
+    SECRET,
+    TABLES,
+    TYPES,
+    resource,
+)
 from fairlead.drivers.xds.verifiers import Verifiers
-from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
-from fairlead.plan.gateway.forward import GatewayForward
 from fairlead.plan.gateway.listener import (
     AnyListener,
     GatewayCertificate,
-    GatewayChain,
     GatewayListener,
-    GatewayUdpListener,
-    ToBackends,
-    ToHosts,
 )
 from fairlead.plan.gateway.policy import GatewayJwt
 from fairlead.plan.gateway.route import GatewayHost
-from fairlead.plan.gateway.trust import GatewayTrust
 from fairlead.plan.plan import Plan, changes
 from fairlead.plan.tables import Key, Row
 
@@ -43,27 +49,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_TYPES = "type.googleapis.com/"
-CLUSTER = f"{_TYPES}envoy.config.cluster.v3.Cluster"
-ENDPOINTS = f"{_TYPES}envoy.config.endpoint.v3.ClusterLoadAssignment"
-SECRET = f"{_TYPES}envoy.extensions.transport_sockets.tls.v3.Secret"
-EXTENSION = f"{_TYPES}envoy.config.core.v3.TypedExtensionConfig"
-LISTENER = f"{_TYPES}envoy.config.listener.v3.Listener"
-ROUTES = f"{_TYPES}envoy.config.route.v3.RouteConfiguration"
-TYPES = (CLUSTER, ENDPOINTS, SECRET, EXTENSION, LISTENER, ROUTES)
-_FOLLOWERS = {CLUSTER: ENDPOINTS}
-"""A cluster that changes begins without endpoints, and Envoy does not ask for what it has: it waits to be told again."""
-_TABLES = {
-    "gateway_clusters": CLUSTER,
-    "gateway_endpoints": ENDPOINTS,
-    "gateway_certificates": SECRET,
-    "gateway_trusts": SECRET,
-    "gateway_listeners": LISTENER,
-    "gateway_udp_listeners": LISTENER,
-    "gateway_forwards": EXTENSION,
-}
-"""Tables whose rows are one resource each; the key is its name, which tables of one type never share."""
-_LISTENERS = {GatewayListener: "gateway_listeners", GatewayUdpListener: "gateway_udp_listeners"}
 _ANSWER_S = 10.0
 """How long Envoy may take to answer."""
 
@@ -86,7 +71,7 @@ class XdsDriver:
     """Keeps the node's Envoy at the plan's gateway rows. Implements `fairlead.drivers.protocol.Driver`."""
 
     name = "xds"
-    tables = frozenset((*_TABLES, "gateway_hosts", "gateway_jwt"))
+    tables = frozenset((*TABLES, "gateway_hosts", "gateway_jwt"))
 
     def __init__(
         self,
@@ -106,7 +91,7 @@ class XdsDriver:
         self._keys = keys
         self._credentials = credentials
         self._answer_s = answer_s
-        self._cache = Cache(TYPES, _FOLLOWERS)
+        self._cache = Cache(TYPES, FOLLOWERS)
         self._server: Server | None = None
         self._log_keeper: asyncio.Task[None] | None = None
         self._drain_s = drain_s
@@ -153,7 +138,7 @@ class XdsDriver:
     async def _apply(self, plan: Plan, *, everything: bool = False) -> Outcome:
         """Apply a plan; with `everything`, wait until the proxies have all of it, not only what changed."""
         async with self._turn:
-            if not any(_listeners(plan)):
+            if not any(listeners_of(plan)):
                 return await self._end(plan)
             self._stay()
             return await self._serve(plan, everything=everything)
@@ -238,7 +223,7 @@ class XdsDriver:
         was_there = self._process.pid is not None
         await self._process.end()
         await self._release()
-        self._cache = Cache(TYPES, _FOLLOWERS)
+        self._cache = Cache(TYPES, FOLLOWERS)
         self._hosts, self._digests, self._closed = HostTables(), {}, {}
         self._verifiers = Verifiers()
         self._unused = {CLUSTER: set(), ENDPOINTS: set(), SECRET: set()}
@@ -252,11 +237,11 @@ class XdsDriver:
         from fairlead.drivers.xds import jwt
 
         touched: dict[str, set[str]] = {each: set() for each in TYPES}
-        for table, type_url in _TABLES.items():
+        for table, type_url in TABLES.items():
             for key, _, row in changes(self._plan, plan, table):
                 name = str(key[0])
                 if row is None or (
-                    not isinstance(row, GatewayCertificate) and self._cache.put(type_url, _resource(row))
+                    not isinstance(row, GatewayCertificate) and self._cache.put(type_url, resource(row))
                 ):
                     touched[type_url].add(name)
         for row in plan.table("gateway_certificates").values():
@@ -318,7 +303,7 @@ class XdsDriver:
     def _take_hosts(self, plan: Plan, touched: dict[str, set[str]]) -> None:
         from fairlead.drivers.xds import routes
 
-        tables = _tables(_chains(_listeners(plan)))
+        tables = tables_of(chains_of(listeners_of(plan)))
         changed: set[str] = set()
         # Bytes of credentials may come later than the rows that want them.
         wanted: dict[Key, Row | None] = {key: plan.table("gateway_hosts").get(key) for key in self._closed}
@@ -359,7 +344,12 @@ class XdsDriver:
         gone = {type_url: self._gone(type_url, names) for type_url, names in touched.items()}
         stay = {type_url: set(names) - gone[type_url] for type_url, names in touched.items()}
         server.push(
-            {CLUSTER: stay[CLUSTER], ENDPOINTS: stay[ENDPOINTS], SECRET: stay[SECRET], EXTENSION: _shared(stay)}
+            {
+                CLUSTER: stay[CLUSTER],
+                ENDPOINTS: stay[ENDPOINTS],
+                SECRET: stay[SECRET],
+                EXTENSION: shared(stay[EXTENSION]),
+            }
         )
         settled = await self._wait({CLUSTER: stay[CLUSTER]})
         bad_clusters = {name for url, name in self._rejected() if url == CLUSTER}
@@ -372,20 +362,21 @@ class XdsDriver:
         settled &= await self._wait({LISTENER: stay[LISTENER]})
         # What only rejected listeners need is not asked for.
         bad_listeners = {name for url, name in self._rejected() if url == LISTENER}
-        chains = list(_chains(row for row in _listeners(self._plan) if row.name not in bad_listeners))
+        chains = list(chains_of(row for row in listeners_of(self._plan) if row.name not in bad_listeners))
         secrets = {each for chain in chains for each in chain.certificates if each in self._digests}
         secrets |= {chain.trust for chain in chains if chain.trust}
         # Clusters ask for what they need of their own accord, some of them never: their endpoints may be none.
         secrets |= {each for each in stay[SECRET] if all(stream.wants(SECRET, each) for stream in server.streams)}
         settled &= await self._wait(
             {
-                ROUTES: stay[ROUTES] & _tables(chains),
+                ROUTES: stay[ROUTES] & tables_of(chains),
                 SECRET: stay[SECRET] & secrets,
-                EXTENSION: stay[EXTENSION] & (_forwards(chains) | (_shared(stay) if _tables(chains) else set())),
+                EXTENSION: stay[EXTENSION]
+                & (forwards_of(chains) | (shared(stay[EXTENSION]) if tables_of(chains) else set())),
             }
         )
         if settled and connected:
-            rows = [row for row in _listeners(self._plan) if row.name in stay[LISTENER] - bad_listeners]
+            rows = [row for row in listeners_of(self._plan) if row.name in stay[LISTENER] - bad_listeners]
             settled = await self._wait_listening(rows)
         rejected = await self._find_bad_hosts(stay[ROUTES])
         await self._find_bad_verifiers(rejected, touched)
@@ -407,19 +398,19 @@ class XdsDriver:
                         self._digests.pop(name, None)
             server.push(part)
         if not connected:
-            failed += [_not_serving(row, "Envoy is not connected") for row in _listeners(self._plan)]
+            failed += [not_serving(row, "Envoy is not connected") for row in listeners_of(self._plan)]
         elif not settled:
-            rows = list(_listeners(self._plan))
+            rows = list(listeners_of(self._plan))
             unanswered = [row for row in rows if not self._is_settled(row.name)] or rows
-            failed += [_not_serving(row, f"Envoy has not answered within {self._answer_s:g} s") for row in unanswered]
+            failed += [not_serving(row, f"Envoy has not answered within {self._answer_s:g} s") for row in unanswered]
         return failed
 
     def _gone(self, type_url: str, names: Iterable[str]) -> set[str]:
         if type_url == ROUTES:
-            return set(names) - _tables(_chains(_listeners(self._plan)))
-        tables = [self._plan.table(table) for table, url in _TABLES.items() if url == type_url]
+            return set(names) - tables_of(chains_of(listeners_of(self._plan)))
+        tables = [self._plan.table(table) for table, url in TABLES.items() if url == type_url]
         gone = {name for name in names if not any((name,) in rows for rows in tables)}
-        return gone - _shared({EXTENSION: gone}) if type_url == EXTENSION else gone
+        return gone - shared(gone) if type_url == EXTENSION else gone
 
     async def _wait(self, wanted: Mapping[str, Collection[str]]) -> bool:
         def settled(streams: Collection[Stream]) -> bool:
@@ -502,7 +493,7 @@ class XdsDriver:
 
     def _at_fault(self, rejected: Mapping[tuple[str, str], str]) -> Iterator[Failure]:
         for (type_url, name), words in rejected.items():
-            tables = (table for table, url in _TABLES.items() if url == type_url and (name,) in self._plan.table(table))
+            tables = (table for table, url in TABLES.items() if url == type_url and (name,) in self._plan.table(table))
             yield Failure(next(tables, "gateway_hosts"), (name,), f"Envoy: {words}")
         for host, words in self._hosts.rejected():
             yield Failure("gateway_hosts", host, f"Envoy: {words}")
@@ -523,61 +514,13 @@ class XdsDriver:
         for each in failed:
             words.setdefault((each.table, str(each.key[0])), each.error)
         states = {}
-        for row in _listeners(plan):
-            said = (words[need] for need in _needs(row) if need in words)
+        for row in listeners_of(plan):
+            said = (words[need] for need in needs_of(row) if need in words)
             states[row.name] = ListenerState(row, next(said, ""))
         if states != self._states:
             self._states = states
             for callback in self._observers:
                 callback(states)
-
-
-def _listeners(plan: Plan) -> Iterator[AnyListener]:
-    for table in _LISTENERS.values():
-        for row in plan.table(table).values():
-            if isinstance(row, GatewayListener | GatewayUdpListener):
-                yield row
-
-
-def _not_serving(row: AnyListener, words: str) -> Failure:
-    return Failure(_LISTENERS[type(row)], (row.name,), words)
-
-
-def _chains(rows: Iterable[AnyListener]) -> Iterator[GatewayChain]:
-    for row in rows:
-        if isinstance(row, GatewayListener):
-            yield from row.chains
-
-
-def _tables(chains: Iterable[GatewayChain]) -> set[str]:
-    return {chain.action.table for chain in chains if isinstance(chain.action, ToHosts)}
-
-
-def _shared(names: Mapping[str, Collection[str]]) -> set[str]:
-    """Return the filters among some names that stand in every listener of HTTP: they are no row's, whose names have slashes."""
-    return {name for name in names[EXTENSION] if "/" not in name}
-
-
-def _forwards(chains: Iterable[GatewayChain]) -> set[str]:
-    return {chain.action.forward for chain in chains if isinstance(chain.action, ToBackends)}
-
-
-def _needs(row: AnyListener) -> Iterator[tuple[str, str]]:
-    """Yield the rows, by table and first part of the key, without which a listener does not serve what the plan says."""
-    yield _LISTENERS[type(row)], row.name
-    if isinstance(row, GatewayUdpListener):
-        yield "gateway_clusters", row.cluster
-        return
-    for chain in row.chains:
-        match chain.action:
-            case ToHosts(table=table):
-                yield "gateway_hosts", table
-            case ToBackends(forward=forward):
-                yield "gateway_forwards", forward
-        for certificate in chain.certificates:
-            yield "gateway_certificates", certificate
-        if chain.trust:
-            yield "gateway_trusts", chain.trust
 
 
 async def _wait_listens(address: str, port: int) -> None:
@@ -589,22 +532,3 @@ async def _wait_listens(address: str, port: int) -> None:
         else:
             writer.transport.abort()
             return
-
-
-def _resource(row: Row) -> Resource:
-    from fairlead.drivers.xds import clusters, forwards, listeners
-
-    match row:
-        case GatewayCluster():
-            return clusters.cluster(row)
-        case GatewayEndpoints():
-            return clusters.endpoints(row)
-        case GatewayListener():
-            return listeners.listener(row)
-        case GatewayUdpListener():
-            return forwards.udp_listener(row)
-        case GatewayForward():
-            return forwards.forward(row)
-        case GatewayTrust():
-            return clusters.trust(row)
-    raise TypeError(f"no resource of the proxy: {row}")

@@ -1,0 +1,54 @@
+"""Which of Envoy's types the rows become, and each row as its resource.
+
+Envoy's messages are imported when the first row is made into one: nodes without a Gateway do without them.
+"""
+
+from __future__ import annotations
+
+from fairlead.drivers.xds.protocol import Resource
+from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
+from fairlead.plan.gateway.forward import GatewayForward
+from fairlead.plan.gateway.listener import GatewayListener, GatewayUdpListener
+from fairlead.plan.gateway.trust import GatewayTrust
+from fairlead.plan.tables import Row
+
+_TYPES = "type.googleapis.com/"
+CLUSTER = f"{_TYPES}envoy.config.cluster.v3.Cluster"
+ENDPOINTS = f"{_TYPES}envoy.config.endpoint.v3.ClusterLoadAssignment"
+SECRET = f"{_TYPES}envoy.extensions.transport_sockets.tls.v3.Secret"
+EXTENSION = f"{_TYPES}envoy.config.core.v3.TypedExtensionConfig"
+LISTENER = f"{_TYPES}envoy.config.listener.v3.Listener"
+ROUTES = f"{_TYPES}envoy.config.route.v3.RouteConfiguration"
+TYPES = (CLUSTER, ENDPOINTS, SECRET, EXTENSION, LISTENER, ROUTES)
+FOLLOWERS = {CLUSTER: ENDPOINTS}
+"""A cluster that changes begins without endpoints, and Envoy does not ask for what it has: it waits to be told again."""
+TABLES = {
+    "gateway_clusters": CLUSTER,
+    "gateway_endpoints": ENDPOINTS,
+    "gateway_certificates": SECRET,
+    "gateway_trusts": SECRET,
+    "gateway_listeners": LISTENER,
+    "gateway_udp_listeners": LISTENER,
+    "gateway_forwards": EXTENSION,
+}
+"""Tables whose rows are one resource each; the key is its name, which tables of one type never share."""
+
+
+def resource(row: Row) -> Resource:
+    """Return a row of `TABLES`, but for certificates, as a resource; raises TypeError for others."""
+    from fairlead.drivers.xds import clusters, forwards, listeners
+
+    match row:
+        case GatewayCluster():
+            return clusters.cluster(row)
+        case GatewayEndpoints():
+            return clusters.endpoints(row)
+        case GatewayListener():
+            return listeners.listener(row)
+        case GatewayUdpListener():
+            return forwards.udp_listener(row)
+        case GatewayForward():
+            return forwards.forward(row)
+        case GatewayTrust():
+            return clusters.trust(row)
+    raise TypeError(f"no resource of the proxy: {row}")
