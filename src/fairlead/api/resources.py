@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 
@@ -120,3 +122,22 @@ ROLES = Resource(_RBAC, "v1", "roles", "Role")
 ROLEBINDINGS = Resource(_RBAC, "v1", "rolebindings", "RoleBinding")
 CLUSTERROLES = Resource(_RBAC, "v1", "clusterroles", "ClusterRole", namespaced=False)
 CLUSTERROLEBINDINGS = Resource(_RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False)
+
+GATEWAY_KINDS: Mapping[str, Resource] = {
+    "GatewayClass": GATEWAYCLASSES,
+    "Gateway": GATEWAYS,
+    "ListenerSet": LISTENERSETS,
+    "ClientTrafficPolicy": CLIENTTRAFFICPOLICIES,
+    "HTTPRoute": HTTPROUTES,
+    "GRPCRoute": GRPCROUTES,
+    "TLSRoute": TLSROUTES,
+    "TCPRoute": TCPROUTES,
+    "UDPRoute": UDPROUTES,
+    "ReferenceGrant": REFERENCEGRANTS,
+    "BackendTLSPolicy": BACKENDTLSPOLICIES,
+    "BackendTrafficPolicy": BACKENDTRAFFICPOLICIES,
+    "SecurityPolicy": SECURITYPOLICIES,
+    "TrafficPolicy": TRAFFICPOLICIES,
+    "RouteExtension": ROUTEEXTENSIONS,
+}
+"""Kind → resource of what Gateways are made of, but for Ingresses: what nodes compile and what the controller tells statuses of."""

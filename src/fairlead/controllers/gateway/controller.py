@@ -14,29 +14,18 @@ from typing import Any
 from fairlead.api import ca_bundle, certificate, credentials
 from fairlead.api.decode import decode
 from fairlead.api.resources import (
-    BACKENDTLSPOLICIES,
-    BACKENDTRAFFICPOLICIES,
-    CLIENTTRAFFICPOLICIES,
     CONFIGMAPS,
     ENDPOINTSLICES,
+    GATEWAY_KINDS,
     GATEWAYCLASSES,
     GATEWAYS,
-    GRPCROUTES,
-    HTTPROUTES,
     INGRESSCLASSES,
     INGRESSES,
     LISTENERSETS,
     NAMESPACES,
     NODES,
-    REFERENCEGRANTS,
-    ROUTEEXTENSIONS,
     SECRETS,
-    SECURITYPOLICIES,
     SERVICES,
-    TCPROUTES,
-    TLSROUTES,
-    TRAFFICPOLICIES,
-    UDPROUTES,
     Resource,
 )
 from fairlead.controllers import conditions, moments
@@ -64,26 +53,12 @@ from fairlead.world.snapshot import Snapshot
 Json = dict[str, Any]
 
 _FOLLOWED: Mapping[str, Resource] = {
-    "GatewayClass": GATEWAYCLASSES,
-    "Gateway": GATEWAYS,
-    "ListenerSet": LISTENERSETS,
-    "ClientTrafficPolicy": CLIENTTRAFFICPOLICIES,
-    "HTTPRoute": HTTPROUTES,
-    "GRPCRoute": GRPCROUTES,
-    "TLSRoute": TLSROUTES,
-    "TCPRoute": TCPROUTES,
-    "UDPRoute": UDPROUTES,
-    "ReferenceGrant": REFERENCEGRANTS,
+    **GATEWAY_KINDS,
     "Ingress": INGRESSES,
     "IngressClass": INGRESSCLASSES,
     "Namespace": NAMESPACES,
     "Service": SERVICES,
     "Secret": SECRETS,
-    "BackendTLSPolicy": BACKENDTLSPOLICIES,
-    "BackendTrafficPolicy": BACKENDTRAFFICPOLICIES,
-    "SecurityPolicy": SECURITYPOLICIES,
-    "TrafficPolicy": TRAFFICPOLICIES,
-    "RouteExtension": ROUTEEXTENSIONS,
 }
 _STATUSES = frozenset(("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"))
 _EVERYTHING: Key = ("", "")
