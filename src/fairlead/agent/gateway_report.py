@@ -17,6 +17,7 @@ from fairlead.drivers.xds.driver import ListenerState, XdsDriver
 from fairlead.engine.reconcile import Engine
 from fairlead.model.gateway.doors import NODE_LABEL, slices
 from fairlead.model.gateway.names import service_name
+from fairlead.model.services import ZONE
 from fairlead.plan.gateway.listener import AnyListener
 from fairlead.sources.client import Client
 from fairlead.sources.errors import ApiError, Unreachable
@@ -27,8 +28,6 @@ from fairlead.world.snapshot import Snapshot
 Json = dict[str, Any]
 
 log = logging.getLogger(__name__)
-
-_ZONE = "topology.kubernetes.io/zone"
 
 
 class GatewayReporter:
@@ -82,7 +81,7 @@ class GatewayReporter:
     def _wanted(self, states: Mapping[str, ListenerState]) -> list[Json]:
         snapshot = self._engine.snapshot
         node = snapshot.nodes.get(self._node)
-        zone = (node.metadata.label(_ZONE) or "") if node is not None else ""
+        zone = (node.metadata.label(ZONE) or "") if node is not None else ""
         found: list[Json] = []
         for gateway, listeners in _by_gateway(states).items():
             owner = _owner(snapshot, gateway)

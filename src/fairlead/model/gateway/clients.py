@@ -20,7 +20,7 @@ from fairlead.api.clienttraffic import (
 )
 from fairlead.api.gateway import GROUP
 from fairlead.model.gateway.attachment import Attachments, Place, PolicyKind, Reading
-from fairlead.model.gateway.durations import milliseconds
+from fairlead.model.gateway.bounds import duration, within
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, ListenerKey, Verdict
 from fairlead.plan.gateway.client import ClientTraffic, KeepAlive, Socket
 from fairlead.plan.gateway.route import GatewayRoute, Redirect
@@ -80,7 +80,7 @@ def _policy(spec: ClientTrafficPolicySpec) -> ClientPolicy:
     if (wanted := spec.https_redirect) is not None:
         if wanted.status_code not in (301, 302, 307, 308):
             raise ValueError("spec.httpsRedirect.statusCode: must be 301, 302, 307 or 308")
-        port = _within(wanted.port, 1, 65535, "spec.httpsRedirect.port")
+        port = within(wanted.port, 1, 65535, "spec.httpsRedirect.port")
         # The scheme's own port is left unsaid.
         redirect = Redirect(status=wanted.status_code, scheme="https", port=port if port != 443 else 0)
     return ClientPolicy(traffic=_traffic(spec), socket=socket, redirect=redirect, external=external or "Local")
@@ -97,9 +97,9 @@ def _traffic(spec: ClientTrafficPolicySpec) -> ClientTraffic:
             headers.underscores, ("Drop", "Allow", "Reject"), "spec.headers.underscores"
         ).lower()
         if headers.max_kib is not None:
-            said["headers_kib"] = _within(headers.max_kib, 1, 8192, "spec.headers.maxKiB")
+            said["headers_kib"] = within(headers.max_kib, 1, 8192, "spec.headers.maxKiB")
         if headers.max_count is not None:
-            said["headers_count"] = _within(headers.max_count, 1, 10_000, "spec.headers.maxCount")
+            said["headers_count"] = within(headers.max_count, 1, 10_000, "spec.headers.maxCount")
     if (timeouts := spec.timeouts) is not None:
         for field, text, name in (
             ("headers_ms", timeouts.request_headers, "requestHeaders"),
@@ -109,12 +109,12 @@ def _traffic(spec: ClientTrafficPolicySpec) -> ClientTraffic:
             ("connection_ms", timeouts.connection, "connection"),
         ):
             if text is not None:
-                said[field] = _duration(text, f"spec.timeouts.{name}")
+                said[field] = duration(text, f"spec.timeouts.{name}")
     if (connections := spec.connections) is not None:
         if connections.max is not None:
-            said["connections"] = _within(connections.max, 1, 10_000_000, "spec.connections.max")
+            said["connections"] = within(connections.max, 1, 10_000_000, "spec.connections.max")
         if connections.max_requests is not None:
-            said["requests"] = _within(connections.max_requests, 1, 10_000_000, "spec.connections.maxRequests")
+            said["requests"] = within(connections.max_requests, 1, 10_000_000, "spec.connections.maxRequests")
     if (paths := spec.paths) is not None:
         choices = ("Redirect", "Decode", "Keep", "Reject")
         said["escaped_slashes"] = _one_of(paths.escaped_slashes, choices, "spec.paths.escapedSlashes").lower()
@@ -127,9 +127,9 @@ def _forwarded_for(wanted: ForwardedFor) -> dict[str, object]:
     if (wanted.trusted_hops is None) == (wanted.trusted_cidrs is None):
         raise ValueError(f"{field}: needs either trustedHops or trustedCIDRs")
     if wanted.trusted_hops is not None:
-        return {"trusted_hops": _within(wanted.trusted_hops, 1, 16, f"{field}.trustedHops")}
+        return {"trusted_hops": within(wanted.trusted_hops, 1, 16, f"{field}.trustedHops")}
     cidrs = wanted.trusted_cidrs or ()
-    _within(len(cidrs), 1, _MOST_CIDRS, f"{field}.trustedCIDRs: their number")
+    within(len(cidrs), 1, _MOST_CIDRS, f"{field}.trustedCIDRs: their number")
     try:
         return {"trusted_cidrs": tuple(str(ipaddress.ip_network(each)) for each in cidrs)}
     except ValueError as error:
@@ -159,30 +159,17 @@ def _keep_alive(wanted: ClientConnections) -> KeepAlive | None:
     if each is None:
         return None
     return KeepAlive(
-        probes=_within(each.probes, 1, 127, f"{field}.probes"),
-        idle_s=_within(_duration(each.idle, f"{field}.idle") // 1000, 1, 32_767, f"{field}.idle in seconds"),
-        interval_s=_within(
-            _duration(each.interval, f"{field}.interval") // 1000, 1, 32_767, f"{field}.interval in seconds"
+        probes=within(each.probes, 1, 127, f"{field}.probes"),
+        idle_s=within(duration(each.idle, f"{field}.idle") // 1000, 1, 32_767, f"{field}.idle in seconds"),
+        interval_s=within(
+            duration(each.interval, f"{field}.interval") // 1000, 1, 32_767, f"{field}.interval in seconds"
         ),
     )
-
-
-def _duration(text: str, field: str) -> int:
-    try:
-        return milliseconds(text)
-    except ValueError as error:
-        raise ValueError(f"{field}: {error}") from error
 
 
 def _one_of(value: str, choices: Iterable[str], field: str) -> str:
     if value not in choices:
         raise ValueError(f"{field}: {value[:64]!r} is not supported; use {', '.join(choices)}")
-    return value
-
-
-def _within(value: int, least: int, most: int, field: str) -> int:
-    if not least <= value <= most:
-        raise ValueError(f"{field}: must be from {least} to {most}")
     return value
 
 

@@ -65,12 +65,12 @@ class RouteIndex:
             users.discard(key)
             if not users:
                 del self.needed[name]
-                _discard(self.clusters, target.service, name)
+                discard(self.clusters, target.service, name)
             clusters.add(name)
         for extension in old.extended:
-            _discard(self.extended, extension, key)
+            discard(self.extended, extension, key)
         for service in old.asked:
-            _discard(self.asked, service, key)
+            discard(self.asked, service, key)
             if service not in self.asked:
                 del self.services[service]
         return old
@@ -126,7 +126,8 @@ def _listeners(route: BoundRoute) -> set[ListenerKey]:
     return {each.listener.key for each in route.attached}
 
 
-def _discard(index: dict[K, set[V]], at: K, value: V) -> None:
+def discard(index: dict[K, set[V]], at: K, value: V) -> None:
+    """Take a value from those at a key; a key without values goes."""
     index[at].discard(value)
     if not index[at]:
         del index[at]

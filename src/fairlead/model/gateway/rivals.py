@@ -11,7 +11,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from fairlead.model.gateway.hosts import ANY
+from fairlead.model.gateway.hosts import ANY, wider
+from fairlead.model.gateway.index import discard
 from fairlead.model.gateway.listeners import ListenerKey
 from fairlead.model.gateway.routes import RouteKey
 
@@ -73,9 +74,9 @@ class Rivals:
         if route is None:
             return set()
         for host in route.hosts:
-            _discard(self._at, (route.kind, host), name)
+            discard(self._at, (route.kind, host), name)
         for wildcard in _wildcards(route):
-            _discard(self._below, (route.kind, wildcard), name)
+            discard(self._below, (route.kind, wildcard), name)
         has_won = self._winner.pop(name) is None
         return self._settle(self._younger(route)) if has_won else set()
 
@@ -167,18 +168,6 @@ def _wildcards(route: Contender) -> set[str]:
 
 def _covering(host: str) -> Iterator[str]:
     """Yield the wildcards that cover a host, itself included if it is one."""
-    if host == ANY:
-        yield ANY
-        return
-    if host.startswith("*."):
+    if host.startswith("*"):
         yield host
-    labels = host.removeprefix("*.").split(".")
-    for at in range(1, len(labels)):
-        yield "*." + ".".join(labels[at:])
-    yield ANY
-
-
-def _discard(index: dict[tuple[str, str], set[RouteKey]], at: tuple[str, str], name: RouteKey) -> None:
-    index[at].discard(name)
-    if not index[at]:
-        del index[at]
+    yield from (each or ANY for each in wider(host))

@@ -183,15 +183,10 @@ def _action(
     extended: dict[str, object] = {}
     for at, each in enumerate(filters or ()):
         where = f"{field}.filters[{at}]"
+        if (change := _change(each, where)) is not None:
+            changes |= change
+            continue
         match each:
-            case RouteFilter(type="RequestHeaderModifier", request_header_modifier=HeaderFilter() as headers):
-                changes["request"] = _headers(headers, where)
-            case RouteFilter(type="ResponseHeaderModifier", response_header_modifier=HeaderFilter() as headers):
-                changes["response"] = _headers(headers, where)
-            case RouteFilter(type="RequestRedirect", request_redirect=RedirectFilter() as redirect):
-                changes["redirect"] = _redirect(redirect, where)
-            case RouteFilter(type="URLRewrite", url_rewrite=RewriteFilter() as rewrite):
-                changes |= _rewrite(rewrite, where)
             case RouteFilter(type="RequestMirror", request_mirror=MirrorFilter() as mirror):
                 target = backends.resolve(mirror.backend_ref, f"{where}.requestMirror.backendRef")
                 if target is not None:
@@ -264,21 +259,28 @@ def _by_pattern(pattern: str, substitution: str, field: str) -> PathChange:
     return PathChange(pattern=pattern, substitution=substitution)
 
 
+def _change(each: RouteFilter, where: str) -> dict[str, object] | None:
+    """Return what a filter changes that a rule and a single backend may have; None for other filters."""
+    match each:
+        case RouteFilter(type="RequestHeaderModifier", request_header_modifier=HeaderFilter() as headers):
+            return {"request": _headers(headers, where)}
+        case RouteFilter(type="ResponseHeaderModifier", response_header_modifier=HeaderFilter() as headers):
+            return {"response": _headers(headers, where)}
+        case RouteFilter(type="RequestRedirect", request_redirect=RedirectFilter() as redirect):
+            return {"redirect": _redirect(redirect, where)}
+        case RouteFilter(type="URLRewrite", url_rewrite=RewriteFilter() as rewrite):
+            return _rewrite(rewrite, where)
+    return None
+
+
 def _weighted(cluster: str, ref: HTTPBackendRef, field: str) -> WeightedCluster:
     changes: dict[str, object] = {}
     for at, each in enumerate(ref.filters or ()):
         where = f"{field}.filters[{at}]"
-        match each:
-            case RouteFilter(type="RequestHeaderModifier", request_header_modifier=HeaderFilter() as headers):
-                changes["request"] = _headers(headers, where)
-            case RouteFilter(type="ResponseHeaderModifier", response_header_modifier=HeaderFilter() as headers):
-                changes["response"] = _headers(headers, where)
-            case RouteFilter(type="RequestRedirect", request_redirect=RedirectFilter() as redirect):
-                changes["redirect"] = _redirect(redirect, where)
-            case RouteFilter(type="URLRewrite", url_rewrite=RewriteFilter() as rewrite):
-                changes |= _rewrite(rewrite, where)
-            case _:
-                raise RuleError(f"{where}.type: {each.type} is not supported for a single backend")
+        change = _change(each, where)
+        if change is None:
+            raise RuleError(f"{where}.type: {each.type} is not supported for a single backend")
+        changes |= change
     return WeightedCluster(cluster=cluster, weight=ref.weight, **changes)  # type: ignore[arg-type]
 
 

@@ -38,6 +38,7 @@ from fairlead.model.gateway.security import Security
 from fairlead.model.gateway.shadows import Shadows
 from fairlead.model.merge import MergedRows
 from fairlead.model.rows import Rows
+from fairlead.model.services import ZONE
 from fairlead.plan.endpoint import Endpoint
 from fairlead.plan.gateway.cluster import GatewayEndpoints
 from fairlead.plan.gateway.route import GatewayHost, GatewayRoute, Mirror, WeightedCluster
@@ -58,7 +59,6 @@ _SURROUNDINGS = (
     "namespaces",
 )
 T = TypeVar("T", WeightedCluster, Mirror)
-_ZONE = "topology.kubernetes.io/zone"
 
 
 class GatewayStage:
@@ -485,7 +485,7 @@ class GatewayStage:
     def _endpoints(self, target: Target, snapshot: Snapshot, node: Node | None) -> tuple[Endpoint, ...]:
         service = snapshot.services.get(target.service)
         slices = snapshot.slices_of.get(target.service, ())
-        zone = (node.metadata.label(_ZONE) or "") if node is not None else ""
+        zone = (node.metadata.label(ZONE) or "") if node is not None else ""
         return endpoints_of(target, service, slices, node=snapshot.settings.node, zone=zone)
 
     def _tls(self, service: ObjectKey, port: str) -> Reading | None:

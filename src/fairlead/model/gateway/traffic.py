@@ -18,7 +18,7 @@ from fairlead.api.backendtraffic import (
 )
 from fairlead.model.gateway import values
 from fairlead.model.gateway.attachment import PolicyKind, Reading
-from fairlead.model.gateway.durations import milliseconds
+from fairlead.model.gateway.bounds import duration, within
 from fairlead.model.gateway.listeners import Verdict
 from fairlead.model.gateway.values import RuleError
 from fairlead.plan.gateway import traffic as plan
@@ -76,13 +76,13 @@ def _keepalive(wanted: Keepalive, field: str) -> plan.Keepalive:
     return plan.Keepalive(
         idle_s=_seconds(wanted.idle_time, f"{field}.idleTime"),
         interval_s=_seconds(wanted.interval, f"{field}.interval"),
-        probes=_within(wanted.probes, 1, 127, f"{field}.probes"),
+        probes=within(wanted.probes, 1, 127, f"{field}.probes"),
     )
 
 
 def _limits(wanted: CircuitBreaker, field: str) -> Limits:
     def limit(value: int | None, name: str) -> int | None:
-        return None if value is None else _within(value, 0, _MOST, f"{field}.{name}")
+        return None if value is None else within(value, 0, _MOST, f"{field}.{name}")
 
     each = wanted.max_requests_per_connection
     return Limits(
@@ -90,14 +90,14 @@ def _limits(wanted: CircuitBreaker, field: str) -> Limits:
         pending=limit(wanted.max_pending_requests, "maxPendingRequests"),
         requests=limit(wanted.max_parallel_requests, "maxParallelRequests"),
         retries=limit(wanted.max_parallel_retries, "maxParallelRetries"),
-        requests_per_connection=None if each is None else _within(each, 1, _MOST, f"{field}.maxRequestsPerConnection"),
+        requests_per_connection=None if each is None else within(each, 1, _MOST, f"{field}.maxRequestsPerConnection"),
     )
 
 
 def _budget(wanted: RetryConstraint, field: str) -> RetryBudget:
     return RetryBudget(
-        percent=_within(wanted.budget.percent, 0, 100, f"{field}.budget.percent"),
-        least=_within(wanted.min_parallel_retries, 0, _MOST, f"{field}.minParallelRetries"),
+        percent=within(wanted.budget.percent, 0, 100, f"{field}.budget.percent"),
+        least=within(wanted.min_parallel_retries, 0, _MOST, f"{field}.minParallelRetries"),
     )
 
 
@@ -115,13 +115,13 @@ def _active(wanted: ActiveHealthCheck, field: str) -> ActiveCheck:
         raise ValueError(f"{field}.http.expectedStatuses: has 1 to {_MOST_STATUSES} statuses")
     values.header_value(wanted.grpc.service, f"{field}.grpc.service")
     for status in http.expected_statuses:
-        _within(status, 100, 599, f"{field}.http.expectedStatuses")
+        within(status, 100, 599, f"{field}.http.expectedStatuses")
     return ActiveCheck(
         kind=kind,
         interval_ms=_period(wanted.interval, f"{field}.interval"),
         timeout_ms=_at_least_one(wanted.timeout, f"{field}.timeout"),
-        healthy=_within(wanted.healthy_threshold, 1, 100, f"{field}.healthyThreshold"),
-        unhealthy=_within(wanted.unhealthy_threshold, 1, 100, f"{field}.unhealthyThreshold"),
+        healthy=within(wanted.healthy_threshold, 1, 100, f"{field}.healthyThreshold"),
+        unhealthy=within(wanted.unhealthy_threshold, 1, 100, f"{field}.unhealthyThreshold"),
         path=http.path,
         host=http.hostname or "",
         statuses=tuple(sorted(set(http.expected_statuses))),
@@ -131,12 +131,12 @@ def _active(wanted: ActiveHealthCheck, field: str) -> ActiveCheck:
 
 def _passive(wanted: PassiveHealthCheck, field: str) -> PassiveCheck:
     return PassiveCheck(
-        errors=_within(wanted.consecutive_errors, 0, _MOST, f"{field}.consecutiveErrors"),
-        gateway_errors=_within(wanted.consecutive_gateway_errors, 0, _MOST, f"{field}.consecutiveGatewayErrors"),
-        unreachable=_within(wanted.consecutive_connect_failures, 0, _MOST, f"{field}.consecutiveConnectFailures"),
+        errors=within(wanted.consecutive_errors, 0, _MOST, f"{field}.consecutiveErrors"),
+        gateway_errors=within(wanted.consecutive_gateway_errors, 0, _MOST, f"{field}.consecutiveGatewayErrors"),
+        unreachable=within(wanted.consecutive_connect_failures, 0, _MOST, f"{field}.consecutiveConnectFailures"),
         interval_ms=_period(wanted.interval, f"{field}.interval"),
         ejection_ms=_at_least_one(wanted.base_ejection_time, f"{field}.baseEjectionTime"),
-        most_percent=_within(wanted.max_ejection_percent, 0, 100, f"{field}.maxEjectionPercent"),
+        most_percent=within(wanted.max_ejection_percent, 0, 100, f"{field}.maxEjectionPercent"),
     )
 
 
@@ -148,7 +148,7 @@ def _version(wanted: str | None) -> str:
 
 def _balancing(wanted: LoadBalancing, field: str) -> Balancing:
     slow = wanted.slow_start
-    slow_ms = _duration(slow.window, f"{field}.slowStart.window", 0) if slow is not None else 0
+    slow_ms = duration(slow.window, f"{field}.slowStart.window") if slow is not None else 0
     if wanted.type == "ConsistentHash":
         if wanted.consistent_hash is None:
             raise ValueError(f"{field}.consistentHash: type ConsistentHash needs it")
@@ -160,7 +160,7 @@ def _balancing(wanted: LoadBalancing, field: str) -> Balancing:
     if slow is not None and wanted.type == "Random":
         raise ValueError(f"{field}.slowStart: goes with LeastRequest and RoundRobin")
     if slow is not None:
-        _within(slow.min_weight_percent, 1, 100, f"{field}.slowStart.minWeightPercent")
+        within(slow.min_weight_percent, 1, 100, f"{field}.slowStart.minWeightPercent")
         return Balancing(kind=_KINDS[wanted.type], slow_start_ms=slow_ms, slow_start_percent=slow.min_weight_percent)
     return Balancing(kind=_KINDS[wanted.type])
 
@@ -177,21 +177,12 @@ def _hash(wanted: ConsistentHash, field: str) -> Balancing:
             by = HashBy(source="query", name=values.header_value(name, f"{field}.queryParameter"))
         case ConsistentHash(key="Cookie") if wanted.cookie is not None and wanted.cookie.name:
             cookie = wanted.cookie
-            ttl = _duration(cookie.ttl, f"{field}.cookie.ttl", 0) if cookie.ttl is not None else None
+            ttl = duration(cookie.ttl, f"{field}.cookie.ttl") if cookie.ttl is not None else None
             name = values.token(cookie.name, f"{field}.cookie.name")
             by = HashBy(source="cookie", name=name, ttl_ms=ttl, path=_cookie_path(cookie.path, f"{field}.cookie.path"))
         case _:
             raise ValueError(f"{field}: key {wanted.key} needs the field that names it")
     return Balancing(kind=_ALGORITHMS[wanted.algorithm], hash=by)
-
-
-def _duration(text: str | None, field: str, default: int) -> int:
-    if text is None:
-        return default
-    try:
-        return milliseconds(text)
-    except ValueError as error:
-        raise ValueError(f"{field}: {error}") from error
 
 
 def _period(text: str, field: str) -> int:
@@ -209,14 +200,8 @@ def _cookie_path(text: str, field: str) -> str:
 
 
 def _at_least_one(text: str, field: str) -> int:
-    return _within(_duration(text, field, 0), 1, 1 << 31, field)
+    return within(duration(text, field), 1, 1 << 31, field)
 
 
 def _seconds(text: str, field: str) -> int:
-    return _within(_duration(text, field, 0) // 1000, 1, 1 << 15, field)
-
-
-def _within(value: int, least: int, most: int, field: str) -> int:
-    if not least <= value <= most:
-        raise ValueError(f"{field}: must be from {least} to {most}")
-    return value
+    return within(duration(text, field) // 1000, 1, 1 << 15, field)
