@@ -66,6 +66,9 @@ async def test_good_policies_are_taken_and_bad_ones_refused_by_field(tmp_path: P
             service = _policy("SecurityPolicy", "clientCIDRs: {allow: []}")
             service["spec"]["targetRefs"] = [{"group": "", "kind": "Service", "name": "s"}]
             answer = await http("POST", _PATHS["SecurityPolicy"], service, params={"dryRun": "All"})
-            assert "only Gateways, HTTPRoutes and GRPCRoutes are targets" in answer.message
+            assert (
+                "only Gateways, HTTPRoutes, GRPCRoutes, TLSRoutes, TCPRoutes and UDPRoutes are targets"
+                in answer.message
+            )
         finally:
             await http.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from envoy.config.core.v3 import address_pb2, extension_pb2, protocol_pb2, socket_option_pb2
@@ -122,7 +122,7 @@ def network_filters(chain: str, client: ClientTraffic) -> Iterator[Any]:
         yield listener_components_pb2.Filter(name="envoy.filters.network.connection_limit", typed_config=packed(limit))
 
 
-def ranges(cidrs: tuple[str, ...]) -> Iterator[Any]:
+def ranges(cidrs: Iterable[str]) -> Iterator[Any]:
     """Yield ranges of addresses."""
     for each in cidrs:
         prefix, _, length = each.partition("/")

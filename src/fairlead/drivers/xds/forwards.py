@@ -6,16 +6,20 @@ that exists. Listeners of UDP have no such chains, but what changes of them are 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from envoy.config.core.v3 import address_pb2, config_source_pb2, extension_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2, udp_listener_config_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from envoy.extensions.filters.udp.udp_proxy.v3 import route_pb2, udp_proxy_pb2
+from envoy.extensions.matching.common_inputs.network.v3 import network_inputs_pb2
+from envoy.extensions.matching.input_matchers.ip.v3 import ip_pb2
 from envoy.type.v3 import hash_policy_pb2
 from xds.core.v3 import extension_pb2 as xds_extension_pb2
 from xds.type.matcher.v3 import matcher_pb2
 
+from fairlead.drivers.xds.clients import ranges
 from fairlead.drivers.xds.pack import PREFIX, milliseconds, number, packed, resource
 from fairlead.drivers.xds.protocol import Resource
 from fairlead.drivers.xds.upstream import by_ads
@@ -69,9 +73,12 @@ def udp_listener(row: GatewayUdpListener) -> Resource:
             name="route", typed_config=packed(route_pb2.Route(cluster=row.cluster))
         )
     )
+    matcher = matcher_pb2.Matcher(on_no_match=action)
+    if row.refused:
+        matcher = _unless(row.refused, action)
     proxy = udp_proxy_pb2.UdpProxyConfig(
         stat_prefix="gateway",
-        matcher=matcher_pb2.Matcher(on_no_match=action),
+        matcher=matcher,
         idle_timeout=milliseconds(_UDP_IDLE_MS),
     )
     message = listener_pb2.Listener(
@@ -87,6 +94,21 @@ def udp_listener(row: GatewayUdpListener) -> Resource:
         stat_prefix=row.name.replace("/", "_"),
     )
     return resource(row.name, message)
+
+
+def _unless(refused: Iterable[str], action: Any) -> Any:
+    """Return what does something with the datagrams of those who are not in some prefixes, and nothing with others."""
+    source = xds_extension_pb2.TypedExtensionConfig(
+        name="envoy.matching.inputs.source_ip", typed_config=packed(network_inputs_pb2.SourceIPInput())
+    )
+    within = xds_extension_pb2.TypedExtensionConfig(
+        name="envoy.matching.matchers.ip",
+        typed_config=packed(ip_pb2.Ip(cidr_ranges=ranges(refused), stat_prefix="gateway")),
+    )
+    of = matcher_pb2.Matcher.MatcherList
+    single = of.Predicate(single_predicate=of.Predicate.SinglePredicate(input=source, custom_match=within))
+    matcher = of.FieldMatcher(predicate=of.Predicate(not_matcher=single), on_match=action)
+    return matcher_pb2.Matcher(matcher_list=of(matchers=[matcher]))
 
 
 def _udp_address(text: str, port: int) -> Any:

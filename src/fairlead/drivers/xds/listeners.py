@@ -16,6 +16,7 @@ from envoy.config.core.v3 import base_pb2, extension_pb2, protocol_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
+from envoy.extensions.filters.network.direct_response.v3 import config_pb2 as direct_response_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
@@ -30,7 +31,7 @@ from fairlead.drivers.xds.policies import places
 from fairlead.drivers.xds.protocol import Resource
 from fairlead.drivers.xds.upstream import by_ads
 from fairlead.plan.gateway.client import ClientTraffic
-from fairlead.plan.gateway.listener import GatewayChain, GatewayListener, Terminated, ToBackends, ToHosts
+from fairlead.plan.gateway.listener import GatewayChain, GatewayListener, Terminated, ToBackends, ToHosts, ToNobody
 
 FORGEABLE = (
     "forwarded",
@@ -80,7 +81,7 @@ def _inspector() -> Any:
 
 def _chains(chain: GatewayChain) -> Iterator[Any]:
     """Yield the chains of one: where some proxies are believed, their connections have another than those of the rest."""
-    believed = chain.client.trusted_cidrs
+    believed = chain.client.trusted_cidrs if isinstance(chain.action, ToHosts) else ()
     if not believed:
         yield _chain(chain)
         return
@@ -99,6 +100,7 @@ def _chain(chain: GatewayChain) -> Any:
     if chain.tls is not None:
         match = listener_components_pb2.FilterChainMatch(server_names=chain.server_names, transport_protocol="tls")
         message.filter_chain_match.CopyFrom(match)
+    message.filter_chain_match.source_prefix_ranges.extend(clients.ranges(_halves(chain.sources)))
     if isinstance(chain.tls, Terminated):
         alpn = chain.client.alpn if isinstance(chain.action, ToHosts) else ()
         context = packed(_tls(chain.tls, clients.tls(chain.client), alpn))
@@ -108,10 +110,22 @@ def _chain(chain: GatewayChain) -> Any:
     return message
 
 
+def _halves(prefixes: Iterable[str]) -> Iterator[str]:
+    """Yield prefixes; those of everybody as two, as Envoy cannot tell them from none."""
+    whole = {"0.0.0.0/0": ("0.0.0.0/1", "128.0.0.0/1"), "::/0": ("::/1", "8000::/1")}
+    for each in prefixes:
+        yield from whole.get(each, (each,))
+
+
 def _action(chain: GatewayChain) -> Any:
     match chain.action:
         case ToBackends(forward=forward):
             return by_name(forward)
+        case ToNobody():
+            # Without a text it closes at once, before what follows would connect to a backend that speaks first.
+            return listener_components_pb2.Filter(
+                name="envoy.filters.network.direct_response", typed_config=packed(direct_response_pb2.Config())
+            )
         case ToHosts(table=table):
             manager = _http(table, chain.client, tls=chain.tls is not None)
             if isinstance(chain.tls, Terminated) and chain.tls.clients is not None and not chain.tls.clients.optional:

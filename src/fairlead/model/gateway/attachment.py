@@ -37,6 +37,16 @@ class Place(NamedTuple):
     name: str
 
 
+class Bearer(NamedTuple):
+    """A listener or route that carries no requests, but connections or datagrams as they are."""
+
+    name: str
+    transport: str
+    """`TCP` or `UDP`."""
+    exact: bool
+    """Whether it is what a policy is attached to, not a part of that."""
+
+
 class PolicySpec(Protocol):
     """What the spec of every policy has."""
 
@@ -81,6 +91,10 @@ class PolicyKind(msgspec.Struct, frozen=True, kw_only=True):
     """Fields of a snapshot: when one of them changes, all policies of the kind are read anew."""
     services: Callable[[Any], Iterable[ObjectKey]] = lambda _: ()
     """Services that `read` looks at: when one of them changes, the policies that name it are read anew."""
+    unheld: Callable[[Any, str], frozenset[str]] = lambda _value, _transport: frozenset()
+    """Which fields of a spec, by what it means, say nothing about connections (`TCP`) or datagrams (`UDP`) that carry no requests."""
+    closes: bool = False
+    """Whether nothing passes where such a field is attached to just that."""
     own: bool = True
     """Whether the kind is ours alone: then even a policy that reaches no Gateway is told so, with its target as the ancestor."""
 
@@ -91,6 +105,8 @@ class PolicyVerdict(msgspec.Struct, frozen=True):
     ancestor: ParentRef
     accepted: Verdict
     resolved: Verdict | None
+    partial: str = ""
+    """What of it says nothing about a part of what it is attached to."""
 
 
 class PolicyState(msgspec.Struct, frozen=True):
@@ -108,6 +124,9 @@ class Surroundings(Protocol):
 
     def ancestors(self, place: Place) -> Iterable[ParentRef]:
         """Return the Gateways of ours whose requests an object concerns."""
+
+    def bearers(self, place: Place, section: str) -> Iterable[Bearer]:
+        """Return what of a place carries no requests."""
 
     def overruled(self, policy: PolicyKey) -> str:
         """Return why a policy holds nowhere beside those of other objects, empty when it does."""
@@ -171,11 +190,11 @@ class Attachments:
         found = sections.get(section) or sections.get("")
         return found[0] if found else None
 
-    def stack(self, place: Place, section: str = "") -> list[tuple[ObjectKey, Reading]]:
-        """Return the policy of a section of an object and the one of the whole object, as far as there are any."""
+    def stack(self, place: Place, section: str = "") -> list[tuple[str, ObjectKey, Reading]]:
+        """Return the policy of a section of an object and the one of the whole object, as far as there are any, with the section."""
         sections = self._at.get(place, {})
-        found = [sections[name][0] for name in dict.fromkeys((section, "")) if name in sections]
-        return [(key, self._readings[key]) for key in found]
+        found = [(name, sections[name][0]) for name in dict.fromkeys((section, "")) if name in sections]
+        return [(name, key, self._readings[key]) for name, key in found]
 
     def at(self, place: Place) -> frozenset[ObjectKey]:
         """Return the policies that name an object or a section of it."""
@@ -208,16 +227,35 @@ class Attachments:
                 accepted = reading.accepted
             if not accepted.problem and (words := around.overruled((self.kind.kind, key))):
                 accepted = Verdict("Conflicted", words)
+            wrong, partial = self._gaps(reading, place, section, around) if not accepted.problem else ("", "")
+            if wrong:
+                accepted = Verdict("Invalid", f"{field}: {wrong}")
             for each in ancestors:
+                known = verdicts.get(each)
+                parts = dict.fromkeys(words for words in (known.partial if known else "", partial) if words)
                 # Of several targets behind one Gateway the first that has a problem is told.
-                if each not in verdicts or not verdicts[each].accepted.problem:
-                    verdicts[each] = PolicyVerdict(each, accepted, reading.resolved)
-            if accepted.problem:
-                problems[accepted.problem] = Diagnostic(object=name, message=accepted.problem)
+                told = known.accepted if known is not None and known.accepted.problem else accepted
+                verdicts[each] = PolicyVerdict(each, told, reading.resolved, "; ".join(parts))
+            for words in (accepted.problem, partial):
+                if words:
+                    problems[words] = Diagnostic(object=name, message=words)
         if reading.resolved is not None and (words := reading.resolved.problem):
             problems.setdefault(words, Diagnostic(object=name, message=words))
         found = sorted(verdicts.values(), key=lambda each: (each.ancestor.namespace or "", each.ancestor.name))
         return PolicyState(tuple(found[:MOST_ANCESTORS]), tuple(problems.values()))
+
+    def _gaps(self, reading: Reading, place: Place, section: str, around: Surroundings) -> tuple[str, str]:
+        """Return (why nothing passes at a place, what of a policy says nothing about a part of it), each empty where there is nothing."""
+        wrong: list[str] = []
+        partial: list[str] = []
+        for each in around.bearers(place, section) if reading.value is not None else ():
+            if fields := self.kind.unheld(reading.value, each.transport):
+                what = "connections" if each.transport == "TCP" else "datagrams"
+                words = (
+                    f"{', '.join(f'spec.{field}' for field in sorted(fields))}: nothing for the {what} of {each.name}"
+                )
+                (wrong if each.exact and self.kind.closes else partial).append(words)
+        return "; ".join(wrong), "; ".join(dict.fromkeys(partial))
 
     def _attached(self, key: ObjectKey, place: Place, section: str, field: str, around: Surroundings) -> Verdict:
         # Only what an Ingress means is attached to one.

@@ -27,12 +27,13 @@ from fairlead.plan.gateway.listener import (
     Terminated,
     ToBackends,
     ToHosts,
+    ToNobody,
 )
 from fairlead.plan.tables import Row
 from fairlead.world.events import ObjectKey
 
-ServerNames = Callable[[str], Collection[str]]
-"""Chain → the server names for which its connections are handed on, `*` for all others."""
+ServerNames = Callable[[str], Mapping[str, tuple[str, ...]]]
+"""Chain → the server names for which its connections are handed on, `*` for all others → prefixes of clients that are refused."""
 
 
 def rows(
@@ -65,6 +66,7 @@ def rows(
                     public_port=port.port,
                     addresses=addresses,
                     cluster=name,
+                    refused=server_names(name).get(ANY, ()),
                     generation=generation,
                     sets=_generations(gateway, listeners),
                 ),
@@ -105,7 +107,9 @@ def _chains(
         client = policies.of(each).traffic
         match each.protocol:
             case "TLS":
-                for domain in server_names(chain):
+                names = server_names(chain)
+                yield from _refusals(chain, names, PassedThrough())
+                for domain in names:
                     name = forward_name(chain, domain)
                     yield GatewayChain(
                         name=name,
@@ -115,13 +119,31 @@ def _chains(
                         client=client,
                     )
             case "TCP":
+                yield from _refusals(chain, server_names(chain), None)
                 yield GatewayChain(name=chain, action=ToBackends(forward=chain), client=client)
             case "HTTPS":
-                names = _names(each.hostname or ANY)
                 hosts = ToHosts(table=each.table)
-                yield GatewayChain(name=chain, action=hosts, server_names=names, tls=_tls(each), client=client)
+                host = _names(each.hostname or ANY)
+                yield GatewayChain(name=chain, action=hosts, server_names=host, tls=_tls(each), client=client)
             case _:
                 yield GatewayChain(name=chain, action=ToHosts(table=each.table), client=client)
+
+
+def _refusals(chain: str, names: Mapping[str, tuple[str, ...]], tls: ChainTls | None) -> Iterator[GatewayChain]:
+    """Yield chains for clients that are refused: one for all server names that refuse the same, as many names have one policy."""
+    together: dict[tuple[bool, tuple[str, ...]], list[str]] = {}
+    for domain in sorted(names):
+        if names[domain]:
+            # Connections without a name of their own cannot stand in one chain with names.
+            together.setdefault((domain == ANY, names[domain]), []).append(domain)
+    for (nameless, refused), domains in together.items():
+        yield GatewayChain(
+            name=f"{forward_name(chain, domains[0])}~refused",
+            action=ToNobody(),
+            server_names=() if nameless else tuple(domains),
+            sources=refused,
+            tls=tls,
+        )
 
 
 def _generations(gateway: BoundGateway, listeners: Iterable[BoundListener]) -> tuple[tuple[str, int], ...]:

@@ -7,7 +7,7 @@ port. There the listener that goes first decides; another's policy that says som
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -56,11 +56,43 @@ def read(policy: ClientTrafficPolicy, _snapshot: Snapshot) -> Reading:
         return Reading(accepted=Verdict("Invalid", str(error)))
 
 
+_OF_REQUESTS: Mapping[str, tuple[str, ...]] = {
+    "forwardedFor": ("trusted_hops", "trusted_cidrs"),
+    "headers": ("headers_kib", "headers_count", "underscores"),
+    "timeouts": ("headers_ms", "request_ms", "idle_ms", "stream_idle_ms", "connection_ms"),
+    "paths": ("merge_slashes", "escaped_slashes"),
+    "connections.maxRequests": ("requests",),
+    "tls.alpnProtocols": ("alpn",),
+}
+"""Field of a spec → fields of a `ClientTraffic`."""
+
+
+def unheld(value: ClientPolicy, transport: str) -> frozenset[str]:
+    """Return the fields that say nothing: about connections what is about requests, about datagrams all of them."""
+    default = ClientPolicy()
+    found = {
+        said
+        for said, names in _OF_REQUESTS.items()
+        if any(getattr(value.traffic, name) != getattr(default.traffic, name) for name in names)
+    }
+    if value.redirect is not None:
+        found.add("httpsRedirect")
+    if transport == "UDP":
+        others: dict[str, object] = {
+            "proxyProtocol": value.socket.proxy_protocol,
+            "connections.keepAlive": value.socket.keep_alive,
+        }
+        others |= {"connections.max": value.traffic.connections, "tls": value.traffic.ciphers or value.traffic.tls_max}
+        found |= {said for said, wanted in others.items() if wanted}
+    return frozenset(found)
+
+
 KIND = PolicyKind(
     kind="ClientTrafficPolicy",
     table="client_traffic_policies",
     targets=frozenset(((GROUP, "Gateway"), (GROUP, "ListenerSet"))),
     read=read,
+    unheld=unheld,
 )
 
 

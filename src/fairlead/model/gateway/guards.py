@@ -7,7 +7,7 @@ check that cannot be had closes the route: whoever asks is answered with 500.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,8 +21,17 @@ from fairlead.plan.gateway.route import GatewayRoute
 
 KINDS = ("SecurityPolicy", "TrafficPolicy")
 """Kinds of policies about requests."""
-PLACES = frozenset(("Gateway", "HTTPRoute", "GRPCRoute", "Ingress"))
+PLACES = frozenset(("Gateway", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "Ingress"))
 """Kinds of what they are attached to."""
+
+
+class Level(NamedTuple):
+    """A policy that may decide, beside those that are less exact."""
+
+    name: str
+    reading: Reading
+    exact: bool
+    """Whether it is attached to the route or the listener, not to the whole Gateway."""
 
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +64,7 @@ def guard(policies: Policies, listener: BoundListener, route: RouteKey, rule: st
     problem = ""
     for kind in KINDS:
         exempt: frozenset[str] = frozenset()
-        for name, reading in _levels(policies, kind, listener, route, rule):
+        for name, reading, _ in levels(policies, kind, listener, route, rule):
             if reading.value is None:
                 problem = problem or f"{name} is not valid: {reading.accepted.problem}"
                 continue
@@ -101,15 +110,15 @@ def words(policies: Policies, route: BoundRoute, listeners: Iterable[BoundListen
             problem = problem or each.problem
             where = f" (rule {name})" if name else ""
             found |= dict.fromkeys((check, source + where) for check, source in each.sources)
-    return "; ".join(f"{check}: {source}" for check, source in found), problem
+    says = "; ".join(f"{check}: {source}" for check, source in found)
+    return says, f"requests are answered with 500: {problem}" if problem else ""
 
 
-def _levels(
-    policies: Policies, kind: str, listener: BoundListener, route: RouteKey, rule: str
-) -> Iterator[tuple[str, Reading]]:
+def levels(policies: Policies, kind: str, listener: BoundListener, route: RouteKey, rule: str) -> Iterator[Level]:
+    """Yield the policies of a kind that say something about a rule at a listener, the most exact one first."""
     of = policies.of(kind)
     # Sections of a Gateway are its own listeners: what a ListenerSet adds may have the same names.
     own = listener.api.name if listener.listener_set is None else ""
     for place, section in ((route_place(route), rule), (gateway_place(listener.gateway), own)):
-        for key, reading in of.stack(place, section):
-            yield reference(kind, *key), reading
+        for at, key, reading in of.stack(place, section):
+            yield Level(reference(kind, *key), reading, bool(at) or place.kind != "Gateway")

@@ -58,6 +58,8 @@ KIND = PolicyKind(
     table="traffic_policies",
     targets=frozenset((GROUP, kind) for kind in ("Gateway", "HTTPRoute", "GRPCRoute")),
     read=read,
+    unheld=lambda value, _transport: frozenset(value.checks),
+    closes=True,
 )
 
 

@@ -8,12 +8,14 @@ import msgspec
 
 from fairlead.api.gateway import GROUP, ParentRef
 from fairlead.model.gateway import backend_tls, clients, limits, security, traffic
-from fairlead.model.gateway.attachment import Attachments, Place, PolicyKey, PolicyKind, PolicyState
-from fairlead.model.gateway.listeners import BoundGateway
+from fairlead.model.gateway.attachment import Attachments, Bearer, Place, PolicyKey, PolicyKind, PolicyState
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener
 from fairlead.model.gateway.routes import BoundRoute, RouteKey
 from fairlead.world.events import ObjectKey
-from fairlead.world.snapshot import Snapshot
+from fairlead.world.snapshot import TABLES, Snapshot
 
+FORWARDED = frozenset(("TLSRoute", "TCPRoute", "UDPRoute"))
+"""Kinds of routes for connections and datagrams, which are handed on as they are."""
 KINDS: tuple[PolicyKind, ...] = (backend_tls.KIND, traffic.KIND, security.KIND, limits.KIND, clients.KIND)
 
 
@@ -81,6 +83,27 @@ class Objects(msgspec.Struct, frozen=True):
             if (namespace, name) in self.snapshot.gateways
         ]
 
+    def bearers(self, place: Place, section: str) -> list[Bearer]:
+        """Return what of a place carries no requests."""
+        key = (place.namespace, place.name)
+        if place.kind in FORWARDED:
+            return [_bearer((place.kind, key), exact=True)]
+        if place.kind == "Service":
+            return [_bearer(each, exact=False) for each in sorted(self.users(key)) if each[0] in FORWARDED]
+        found: Iterable[BoundListener] = ()
+        if place.kind == "Gateway" and key in self.gateways:
+            gateway = self.gateways[key]
+            found = (each for each in gateway.own if each.api.name == section) if section else gateway.listeners
+        elif place.kind == "ListenerSet":
+            sets = (each for at in self.ancestors(place) for each in self.gateways[at.namespace or "", at.name].sets)
+            found = (each for one in sets if one.key == key for each in one.listeners)
+            found = (each for each in found if section in ("", each.api.name))
+        return [
+            Bearer(f"listener {each.api.name}", each.transport, bool(section))
+            for each in found
+            if each.protocol not in ("HTTP", "HTTPS")
+        ]
+
     def _sections(self, place: Place) -> tuple[bool, set[str | None]]:
         key = (place.namespace, place.name)
         match place.kind:
@@ -95,17 +118,18 @@ class Objects(msgspec.Struct, frozen=True):
                 return listener_set is not None, {
                     each.name for each in listener_set.spec.listeners
                 } if listener_set else set()
-            case "ListenerSet":
-                member = self.snapshot.listener_sets.get(key)
-                return member is not None, {each.name for each in member.spec.listeners} if member else set()
-            case "HTTPRoute" | "GRPCRoute":
-                table = self.snapshot.http_routes if place.kind == "HTTPRoute" else self.snapshot.grpc_routes
-                route = table.get(key)
+            case "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute" | "UDPRoute":
+                route = getattr(self.snapshot, TABLES[place.kind]).get(key)
                 rules = (route.spec.rules if route is not None else None) or ()
                 return route is not None, {each.name for each in rules}
             case "Ingress":
                 return ("Ingress", key) in self.bound, set()
         return False, set()
+
+
+def _bearer(route: RouteKey, *, exact: bool) -> Bearer:
+    kind, key = route
+    return Bearer(f"{kind} {'/'.join(key)}", "UDP" if kind == "UDPRoute" else "TCP", exact)
 
 
 class Policies:

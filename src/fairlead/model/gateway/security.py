@@ -111,13 +111,26 @@ def services(policy: SecurityPolicy) -> Iterable[ObjectKey]:
         yield ref.namespace or namespace, ref.name
 
 
+def unheld(value: Security, _transport: str) -> frozenset[str]:
+    """Return the checks that ask for more than addresses: neither connections nor datagrams have anything else."""
+    found = {*value.checks, *value.problems} - {"clientCIDRs"}
+    access = value.checks.get("authorization", {}).get("access")
+    if isinstance(access, Access) and not any(each.who.claims or each.who.headers for each in access.rules):
+        found.discard("authorization")
+    return frozenset(found)
+
+
 KIND = PolicyKind(
     kind="SecurityPolicy",
     table="security_policies",
-    targets=frozenset((GROUP, kind) for kind in ("Gateway", "HTTPRoute", "GRPCRoute")),
+    targets=frozenset(
+        (GROUP, kind) for kind in ("Gateway", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute")
+    ),
     read=read,
     reads=("credentials", "reference_grants"),
     services=services,
+    unheld=unheld,
+    closes=True,
 )
 
 

@@ -18,6 +18,8 @@ from fairlead.api.routeextension import RouteExtension
 from fairlead.api.service import Service
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.model.gateway import chains, clients, forwards, problems
+from fairlead.model.gateway.admission import Admission, admission
+from fairlead.model.gateway.admission import words as admission_words
 from fairlead.model.gateway.attachment import Place, Reading
 from fairlead.model.gateway.backends import Target, endpoints_of
 from fairlead.model.gateway.clients import ClientPolicies
@@ -30,7 +32,7 @@ from fairlead.model.gateway.ingress import IngressReader
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, References
 from fairlead.model.gateway.merging import ingress_gateways, our_gateways, sets_of
 from fairlead.model.gateway.names import service_name
-from fairlead.model.gateway.policies import Objects, Policies, route_place, service_place
+from fairlead.model.gateway.policies import FORWARDED, Objects, Policies, route_place, service_place
 from fairlead.model.gateway.rivals import Contests
 from fairlead.model.gateway.routes import BoundRoute, Route, RouteKey, Surroundings, bind, origin_of, without
 from fairlead.model.gateway.rules import at_listener, precedence
@@ -75,8 +77,8 @@ class GatewayStage:
         self._rebound: set[RouteKey] = set()
         self._contests = Contests()
         self._shadows = Shadows()
-        self._forwarded: dict[str, set[str]] = {}
-        """Chain → the server names for which connections are handed on."""
+        self._forwarded: dict[str, dict[str, tuple[str, ...]]] = {}
+        """Chain → the server names for which connections are handed on → prefixes of clients that are refused."""
         self._rechained: set[ObjectKey] = set()
         """Gateways that have more or fewer server names than their rows say."""
         self._overruled: dict[tuple[str, str], tuple[RouteKey, ...]] = {}
@@ -347,7 +349,7 @@ class GatewayStage:
             and parent.section_name in (None, each.listener.api.name)
             and parent.port in (None, each.listener.api.port)
         ]
-        return words(self.policies, route, at)
+        return (admission_words if route.key[0] in FORWARDED else words)(self.policies, route, at)
 
     def _gateway(self, key: ObjectKey, snapshot: Snapshot, node: Node | None) -> Rows:
         gateway = self.gateways[key]
@@ -359,7 +361,7 @@ class GatewayStage:
             snapshot.certificates,
             snapshot.ca_bundles,
             self.clients,
-            lambda chain: self._forwarded.get(chain, ()),
+            lambda chain: self._forwarded.get(chain, {}),
         )
         causes = [reference("Gateway", *key)]
         causes += [reference("ListenerSet", *each.key) for each in gateway.sets if each.attached]
@@ -386,10 +388,11 @@ class GatewayStage:
             self._overruled[place] = tuple(each.key for each in routes)
             self._rebound |= set(self._overruled[place])
         own = domain == (decider.hostname or ANY)
-        self._hand_on(decider, domain, served=own or bool(routes))
+        taken = admission(self.policies, decider, routes[0]) if routes else Admission()
+        self._hand_on(decider, domain, taken.refused if own or routes else None)
         if not own and not routes:
             return None
-        wanted = routes[0].split if routes else None
+        wanted = routes[0].split if routes and not taken.problem else None
         name = chains.forward_name(decider.chain, domain)
         found: list[tuple[str, Row]] = []
         if decider.transport == "UDP":
@@ -404,17 +407,18 @@ class GatewayStage:
             row = GatewayHost(table=decider.table, domain=domain, routes=(), chain=decider.chain)
             found.append(("gateway_hosts", row))
         kind, owner = decider.owner
-        return _rows(found, [reference(kind, *owner), *(origin_of(each.key) for each in routes[:1])])
+        causes = [reference(kind, *owner), *(origin_of(each.key) for each in routes[:1])]
+        return _rows(found, [*causes, *sorted({source for _, source in taken.sources})])
 
-    def _hand_on(self, decider: BoundListener, domain: str, *, served: bool) -> None:
-        """Note whether there is something to do with connections for a server name."""
-        names = self._forwarded.setdefault(decider.chain, set())
-        if served == (domain in names):
+    def _hand_on(self, decider: BoundListener, domain: str, refused: tuple[str, ...] | None) -> None:
+        """Note whose connections for a server name are refused; None: there is nothing to do with any."""
+        names = self._forwarded.setdefault(decider.chain, {})
+        if refused == names.get(domain):
             return
-        if served:
-            names.add(domain)
+        if refused is not None:
+            names[domain] = refused
         else:
-            names.discard(domain)
+            del names[domain]
         self._rechained.add(decider.gateway)
 
     def _host(self, table: str, domain: str) -> Rows | None:

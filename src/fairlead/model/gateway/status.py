@@ -90,6 +90,8 @@ CERTIFICATES = "fairlead.dev/CertificatesValid"
 _LONGEST = 1024
 """Of a message; the API's limit is 32,768."""
 _AFFECTED = "fairlead.dev/PolicyAffected"
+_PARTIAL = "fairlead.dev/Partial"
+"""Type of a condition of policies that is there only while it is True."""
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -137,8 +139,7 @@ def route_parents(
 def _affected(says: str, problem: str) -> list[Condition]:
     """Return the condition of a route that policies decide about (GEP-713)."""
     if problem:
-        words = f"requests are answered with 500: {problem}"
-        return [Condition(_AFFECTED, True, "PolicyInvalid", words[:_LONGEST])]
+        return [Condition(_AFFECTED, True, "PolicyInvalid", problem[:_LONGEST])]
     return [Condition(_AFFECTED, True, "PolicyAffected", says[:_LONGEST])] if says else []
 
 
@@ -150,6 +151,7 @@ def policy_ancestors(state: PolicyState) -> list[tuple[Json, list[Condition]]]:
             [
                 _condition("Accepted", each.accepted, "Accepted"),
                 *([_condition("ResolvedRefs", each.resolved, "ResolvedRefs")] if each.resolved is not None else []),
+                *([Condition(_PARTIAL, True, "NotForRequests", each.partial[:_LONGEST])] if each.partial else []),
             ],
         )
         for each in state.verdicts

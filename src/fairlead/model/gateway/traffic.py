@@ -49,8 +49,37 @@ def read(policy: BackendTrafficPolicy, _snapshot: Snapshot) -> Reading:
         return Reading(accepted=Verdict("Invalid", str(error)))
 
 
+_FIELDS = {
+    "balancing": "loadBalancing",
+    "connect_ms": "connectTimeout",
+    "keepalive": "tcpKeepalive",
+    "limits": "circuitBreaker",
+    "budget": "retryConstraint",
+    "active": "healthCheck",
+    "passive": "healthCheck",
+    "proxy_protocol": "proxyProtocol",
+}
+"""Field of a `Traffic` → field of a spec."""
+
+
+def unheld(value: Traffic, transport: str) -> frozenset[str]:
+    """Return the fields that say nothing: about datagrams all of them, about connections what is about requests."""
+    if transport == "UDP":
+        default = Traffic()
+        return frozenset(said for name, said in _FIELDS.items() if getattr(value, name) != getattr(default, name))
+    hashed = value.balancing.hash
+    found = {"retryConstraint"} if value.budget is not None else set()
+    if hashed is not None and hashed.source != "address":
+        found.add("loadBalancing.consistentHash")
+    return frozenset(found)
+
+
 KIND = PolicyKind(
-    kind="BackendTrafficPolicy", table="backend_traffic_policies", targets=frozenset((("", "Service"),)), read=read
+    kind="BackendTrafficPolicy",
+    table="backend_traffic_policies",
+    targets=frozenset((("", "Service"),)),
+    read=read,
+    unheld=unheld,
 )
 
 

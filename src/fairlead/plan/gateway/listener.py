@@ -47,7 +47,11 @@ class ToBackends(msgspec.Struct, frozen=True, kw_only=True, tag="tcp", tag_field
     """Name of a `GatewayForward` row."""
 
 
-ChainAction: TypeAlias = ToHosts | ToBackends
+class ToNobody(msgspec.Struct, frozen=True, kw_only=True, tag="refuse", tag_field="kind"):
+    """Connections are closed before anything is read of them or written to them."""
+
+
+ChainAction: TypeAlias = ToHosts | ToBackends | ToNobody
 
 
 class GatewayChain(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +66,8 @@ class GatewayChain(msgspec.Struct, frozen=True, kw_only=True):
     action: ChainAction
     server_names: tuple[str, ...] = ()
     """SNI of the connections, exact or `*.suffix`; empty: all others. Without `tls` there is none."""
+    sources: tuple[str, ...] = ()
+    """Prefixes of clients, of which the longest that fits decides; empty: those that no other chain for these names wants."""
     tls: ChainTls | None = None
     client: ClientTraffic = ClientTraffic()
 
@@ -80,7 +86,13 @@ class GatewayChain(msgspec.Struct, frozen=True, kw_only=True):
         names = "|".join(self.server_names) or "*"
         inner = "passthrough" if isinstance(self.tls, PassedThrough) else "|".join(self.certificates)
         tls = f"[{inner}]" if self.tls is not None else ""
-        to = self.action.table if isinstance(self.action, ToHosts) else f"tcp:{self.action.forward}"
+        match self.action:
+            case ToHosts(table=to):
+                pass
+            case ToBackends(forward=forward):
+                to = f"tcp:{forward}"
+            case ToNobody():
+                to = f"nobody({len(self.sources)} prefixes)"
         return f"{names}{tls}->{to}"
 
 
@@ -114,6 +126,8 @@ class GatewayUdpListener(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...]
     cluster: str
     """Name of a `GatewayCluster` row."""
+    refused: tuple[str, ...] = ()
+    """Prefixes of clients whose datagrams are thrown away."""
     generation: int = 0
     sets: tuple[tuple[str, int], ...] = ()
 
