@@ -11,10 +11,10 @@ from typing import Any
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 
-Private = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+Private = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | dsa.DSAPrivateKey
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,11 @@ class Pair:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
 
-    def secret(self, name: str, namespace: str = "default", key: bytes | None = None) -> str:
-        """A Secret of type kubernetes.io/tls as a manifest; `key` in place of its own."""
-        data = {"tls.crt": base64.b64encode(self.chain).decode()}
+    def secret(
+        self, name: str, namespace: str = "default", key: bytes | None = None, chain: bytes | None = None
+    ) -> str:
+        """A Secret of type kubernetes.io/tls as a manifest; `key` and `chain` in place of its own."""
+        data = {"tls.crt": base64.b64encode(self.chain if chain is None else chain).decode()}
         data["tls.key"] = base64.b64encode(self.key if key is None else key).decode()
         metadata = {"name": name, "namespace": namespace}
         return _text({"kind": "Secret", "metadata": metadata, "type": "kubernetes.io/tls", "data": data})
@@ -58,10 +60,15 @@ class Authority:
         return _text({"kind": "ConfigMap", "metadata": metadata, "data": {"ca.crt": self.pem}})
 
     def issue(
-        self, *hosts: str, rsa_key: bool = False, days: tuple[float, float] = (-2, 1), uris: Sequence[str] = ()
+        self,
+        *hosts: str,
+        rsa_key: bool = False,
+        private: Private | None = None,
+        days: tuple[float, float] = (-2, 1),
+        uris: Sequence[str] = (),
     ) -> Pair:
-        """A certificate for hosts, valid between two days from now."""
-        return _signed(hosts[0], hosts, issuer=self.pair, rsa_key=rsa_key, days=days, uris=uris)
+        """A certificate for hosts, valid between two days from now; `private` is its key, if one is given."""
+        return _signed(hosts[0], hosts, issuer=self.pair, rsa_key=rsa_key, private=private, days=days, uris=uris)
 
 
 def _signed(
@@ -71,10 +78,12 @@ def _signed(
     issuer: Pair | None = None,
     ca: bool = False,
     rsa_key: bool = False,
+    private: Private | None = None,
     days: tuple[float, float] = (-3, 2),
     uris: Sequence[str] = (),
 ) -> Pair:
-    private: Private = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
+    if private is None:
+        private = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     builder = (

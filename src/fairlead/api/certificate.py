@@ -15,12 +15,15 @@ import msgspec
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from fairlead.api.meta import ObjectMeta
 
 TYPE = "kubernetes.io/tls"
 _CHAIN, _KEY = "tls.crt", "tls.key"
 _MOST_BYTES = 1 << 20
+_LEAST_RSA_BITS = 2048
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
 
 
 class Certificate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -54,14 +57,14 @@ class KeyPair(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def key_pair(secret: Mapping[str, Any]) -> KeyPair:
-    """Return the chain and key of a Secret on the wire; raises ValueError in words for its author when they do not fit together."""
+    """Return the chain and key of a Secret on the wire; raises ValueError in words for its author when nobody could use them."""
     if secret.get("type", TYPE) != TYPE:
         raise ValueError(f"type is {secret.get('type')}, not {TYPE}")
     parts = [each if isinstance(each, Mapping) else {} for each in (secret.get("data"), secret.get("stringData"))]
     chain, key = (_field(parts[0], parts[1], name) for name in (_CHAIN, _KEY))
-    pair = KeyPair(chain=chain, key=key)
     try:
-        first = x509.load_pem_x509_certificates(chain)[0]
+        found = x509.load_pem_x509_certificates(chain)
+        first = found[0]
     except (ValueError, IndexError) as error:
         raise ValueError(f"data[{_CHAIN}] holds no certificate in PEM form") from error
     try:
@@ -71,7 +74,23 @@ def key_pair(secret: Mapping[str, Any]) -> KeyPair:
     form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     if private.public_key().public_bytes(*form) != first.public_key().public_bytes(*form):
         raise ValueError(f"the key in data[{_KEY}] is not that of the certificate in data[{_CHAIN}]")
-    return pair
+    _require_usable(private)
+    # What stands between certificates, or is lacking there, is read differently by different libraries.
+    return KeyPair(chain=b"".join(each.public_bytes(serialization.Encoding.PEM) for each in found), key=key)
+
+
+def _require_usable(key: Any) -> None:
+    """Raise ValueError for a kind of key that proxies refuse. Source: Envoy's ServerContextImpl, BoringSSL."""
+    match key:
+        case rsa.RSAPrivateKey() if key.key_size < _LEAST_RSA_BITS:
+            raise ValueError(
+                f"the key in data[{_KEY}] is RSA with {key.key_size} bits; {_LEAST_RSA_BITS} are the least"
+            )
+        case ec.EllipticCurvePrivateKey() if key.curve.name not in _CURVES:
+            raise ValueError(f"the key in data[{_KEY}] is of the curve {key.curve.name}; use {', '.join(_CURVES)}")
+        case rsa.RSAPrivateKey() | ec.EllipticCurvePrivateKey() | ed25519.Ed25519PrivateKey():
+            return
+    raise ValueError(f"the key in data[{_KEY}] is neither RSA nor ECDSA nor Ed25519")
 
 
 def reduced(secret: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.drivers.xds.gatewaylab import GatewayLab
 
-from fairlead.drivers.xds.listeners import FORGEABLE
+from fairlead.drivers.xds.listeners import FORGEABLE, FORGEABLE_BY_OUTSIDERS, FORGEABLE_FAMILIES
 from fairlead.drivers.xds.process import USER
 from fairlead.plan.gateway.route import GatewayHost
 from fairlead.plan.plan import Plan
@@ -161,7 +161,9 @@ async def test_nothing_but_the_proxys_user_reaches_the_server(lab: GatewayLab) -
 
 async def test_what_outsiders_say_of_themselves_is_not_believed(lab: GatewayLab) -> None:
     await lab.apply(route("forged", f"[{{{ONE}}}]"))
-    sent = dict.fromkeys(FORGEABLE, "forged") | {"x_forwarded_for": "forged", "x-envoy-internal": "true"}
+    families = (*FORGEABLE_FAMILIES, FORGEABLE_BY_OUTSIDERS)
+    others = [f"{family}{name}" for family in families for name in ("user", "attempt-count", "uri")]
+    sent = dict.fromkeys([*FORGEABLE, *others], "forged") | {"x_forwarded_for": "forged", "x-envoy-internal": "true"}
     seen = (await lab.ask("http://forged.example.com/", headers=sent)).json["headers"]
     assert "forged" not in seen.values()
     assert seen["x-forwarded-proto"] == "http"

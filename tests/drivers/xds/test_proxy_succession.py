@@ -15,6 +15,7 @@ import pytest
 from tests.drivers.xds.gatewaylab import DRAIN_S, NODE, GatewayLab
 from tests.drivers.xds.l4 import Echoes, ask, ask_udp, connected, exchange
 from tests.drivers.xds.load import Load, until
+from tests.drivers.xds.test_proxy_life import broken
 
 from fairlead.drivers.xds import generations, process
 
@@ -30,7 +31,7 @@ from fairlead.drivers.xds import process
 
 folder, node, drain_s, interval, step = sys.argv[1:]
 bootstrap, spawn = process.bootstrap, process.Process._spawn
-process.bootstrap = lambda node: bootstrap(node) | {"stats_flush_interval": interval}
+process.bootstrap = lambda *those: bootstrap(*those) | {"stats_flush_interval": interval}
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -60,7 +61,7 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
 def renewed(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
     """Have the next bootstrap be another one."""
     before = process.bootstrap
-    monkeypatch.setattr(process, "bootstrap", lambda node: before(node) | changes)
+    monkeypatch.setattr(process, "bootstrap", lambda *those: before(*those) | changes)
 
 
 def alive(lab: GatewayLab) -> list[generations.Generation]:
@@ -209,6 +210,10 @@ async def test_its_log_does_not_grow_without_bound(lab: GatewayLab, monkeypatch:
     found = process.Process(lab.folder / "envoy", NODE)
     await found.bound_log()
     assert log.stat().st_ino == before
+    # Envoy looks after a log from the first line on that it writes there.
+    await lab.driver.apply(broken(lab.plan, "load.example.com"))
+    await until(lambda: log.stat().st_size > 0)
+    await lab.settle()
     monkeypatch.setattr(process, "MOST_LOG_BYTES", 0)
     log.write_text("something")
     await found.bound_log()

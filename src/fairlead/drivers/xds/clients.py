@@ -40,10 +40,11 @@ BELIEVED = frozenset(("x-forwarded-for", "x-forwarded-proto"))
 
 def forgeable(client: ClientTraffic, names: tuple[str, ...]) -> Iterator[str]:
     """Yield which of the headers by which proxies tell about clients are lies from these."""
-    return (each for each in names if not (_trusts(client) and each in BELIEVED))
+    return (each for each in names if not (trusts(client) and each in BELIEVED))
 
 
-def _trusts(client: ClientTraffic) -> bool:
+def trusts(client: ClientTraffic) -> bool:
+    """Tell whether some proxy is believed about clients."""
     return bool(client.trusted_hops or client.trusted_cidrs)
 
 
@@ -66,7 +67,7 @@ def shape(manager: Any, client: ClientTraffic, *, tls: bool) -> None:
     manager.request_headers_timeout.CopyFrom(milliseconds(client.headers_ms))
     if client.request_ms:
         manager.request_timeout.CopyFrom(milliseconds(client.request_ms))
-    if not _trusts(client):
+    if not trusts(client):
         # X-Forwarded-Proto follows; what a proxy that is believed says of it stays.
         manager.scheme_header_transformation.scheme_to_overwrite = "https" if tls else "http"
     if client.trusted_hops:

@@ -6,7 +6,6 @@ normalized before they are matched, and names with underscores, which backends m
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -42,12 +41,14 @@ FORGEABLE = (
     "x-forwarded-proto",
     "x-forwarded-server",
     "x-forwarded-client-cert",
-    "x-original-url",
-    "x-original-host",
     "x-real-ip",
     "x-rewrite-url",
 )
 """Headers by which proxies tell backends about a client; from clients themselves they are lies or mistakes."""
+FORGEABLE_FAMILIES = ("x-envoy-", "x-original-")
+"""How the names of more such headers begin, whoever is believed."""
+FORGEABLE_BY_OUTSIDERS = "x-forwarded-"
+"""How more such names begin, where nobody is believed: a proxy that is believed may tell of users, certificates and more."""
 _KEY_MS = 1000
 """How long a proxy that starts waits for a key: nothing else serves until then, and keys are where the API server is."""
 _BUFFER_BYTES = 1 << 20
@@ -181,7 +182,7 @@ def _http(table: str, client: ClientTraffic, *, tls: bool) -> Any:
         ],
         upgrade_configs=[manager.UpgradeConfig(upgrade_type="websocket")],
         use_remote_address=boolean(True),
-        early_header_mutation_extensions=[_without(clients.forgeable(client, FORGEABLE))],
+        early_header_mutation_extensions=[_without(client)],
         normalize_path=boolean(True),
         http2_protocol_options=protocol_pb2.Http2ProtocolOptions(
             max_concurrent_streams=number(_STREAMS),
@@ -199,10 +200,11 @@ def _router() -> Any:
     return router_pb2.Router(suppress_envoy_headers=True)
 
 
-def _without(headers: Iterable[str]) -> Any:
-    # One walk over the headers: a removal for each name is a walk for each.
-    names = regex_pb2.RegexMatcher(regex="|".join(re.escape(each) for each in headers))
-    matcher = string_pb2.StringMatcher(safe_regex=names)
+def _without(client: ClientTraffic) -> Any:
+    # One walk over the headers: a removal for each name is a walk for each. Where underscores are allowed, backends may take them for hyphens.
+    families = FORGEABLE_FAMILIES if clients.trusts(client) else (*FORGEABLE_FAMILIES, FORGEABLE_BY_OUTSIDERS)
+    patterns = [*clients.forgeable(client, FORGEABLE), *(f"{each}.*" for each in families)]
+    matcher = string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex="|".join(patterns).replace("-", "[-_]")))
     removal = mutation_rules_pb2.HeaderMutation(
         remove_on_match=mutation_rules_pb2.HeaderMutation.RemoveOnMatch(key_matcher=matcher)
     )

@@ -14,6 +14,7 @@ import hashlib
 import importlib.metadata
 import logging
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -108,7 +109,7 @@ class Process:
         One that runs with another program or bootstrap hands its sockets to its successor and finishes what it began.
         """
         program, version = package()
-        text = msgspec.json.encode(bootstrap(self._node))
+        text = msgspec.json.encode(bootstrap(self._node, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         config = hashlib.sha256(text + repr((str(program), version, self._options)).encode()).hexdigest()
         async with self._locked() as lock:
             known = generations.read(self._record)
@@ -280,8 +281,12 @@ async def _kill(some: Sequence[Generation]) -> None:
             os.kill(each.pid, signal.SIGKILL)
 
 
-def bootstrap(node: str) -> dict[str, Any]:
-    """Return the proxy's own configuration: everything else comes over the xDS socket. Paths are below its folder."""
+def bootstrap(node: str, descriptors: int) -> dict[str, Any]:
+    """Return the proxy's own configuration: everything else comes over the xDS socket. Paths are below its folder.
+
+    `descriptors` is how many files the process may open. Clients get half of them, and are refused beyond that: with none left, there would be
+    none for backends either, and the proxy would try without end to accept whom it cannot.
+    """
     options = {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
@@ -291,7 +296,18 @@ def bootstrap(node: str) -> dict[str, Any]:
     ads = {"ads": {}, "resource_api_version": "V3"}
     return {
         "node": {"id": node, "cluster": "fairlead"},
-        "admin": {"address": {"pipe": {"path": ADMIN_SOCKET, "mode": 0o600}}},
+        "admin": {"address": {"pipe": {"path": ADMIN_SOCKET, "mode": 0o600}}, "ignore_global_conn_limit": True},
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                        "max_active_downstream_connections": max(descriptors // 2, 1),
+                    },
+                }
+            ]
+        },
         "dynamic_resources": {
             "ads_config": {
                 "api_type": "DELTA_GRPC",
