@@ -20,8 +20,8 @@ from fairlead.api.clienttraffic import (
 )
 from fairlead.api.gateway import GROUP
 from fairlead.model.gateway.attachment import Attachments, Place, PolicyKind, Reading
-from fairlead.model.gateway.bounds import duration, within
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, ListenerKey, Verdict
+from fairlead.model.gateway.values import duration, number
 from fairlead.plan.gateway.client import ClientTraffic, KeepAlive, Socket
 from fairlead.plan.gateway.route import GatewayRoute, Redirect
 from fairlead.world.events import ObjectKey
@@ -37,6 +37,7 @@ CIPHERS = frozenset(
 _VERSIONS = ("1.2", "1.3")
 _ALPN = ("h2", "http/1.1")
 _MOST_CIDRS = 64
+_MOST_KEEPALIVE_MS = 32_767_000
 
 
 class ClientPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +113,7 @@ def _policy(spec: ClientTrafficPolicySpec) -> ClientPolicy:
     if (wanted := spec.https_redirect) is not None:
         if wanted.status_code not in (301, 302, 307, 308):
             raise ValueError("spec.httpsRedirect.statusCode: must be 301, 302, 307 or 308")
-        port = within(wanted.port, 1, 65535, "spec.httpsRedirect.port")
+        port = number(wanted.port, 1, 65535, "spec.httpsRedirect.port")
         # The scheme's own port is left unsaid.
         redirect = Redirect(status=wanted.status_code, scheme="https", port=port if port != 443 else 0)
     return ClientPolicy(traffic=_traffic(spec), socket=socket, redirect=redirect, external=external or "Local")
@@ -129,9 +130,9 @@ def _traffic(spec: ClientTrafficPolicySpec) -> ClientTraffic:
             headers.underscores, ("Drop", "Allow", "Reject"), "spec.headers.underscores"
         ).lower()
         if headers.max_kib is not None:
-            said["headers_kib"] = within(headers.max_kib, 1, 8192, "spec.headers.maxKiB")
+            said["headers_kib"] = number(headers.max_kib, 1, 8192, "spec.headers.maxKiB")
         if headers.max_count is not None:
-            said["headers_count"] = within(headers.max_count, 1, 10_000, "spec.headers.maxCount")
+            said["headers_count"] = number(headers.max_count, 1, 10_000, "spec.headers.maxCount")
     if (timeouts := spec.timeouts) is not None:
         for field, text, name in (
             ("headers_ms", timeouts.request_headers, "requestHeaders"),
@@ -144,9 +145,9 @@ def _traffic(spec: ClientTrafficPolicySpec) -> ClientTraffic:
                 said[field] = duration(text, f"spec.timeouts.{name}")
     if (connections := spec.connections) is not None:
         if connections.max is not None:
-            said["connections"] = within(connections.max, 1, 10_000_000, "spec.connections.max")
+            said["connections"] = number(connections.max, 1, 10_000_000, "spec.connections.max")
         if connections.max_requests is not None:
-            said["requests"] = within(connections.max_requests, 1, 10_000_000, "spec.connections.maxRequests")
+            said["requests"] = number(connections.max_requests, 1, 10_000_000, "spec.connections.maxRequests")
     if (paths := spec.paths) is not None:
         choices = ("Redirect", "Decode", "Keep", "Reject")
         said["escaped_slashes"] = _one_of(paths.escaped_slashes, choices, "spec.paths.escapedSlashes").lower()
@@ -159,9 +160,9 @@ def _forwarded_for(wanted: ForwardedFor) -> dict[str, object]:
     if (wanted.trusted_hops is None) == (wanted.trusted_cidrs is None):
         raise ValueError(f"{field}: needs either trustedHops or trustedCIDRs")
     if wanted.trusted_hops is not None:
-        return {"trusted_hops": within(wanted.trusted_hops, 1, 16, f"{field}.trustedHops")}
+        return {"trusted_hops": number(wanted.trusted_hops, 1, 16, f"{field}.trustedHops")}
     cidrs = wanted.trusted_cidrs or ()
-    within(len(cidrs), 1, _MOST_CIDRS, f"{field}.trustedCIDRs: their number")
+    number(len(cidrs), 1, _MOST_CIDRS, f"{field}.trustedCIDRs: their number")
     try:
         return {"trusted_cidrs": tuple(str(ipaddress.ip_network(each)) for each in cidrs)}
     except ValueError as error:
@@ -191,11 +192,9 @@ def _keep_alive(wanted: ClientConnections) -> KeepAlive | None:
     if each is None:
         return None
     return KeepAlive(
-        probes=within(each.probes, 1, 127, f"{field}.probes"),
-        idle_s=within(duration(each.idle, f"{field}.idle") // 1000, 1, 32_767, f"{field}.idle in seconds"),
-        interval_s=within(
-            duration(each.interval, f"{field}.interval") // 1000, 1, 32_767, f"{field}.interval in seconds"
-        ),
+        probes=number(each.probes, 1, 127, f"{field}.probes"),
+        idle_s=duration(each.idle, f"{field}.idle", least_ms=1000, most_ms=_MOST_KEEPALIVE_MS) // 1000,
+        interval_s=duration(each.interval, f"{field}.interval", least_ms=1000, most_ms=_MOST_KEEPALIVE_MS) // 1000,
     )
 
 

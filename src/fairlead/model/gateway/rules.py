@@ -10,7 +10,6 @@ import re
 from collections.abc import Hashable, Iterable, Sequence
 
 import msgspec
-import re2
 
 from fairlead.api.httproute import (
     CorsFilter,
@@ -32,9 +31,8 @@ from fairlead.api.httproute import (
     RouteFilter,
 )
 from fairlead.api.routeextension import RouteExtensionSpec
-from fairlead.model.gateway import values
+from fairlead.model.gateway import patterns, values
 from fairlead.model.gateway.backends import Backends
-from fairlead.model.gateway.durations import milliseconds
 from fairlead.model.gateway.extended import PatternModifier, StreamTimeouts, UnsentOrRepeatable
 from fairlead.model.gateway.external import external_auth
 from fairlead.model.gateway.sessions import persistent
@@ -63,10 +61,6 @@ _RETRIED = (500, 502, 503, 504)
 _AUTHORITY = ":authority"
 _WELL_KNOWN = {"HTTP": 80, "HTTPS": 443}
 _RANK = {"exact": 0, "regex": 1, "prefix": 2}
-
-
-_QUIET = re2.Options()
-_QUIET.log_errors = False
 
 
 def precedence(route: GatewayRoute) -> tuple[int, int, bool, int, int]:
@@ -156,17 +150,12 @@ def _regex(text: str, field: str) -> str:
     if not text or len(text) > _LONGEST_REGEX:
         raise RuleError(f"{field}: a pattern has 1 to {_LONGEST_REGEX} characters")
     try:
-        size = re2.compile(text, _QUIET).programsize
-    except re2.error as error:
-        raise RuleError(f"{field}: no pattern of RE2: {_words(error)}") from error
+        size = patterns.compiled(text).programsize
+    except ValueError as error:
+        raise RuleError(f"{field}: {error}") from error
     if size > MOST_INSTRUCTIONS:
         raise RuleError(f"{field}: a pattern of {size} instructions; at most {MOST_INSTRUCTIONS} are allowed")
     return text
-
-
-def _words(error: Exception) -> str:
-    said = error.args[0] if error.args else error
-    return said.decode(errors="replace") if isinstance(said, bytes) else str(said)
 
 
 def _action(
@@ -236,10 +225,7 @@ def _extended(spec: RouteExtensionSpec, field: str) -> dict[str, object]:
             raise RuleError(f"{field}: rewritePath.substitution is no part of a path that may hold \\1 to \\9")
         found["rewrite_path"] = _by_pattern(spec.rewrite_path.pattern, new, f"{field}: rewritePath.pattern")
     if spec.idle_timeout is not None:
-        try:
-            found["idle_timeout_ms"] = milliseconds(spec.idle_timeout)
-        except ValueError as error:
-            raise RuleError(f"{field}: idleTimeout: {error}") from error
+        found["idle_timeout_ms"] = values.duration(spec.idle_timeout, f"{field}: idleTimeout")
     if spec.retry is not None:
         retry = spec.retry
         found["retries"] = Retries(
@@ -253,8 +239,8 @@ def _extended(spec: RouteExtensionSpec, field: str) -> dict[str, object]:
 
 def _by_pattern(pattern: str, substitution: str, field: str) -> PathChange:
     """Return a new path in place of what a pattern matches; every group that is named has to be there, as the proxy takes nothing else."""
-    known = re2.compile(_regex(pattern, field), _QUIET).groups
-    if any(int(each) > known for each in re.findall(r"\\([1-9])", substitution)):
+    known = patterns.compiled(_regex(pattern, field)).groups
+    if patterns.last_named(substitution) > known:
         raise RuleError(f"{field}: has {known} groups, and more are named in their place")
     return PathChange(pattern=pattern, substitution=substitution)
 
@@ -394,23 +380,23 @@ def _cors(cors: CorsFilter, field: str) -> Cors:
 
 def _timed(action: GatewayRoute, rule: HTTPRule, field: str) -> GatewayRoute:
     changes: dict[str, object] = {}
-    try:
-        if rule.timeouts is not None and rule.timeouts.request is not None:
-            changes["timeout_ms"] = milliseconds(rule.timeouts.request)
-        if rule.timeouts is not None and rule.timeouts.backend_request is not None:
-            changes["try_timeout_ms"] = milliseconds(rule.timeouts.backend_request)
-        if isinstance(rule.timeouts, StreamTimeouts) and rule.timeouts.idle is not None:
-            changes["idle_timeout_ms"] = milliseconds(rule.timeouts.idle)
-        if rule.retry is not None:
-            backoff = milliseconds(rule.retry.backoff) if rule.retry.backoff else _BACKOFF_MS
-            attempts = 1 if rule.retry.attempts is None else rule.retry.attempts
-            codes = _RETRIED if rule.retry.codes is None else rule.retry.codes
-            changes["retries"] = Retries(
-                attempts=values.number(attempts, 0, _MOST_ATTEMPTS, f"{field}.retry.attempts"),
-                codes=tuple(values.number(each, 100, 599, f"{field}.retry.codes") for each in codes),
-                backoff_ms=backoff,
-                repeatable_only=isinstance(rule.retry, UnsentOrRepeatable),
-            )
-    except ValueError as error:
-        raise RuleError(f"{field}.timeouts or retry: {error}") from error
+    said = rule.timeouts
+    for name, text, where in (
+        ("timeout_ms", said.request if said is not None else None, "request"),
+        ("try_timeout_ms", said.backend_request if said is not None else None, "backendRequest"),
+        ("idle_timeout_ms", said.idle if isinstance(said, StreamTimeouts) else None, "idle"),
+    ):
+        if text is not None:
+            changes[name] = values.duration(text, f"{field}.timeouts.{where}")
+    if (retry := rule.retry) is not None:
+        where = f"{field}.retry"
+        codes = _RETRIED if retry.codes is None else retry.codes
+        changes["retries"] = Retries(
+            attempts=values.number(
+                1 if retry.attempts is None else retry.attempts, 0, _MOST_ATTEMPTS, f"{where}.attempts"
+            ),
+            codes=tuple(values.number(each, 100, 599, f"{where}.codes") for each in codes),
+            backoff_ms=values.duration(retry.backoff, f"{where}.backoff") if retry.backoff else _BACKOFF_MS,
+            repeatable_only=isinstance(retry, UnsentOrRepeatable),
+        )
     return msgspec.structs.replace(action, **changes)

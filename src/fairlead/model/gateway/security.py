@@ -26,7 +26,6 @@ from fairlead.api.securitypolicy import (
 from fairlead.model.gateway import tokens, values
 from fairlead.model.gateway.attachment import PolicyKind, Reading
 from fairlead.model.gateway.backends import Backends, Target, host_of
-from fairlead.model.gateway.durations import milliseconds
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.listeners import Verdict
 from fairlead.model.gateway.values import RuleError, bounded
@@ -197,7 +196,7 @@ class _Reader:
         headers = names(wanted.headers_to_ext_auth, f"{field}.headersToExtAuth")
         body = wanted.body_to_ext_auth
         common: dict[str, Any] = {
-            "timeout_ms": duration(wanted.timeout, f"{field}.timeout"),
+            "timeout_ms": values.duration(wanted.timeout, f"{field}.timeout", least_ms=1),
             "fail_open": wanted.fail_open,
             "body_bytes": values.number(body.max_request_bytes, 1, _MOST_BODY, f"{field}.bodyToExtAuth.maxRequestBytes")
             if body is not None
@@ -260,17 +259,6 @@ class _Reader:
 def names(found: tuple[str, ...] | None, field: str) -> tuple[str, ...]:
     """Return names of headers, parameters or cookies; raises RuleError."""
     return tuple(values.token(each, f"{field}[{at}]") for at, each in enumerate(bounded(found, field)))
-
-
-def duration(text: str, field: str) -> int:
-    """Return a duration of at least a millisecond; raises RuleError."""
-    try:
-        found = milliseconds(text)
-    except ValueError as error:
-        raise RuleError(f"{field}: {error}") from error
-    if not found:
-        raise RuleError(f"{field}: must be longer than 0")
-    return found
 
 
 def prefixes(found: tuple[str, ...] | None, field: str) -> tuple[str, ...]:

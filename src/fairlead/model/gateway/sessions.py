@@ -8,7 +8,6 @@ import msgspec
 
 from fairlead.api.httproute import SessionPersistence
 from fairlead.model.gateway import values
-from fairlead.model.gateway.durations import milliseconds
 from fairlead.model.gateway.values import RuleError
 from fairlead.plan.gateway.route import GatewayRoute, Session
 
@@ -47,12 +46,4 @@ def persistent(action: GatewayRoute, wanted: SessionPersistence | None, field: s
 
 
 def _timeout(text: str | None, field: str) -> int:
-    if text is None:
-        return 0
-    try:
-        found = milliseconds(text)
-    except ValueError as error:
-        raise RuleError(f"{field}: {error}") from error
-    if found < _SECOND_MS:
-        raise RuleError(f"{field}: must be at least 1s")
-    return found
+    return values.duration(text, field, least_ms=_SECOND_MS) if text is not None else 0

@@ -17,7 +17,6 @@ from fairlead.api.gateway import BackendRef
 from fairlead.api.securitypolicy import ClaimMatch, Jwt, JwtProvider, TokenPrincipal
 from fairlead.model.gateway import values
 from fairlead.model.gateway.backends import Target, host_of
-from fairlead.model.gateway.durations import milliseconds
 from fairlead.model.gateway.values import RuleError, bounded
 from fairlead.plan.gateway import policy as rows
 from fairlead.plan.gateway.policy import Claim, GatewayJwt, Who
@@ -135,10 +134,7 @@ def _provider(wanted: JwtProvider, field: str, resolve: Resolve) -> rows.JwtProv
     assert remote is not None
     target = resolve(remote.backend_ref, f"{field}.remoteJWKS.backendRef")
     host = values.host(remote.hostname, f"{field}.remoteJWKS.hostname") if remote.hostname else ""
-    try:
-        cache_ms = milliseconds(remote.cache_duration)
-    except ValueError as error:
-        raise RuleError(f"{field}.remoteJWKS.cacheDuration: {error}") from error
+    cache_ms = values.duration(remote.cache_duration, f"{field}.remoteJWKS.cacheDuration")
     path = values.path(remote.path, f"{field}.remoteJWKS.path")
     return msgspec.structs.replace(
         found,

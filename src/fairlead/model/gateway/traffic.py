@@ -18,9 +18,8 @@ from fairlead.api.backendtraffic import (
 )
 from fairlead.model.gateway import values
 from fairlead.model.gateway.attachment import PolicyKind, Reading
-from fairlead.model.gateway.bounds import duration, within
 from fairlead.model.gateway.listeners import Verdict
-from fairlead.model.gateway.values import RuleError
+from fairlead.model.gateway.values import duration, number
 from fairlead.plan.gateway import traffic as plan
 from fairlead.plan.gateway.traffic import (
     ActiveCheck,
@@ -36,6 +35,8 @@ from fairlead.world.snapshot import Snapshot
 _MOST = 1 << 20
 _MOST_STATUSES = 16
 _LEAST_PERIOD_MS = 10
+_MOST_MS = (1 << 31) - 1
+_MOST_KEEPALIVE_MS = 32_767_000
 _COOKIE_PATH = re.compile(r"/[!#-:<-~]{0,255}")
 _KINDS = {"LeastRequest": "least-request", "RoundRobin": "round-robin", "Random": "random"}
 _ALGORITHMS = {"Maglev": "maglev", "RingHash": "ring-hash"}
@@ -45,7 +46,7 @@ def read(policy: BackendTrafficPolicy, _snapshot: Snapshot) -> Reading:
     """Return what a policy means as a `Traffic`; what is wrong with a part of it makes all of it invalid."""
     try:
         return Reading(_traffic(policy))
-    except (ValueError, RuleError) as error:
+    except ValueError as error:
         return Reading(accepted=Verdict("Invalid", str(error)))
 
 
@@ -105,13 +106,13 @@ def _keepalive(wanted: Keepalive, field: str) -> plan.Keepalive:
     return plan.Keepalive(
         idle_s=_seconds(wanted.idle_time, f"{field}.idleTime"),
         interval_s=_seconds(wanted.interval, f"{field}.interval"),
-        probes=within(wanted.probes, 1, 127, f"{field}.probes"),
+        probes=number(wanted.probes, 1, 127, f"{field}.probes"),
     )
 
 
 def _limits(wanted: CircuitBreaker, field: str) -> Limits:
     def limit(value: int | None, name: str) -> int | None:
-        return None if value is None else within(value, 0, _MOST, f"{field}.{name}")
+        return None if value is None else number(value, 0, _MOST, f"{field}.{name}")
 
     each = wanted.max_requests_per_connection
     return Limits(
@@ -119,14 +120,14 @@ def _limits(wanted: CircuitBreaker, field: str) -> Limits:
         pending=limit(wanted.max_pending_requests, "maxPendingRequests"),
         requests=limit(wanted.max_parallel_requests, "maxParallelRequests"),
         retries=limit(wanted.max_parallel_retries, "maxParallelRetries"),
-        requests_per_connection=None if each is None else within(each, 1, _MOST, f"{field}.maxRequestsPerConnection"),
+        requests_per_connection=None if each is None else number(each, 1, _MOST, f"{field}.maxRequestsPerConnection"),
     )
 
 
 def _budget(wanted: RetryConstraint, field: str) -> RetryBudget:
     return RetryBudget(
-        percent=within(wanted.budget.percent, 0, 100, f"{field}.budget.percent"),
-        least=within(wanted.min_parallel_retries, 0, _MOST, f"{field}.minParallelRetries"),
+        percent=number(wanted.budget.percent, 0, 100, f"{field}.budget.percent"),
+        least=number(wanted.min_parallel_retries, 0, _MOST, f"{field}.minParallelRetries"),
     )
 
 
@@ -144,13 +145,13 @@ def _active(wanted: ActiveHealthCheck, field: str) -> ActiveCheck:
         raise ValueError(f"{field}.http.expectedStatuses: has 1 to {_MOST_STATUSES} statuses")
     values.header_value(wanted.grpc.service, f"{field}.grpc.service")
     for status in http.expected_statuses:
-        within(status, 100, 599, f"{field}.http.expectedStatuses")
+        number(status, 100, 599, f"{field}.http.expectedStatuses")
     return ActiveCheck(
         kind=kind,
         interval_ms=_period(wanted.interval, f"{field}.interval"),
         timeout_ms=_at_least_one(wanted.timeout, f"{field}.timeout"),
-        healthy=within(wanted.healthy_threshold, 1, 100, f"{field}.healthyThreshold"),
-        unhealthy=within(wanted.unhealthy_threshold, 1, 100, f"{field}.unhealthyThreshold"),
+        healthy=number(wanted.healthy_threshold, 1, 100, f"{field}.healthyThreshold"),
+        unhealthy=number(wanted.unhealthy_threshold, 1, 100, f"{field}.unhealthyThreshold"),
         path=http.path,
         host=http.hostname or "",
         statuses=tuple(sorted(set(http.expected_statuses))),
@@ -160,12 +161,12 @@ def _active(wanted: ActiveHealthCheck, field: str) -> ActiveCheck:
 
 def _passive(wanted: PassiveHealthCheck, field: str) -> PassiveCheck:
     return PassiveCheck(
-        errors=within(wanted.consecutive_errors, 0, _MOST, f"{field}.consecutiveErrors"),
-        gateway_errors=within(wanted.consecutive_gateway_errors, 0, _MOST, f"{field}.consecutiveGatewayErrors"),
-        unreachable=within(wanted.consecutive_connect_failures, 0, _MOST, f"{field}.consecutiveConnectFailures"),
+        errors=number(wanted.consecutive_errors, 0, _MOST, f"{field}.consecutiveErrors"),
+        gateway_errors=number(wanted.consecutive_gateway_errors, 0, _MOST, f"{field}.consecutiveGatewayErrors"),
+        unreachable=number(wanted.consecutive_connect_failures, 0, _MOST, f"{field}.consecutiveConnectFailures"),
         interval_ms=_period(wanted.interval, f"{field}.interval"),
         ejection_ms=_at_least_one(wanted.base_ejection_time, f"{field}.baseEjectionTime"),
-        most_percent=within(wanted.max_ejection_percent, 0, 100, f"{field}.maxEjectionPercent"),
+        most_percent=number(wanted.max_ejection_percent, 0, 100, f"{field}.maxEjectionPercent"),
     )
 
 
@@ -189,7 +190,7 @@ def _balancing(wanted: LoadBalancing, field: str) -> Balancing:
     if slow is not None and wanted.type == "Random":
         raise ValueError(f"{field}.slowStart: goes with LeastRequest and RoundRobin")
     if slow is not None:
-        within(slow.min_weight_percent, 1, 100, f"{field}.slowStart.minWeightPercent")
+        number(slow.min_weight_percent, 1, 100, f"{field}.slowStart.minWeightPercent")
         return Balancing(kind=_KINDS[wanted.type], slow_start_ms=slow_ms, slow_start_percent=slow.min_weight_percent)
     return Balancing(kind=_KINDS[wanted.type])
 
@@ -216,10 +217,7 @@ def _hash(wanted: ConsistentHash, field: str) -> Balancing:
 
 def _period(text: str, field: str) -> int:
     """Return an interval that no proxy and no backend suffers from."""
-    found = _at_least_one(text, field)
-    if found < _LEAST_PERIOD_MS:
-        raise ValueError(f"{field}: must be at least {_LEAST_PERIOD_MS}ms")
-    return found
+    return duration(text, field, least_ms=_LEAST_PERIOD_MS, most_ms=_MOST_MS)
 
 
 def _cookie_path(text: str, field: str) -> str:
@@ -229,8 +227,8 @@ def _cookie_path(text: str, field: str) -> str:
 
 
 def _at_least_one(text: str, field: str) -> int:
-    return within(duration(text, field), 1, 1 << 31, field)
+    return duration(text, field, least_ms=1, most_ms=_MOST_MS)
 
 
 def _seconds(text: str, field: str) -> int:
-    return within(duration(text, field) // 1000, 1, 1 << 15, field)
+    return duration(text, field, least_ms=1000, most_ms=_MOST_KEEPALIVE_MS) // 1000

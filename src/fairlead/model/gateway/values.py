@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from fairlead.model.gateway.durations import milliseconds
+
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]{1,256}")
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]{0,4096}")
 _PATH = re.compile(r"/[^\x00-\x20?#\x7f]{0,1023}")
@@ -16,12 +18,14 @@ _LABEL = r"[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
 _ORIGIN = re.compile(r"\*|[A-Za-z][A-Za-z0-9+.-]{0,15}://[A-Za-z0-9.*-]{1,253}(:[0-9]{1,5})?")
 _MOST_ENTRIES = 256
+_LONGEST_MS = 99_999 * 4 * 3_600_000
+"""What four terms of five digits can say (GEP-2257)."""
 MOST_WEIGHT = 1_000_000
 _HOP = frozenset(("host",))
 
 
-class RuleError(Exception):
-    """A rule asks for what it cannot have; the message names the field."""
+class RuleError(ValueError):
+    """An object asks for what it cannot have; the message names the field."""
 
 
 def token(text: str, field: str) -> str:
@@ -83,6 +87,19 @@ def number(value: int, low: int, high: int, field: str) -> int:
     return value
 
 
+def duration(text: str, field: str, *, least_ms: int = 0, most_ms: int = _LONGEST_MS) -> int:
+    """Return a duration in milliseconds, within bounds; raises RuleError."""
+    try:
+        found = milliseconds(text)
+    except ValueError as error:
+        raise RuleError(f"{field}: {error}") from error
+    if found < least_ms:
+        raise RuleError(f"{field}: must be at least {_shown_ms(least_ms)}")
+    if found > most_ms:
+        raise RuleError(f"{field}: must be at most {_shown_ms(most_ms)}")
+    return found
+
+
 def is_host(text: str) -> bool:
     """Tell whether a text is an exact host name or an IPv4 address."""
     return _HOST.fullmatch(text) is not None
@@ -91,6 +108,10 @@ def is_host(text: str) -> bool:
 def is_hostname(text: str) -> bool:
     """Tell whether a text is a host name, exact or `*.suffix`."""
     return is_host(text.removeprefix("*."))
+
+
+def _shown_ms(found: int) -> str:
+    return f"{found // 1000}s" if found >= 1000 and not found % 1000 else f"{found}ms"
 
 
 def _shown(text: str) -> str:

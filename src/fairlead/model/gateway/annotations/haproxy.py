@@ -23,6 +23,7 @@ from fairlead.model.gateway.annotations import values
 from fairlead.model.gateway.annotations.reader import Reader
 from fairlead.model.gateway.annotations.wishes import Secured, Wishes
 from fairlead.model.gateway.extended import PatternModifier, StreamTimeouts
+from fairlead.model.gateway.patterns import last_named
 
 PREFIXES = ("haproxy.org/", "haproxy-ingress.github.io/")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
@@ -202,7 +203,7 @@ def _path_rewrite(text: str) -> PathModifier:
     if not re.fullmatch(r"(?:/|\\[1-9])(?:[^\s\\?#%]|\\[1-9])*", new):
         raise ValueError(f"{new!r} is no path that may hold \\1 to \\9")
     groups = values.groups(values.pattern(pattern))
-    if any(int(each) > groups for each in re.findall(r"\\([1-9])", new)):
+    if last_named(new) > groups:
         raise ValueError(f"{new!r} names a group that {pattern!r} does not have")
     # There the pattern may match anywhere, and what takes its place is the whole path.
     return PatternModifier(type="ReplacePattern", pattern=f"^.*?(?:{pattern}).*", substitution=new)

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 
 import msgspec
-import re2
 
 from fairlead.api.httproute import CorsFilter, PathModifier, RedirectFilter
+from fairlead.model.gateway.patterns import compiled
 from fairlead.model.gateway.values import is_host
 
 _HOST = r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -24,8 +24,6 @@ _MOST_S = 86_400
 _MOST_PREFIXES = 256
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _MOST_BYTES = (1 << 32) - 1
-_QUIET = re2.Options()
-_QUIET.log_errors = False
 
 
 def truth(text: str) -> bool:
@@ -177,11 +175,7 @@ def pattern(text: str) -> str:
 
 def groups(text: str) -> int:
     """Return how many groups a pattern of RE2's has."""
-    try:
-        compiled = re2.compile(text, _QUIET)
-    except re2.error as error:
-        raise ValueError(f"{text!r} is no pattern of RE2") from error
-    return int(compiled.groups)
+    return int(compiled(text).groups)
 
 
 def redirect(text: str) -> RedirectFilter:
