@@ -38,7 +38,10 @@ WRONG: dict[str, tuple[str, str]] = {
     "both": ("forwardedFor: {trustedHops: 1, trustedCIDRs: [10.0.0.0/8]}", "needs either"),
     "hops": ("forwardedFor: {trustedHops: 17}", "17 is not between 1 and 16"),
     "no range": ("forwardedFor: {trustedCIDRs: [10.0.0.1/8]}", "has host bits set"),
-    "too many ranges": (f"forwardedFor: {{trustedCIDRs: [{', '.join(['10.0.0.0/8'] * 65)}]}}", "65 is not between 1 and 64"),
+    "too many ranges": (
+        f"forwardedFor: {{trustedCIDRs: [{', '.join(['10.0.0.0/8'] * 65)}]}}",
+        "65 is not between 1 and 64",
+    ),
     "version": ("tls: {minVersion: '1.0'}", "use 1.2, 1.3"),
     "versions": ("tls: {minVersion: '1.3', maxVersion: '1.2'}", "1.2 is below minVersion 1.3"),
     "cipher": ("tls: {cipherSuites: [RC4-MD5]}", "'RC4-MD5' is not supported"),

@@ -133,10 +133,14 @@ class HttpAuth(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=Fal
     backend_ref: BackendRef
     path: str = ""
     """Before the request's own."""
+    replace_full_path: str = ""
+    """In place of the request's own; what was asked for is told by headers."""
     headers_to_backend: tuple[str, ...] | None = None
     """Headers of its answer that backends get."""
     headers_to_client: tuple[str, ...] | None = None
     """Headers of its refusal that clients get, beside those that say how to authenticate."""
+    headers_to_client_on_success: tuple[str, ...] | None = None
+    """Headers of its answer that clients get, too, when it lets them pass."""
 
 
 class AuthBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):

@@ -232,6 +232,36 @@ async def test_a_server_of_http_decides(lab: GatewayLab) -> None:
     assert (answer.status, "x-user" in answer.json["headers"]) == (200, False)
 
 
+async def test_a_server_of_http_is_asked_by_a_path_of_its_own(lab: GatewayLab) -> None:
+    gate = await lab.backend("gate")
+    gate.respond = lambda seen: (
+        web.Response(headers={"set-cookie": "s=1", "x-other": "no"})
+        if "x-original-url" in seen["headers"] and "bad" not in seen["headers"]["x-original-url"]
+        else web.Response(status=401)
+    )
+    spec = (
+        "extAuth: {http: {backendRef: {name: gate, port: 80}, replaceFullPath: '/check?groups=a', "
+        "headersToClientOnSuccess: [set-cookie]}}"
+    )
+    await lab.apply(route("own-path") + policy("own-path", spec))
+    lies = {"x-original-url": "http://good.example/", "x-original-method": "HEAD", "x-auth-request-redirect": "/"}
+    answer = await lab.ask("http://own-path.example.com/a?b=c", "POST", headers=lies, body=b"x" * 9)
+    assert (answer.status, answer.json["method"], answer.json["path"]) == (200, "POST", "/a?b=c")
+    assert not {*lies} & {*answer.json["headers"]}
+    assert (answer.headers["set-cookie"], "x-other" in answer.headers) == ("s=1", False)
+    (asked,) = gate.seen
+    assert (asked["method"], asked["path"]) == ("POST", "/check?groups=a")
+    assert {name: asked["headers"][name] for name in lies} == {
+        "x-original-url": "http://own-path.example.com/a?b=c",
+        "x-original-method": "POST",
+        "x-auth-request-redirect": "/a?b=c",
+    }
+    assert (await lab.ask("http://own-path.example.com/bad", headers=lies)).status == 401
+    await lab.apply(policy("own-path", spec.replace("replaceFullPath", "path: /a, replaceFullPath")))
+    assert (await lab.ask("http://own-path.example.com/")).status == 500
+    assert "exclude each other" in lab.complaints("SecurityPolicy/default/own-path")[0]
+
+
 async def test_nobody_passes_while_the_server_that_decides_does_not_answer(lab: GatewayLab) -> None:
     await lab.serve("gone")
     for name, more in (("shut", ""), ("ajar", ", failOpen: true")):

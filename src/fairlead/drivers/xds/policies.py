@@ -31,7 +31,13 @@ from fairlead.drivers.xds.access import access, addresses, tokens
 from fairlead.drivers.xds.jwt import NAME as JWT
 from fairlead.drivers.xds.pack import PREFIX, milliseconds, number, packed
 from fairlead.drivers.xds.rates import rates
-from fairlead.drivers.xds.unbound import BodySizeLimit, FilterChain, FilterChainConfig, FilterChainConfigPerRoute
+from fairlead.drivers.xds.unbound import (
+    BodySizeLimit,
+    FilterChain,
+    FilterChainConfig,
+    FilterChainConfigPerRoute,
+    override_path,
+)
 from fairlead.drivers.xds.upstream import by_ads
 from fairlead.plan.gateway.policy import ApiKeys, Compression, ExternalAuth, RequestPolicy, Users
 
@@ -44,6 +50,13 @@ _LIBRARIES: Mapping[str, Any] = {"zstd": zstd_pb2.Zstd, "brotli": brotli_pb2.Bro
 _UNAVAILABLE = 503
 _SEEN = ("authorization", "cookie")
 """Credentials, which several checks may look at."""
+_OVERWRITE = base_pb2.HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD
+_TOLD: Mapping[str, str] = {
+    "x-original-method": "%REQ(:METHOD)%",
+    "x-original-url": "%REQ(X-FORWARDED-PROTO)%://%REQ(:AUTHORITY)%%REQ(:PATH)%",
+    "x-auth-request-redirect": "%REQ(:PATH)%",
+}
+"""What a service that is asked by a path of its own hears of the request, in the words of ingress-nginx."""
 _ALWAYS_TOLD = ("www-authenticate",)
 """What clients get of a refusal in any case; an empty list would let them get everything."""
 
@@ -86,7 +99,7 @@ def filters_of(policy: RequestPolicy, find: Find) -> Iterator[tuple[str, Any]]:
         identity.append(_users(policy.users, find))
     checks = [tokens(policy.token)] if policy.token else []
     if policy.external is not None:
-        checks.append(_external(policy.external))
+        checks += _external(policy.external)
     if policy.access is not None:
         checks.append(access(policy.access))
     if policy.max_bytes:
@@ -112,8 +125,22 @@ def _forgeable(policy: RequestPolicy) -> tuple[str, ...]:
 
 
 def _without(names: Iterable[str]) -> Any:
-    removals = [mutation_rules_pb2.HeaderMutation(remove=each) for each in names]
-    return header_mutation_pb2.HeaderMutation(mutations=header_mutation_pb2.Mutations(request_mutations=removals))
+    return _changing(mutation_rules_pb2.HeaderMutation(remove=each) for each in names)
+
+
+def _mutated(values: Mapping[str, str]) -> Any:
+    return _changing(
+        mutation_rules_pb2.HeaderMutation(
+            append=base_pb2.HeaderValueOption(
+                header=base_pb2.HeaderValue(key=name, value=value), append_action=_OVERWRITE
+            )
+        )
+        for name, value in values.items()
+    )
+
+
+def _changing(changes: Iterable[Any]) -> Any:
+    return header_mutation_pb2.HeaderMutation(mutations=header_mutation_pb2.Mutations(request_mutations=changes))
 
 
 def _chain_place(name: str) -> Any:
@@ -161,7 +188,15 @@ def _users(users: Users, find: Find) -> Any:
     )
 
 
-def _external(auth: ExternalAuth) -> Any:
+def _external(auth: ExternalAuth) -> list[Any]:
+    """Return who decides, between what tells it of the request where its path does not, and what takes that back."""
+    decider = _decider(auth)
+    if not auth.full_path:
+        return [decider]
+    return [_mutated(_TOLD), decider, _without(_TOLD)]
+
+
+def _decider(auth: ExternalAuth) -> Any:
     message = ext_authz_pb2.ExtAuthz(
         transport_api_version=config_source_pb2.ApiVersion.V3,
         failure_mode_allow=auth.fail_open,
@@ -169,7 +204,7 @@ def _external(auth: ExternalAuth) -> Any:
         stat_prefix="gateway",
     )
     if auth.headers:
-        message.allowed_headers.CopyFrom(_names(auth.headers))
+        message.allowed_headers.CopyFrom(_names((*auth.headers, *(_TOLD if auth.full_path else ()))))
     if auth.body_bytes:
         message.with_request_body.max_request_bytes = auth.body_bytes
     if auth.grpc:
@@ -182,6 +217,8 @@ def _external(auth: ExternalAuth) -> Any:
     answer = ext_authz_pb2.AuthorizationResponse(allowed_client_headers=told)
     if auth.to_backend:
         answer.allowed_upstream_headers.CopyFrom(_names(auth.to_backend))
+    if auth.to_client_passed:
+        answer.allowed_client_headers_on_success.CopyFrom(_names(auth.to_client_passed))
     message.http_service.CopyFrom(
         ext_authz_pb2.HttpService(
             server_uri=http_uri_pb2.HttpUri(
@@ -191,6 +228,8 @@ def _external(auth: ExternalAuth) -> Any:
             authorization_response=answer,
         )
     )
+    if auth.full_path:
+        override_path(message.http_service, auth.full_path)
     return message
 
 

@@ -1,4 +1,4 @@
-"""Messages of Envoy 1.40 that `xds-protos` does not know yet. Source: envoy.extensions.filters.http.filter_chain.v3, body_size_limit.v3."""
+"""Messages and fields of Envoy 1.40 that `xds-protos` does not know yet. Source: envoy.extensions.filters.http.filter_chain.v3, body_size_limit.v3, ext_authz.v3."""
 
 from __future__ import annotations
 
@@ -47,3 +47,11 @@ _limit = _messages(
 )
 FilterChain, FilterChainConfig, FilterChainConfigPerRoute = _chain.values()
 BodySizeLimit = _limit["BodySizeLimit"]
+_PATH_OVERRIDE = 10
+
+
+def override_path(service: Any, path: str) -> None:
+    """Set `path_override` of an envoy.extensions.filters.http.ext_authz.v3.HttpService: the path that it is asked, whatever the request's."""
+    text = wrappers_pb2.BytesValue(value=path.encode()).SerializeToString()
+    # The wrapper's only field has the number 1: what follows its tag is the value as any field of text has it.
+    service.MergeFromString(bytes((_PATH_OVERRIDE << 3 | 2,)) + text[1:])

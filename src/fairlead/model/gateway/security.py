@@ -211,15 +211,19 @@ class _Reader:
             }
         assert wanted.http is not None
         http = wanted.http
+        if http.path and http.replace_full_path:
+            raise RuleError(f"{field}.http: path and replaceFullPath exclude each other")
         target = self._target(http.backend_ref, f"{field}.http.backendRef")
         return {
             "external": ExternalAuth(
                 cluster=target.name,
                 host=host_of(target),
                 path=values.path(http.path, f"{field}.http.path").rstrip("/") if http.path else "",
+                full_path=_whole_path(http.replace_full_path, f"{field}.http.replaceFullPath"),
                 headers=headers or _PLAIN_HEADERS,
                 to_backend=names(http.headers_to_backend, f"{field}.http.headersToBackend"),
                 to_client=names(http.headers_to_client, f"{field}.http.headersToClient"),
+                to_client_passed=names(http.headers_to_client_on_success, f"{field}.http.headersToClientOnSuccess"),
                 **common,
             )
         }
@@ -277,6 +281,13 @@ def _addresses(wanted: ClientCIDRs) -> Mapping[str, Any]:
     field = "spec.clientCIDRs"
     allow = prefixes(wanted.allow, f"{field}.allow") if wanted.allow is not None else None
     return {"addresses": Addresses(allow=allow, deny=prefixes(wanted.deny, f"{field}.deny"))}
+
+
+def _whole_path(text: str, field: str) -> str:
+    """Return a path, which may have a query."""
+    if text:
+        values.path(text.replace("?", "/"), field)
+    return text
 
 
 def _header(name: str, field: str) -> str:

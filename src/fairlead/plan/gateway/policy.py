@@ -66,10 +66,15 @@ class ExternalAuth(msgspec.Struct, frozen=True, kw_only=True):
     """What it is asked as."""
     grpc: bool = False
     path: str = ""
+    """Before the request's own."""
+    full_path: str = ""
+    """In place of the request's own."""
     headers: tuple[str, ...] = ()
     """Of the request, sent to it."""
     to_backend: tuple[str, ...] = ()
     to_client: tuple[str, ...] = ()
+    to_client_passed: tuple[str, ...] = ()
+    """Of its answer, to clients that it lets pass."""
     body_bytes: int = 0
     timeout_ms: int = 1000
     fail_open: bool = False
