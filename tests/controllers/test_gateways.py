@@ -163,7 +163,7 @@ async def test_what_cannot_be_honored_of_an_ingress_is_an_event(tmp_path: Path, 
 
         first = (
             f"metadata.annotations[{snippet}]: is not supported; the Ingress answers 500; "
-            "write what it does as an HTTPRoute"
+            "write what it does as an HTTPRoute; text of another proxy's configuration is never read"
         )
         await it.until(lambda: notes() == [first], "the Event")
         patterns = {"metadata": {"annotations": {snippet: None, "nginx.ingress.kubernetes.io/use-regex": "true"}}}

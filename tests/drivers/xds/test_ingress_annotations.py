@@ -13,10 +13,11 @@ import pytest_asyncio
 from aiohttp import web
 from tests.drivers.xds.gatewaylab import Backend, GatewayLab, Json
 from tests.drivers.xds.ingresslab import NGINX, Paths, asked, ingress, klass, opened, text
+from tests.drivers.xds.load import until
 from tests.drivers.xds.requestpolicies import status_from
 from tests.drivers.xds.test_proxy_life import secret, trusting
 
-from fairlead.model.gateway.annotations import nginx
+from fairlead.model.gateway.annotations import PREFIXES
 from fairlead.model.gateway.ingress import gateway_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -98,6 +99,12 @@ CASES: dict[str, Case] = {
         {"/.well-known/acme-challenge/t": "two /.well-known/acme-challenge/t", "/": "308 https://HOST/"},
     ),
     "what has no effect is served": ({"/": "one"}, {"proxy-buffering": "on"}, {"/a": "one /a"}),
+    "what is refused serves where it is off": (
+        {"/": "one"},
+        {"ssl-passthrough": "false", "enable-modsecurity": "off", "proxy-redirect-from": "off", "satisfy": "all"},
+        {"/a": "one /a"},
+    ),
+    "either of several checks is not enough": ({"/": "one"}, {"satisfy": "any"}, {"/a": "500"}),
     "what nobody knows is served": ({"/": "one"}, {"colour": "blue"}, {"/a": "one /a"}),
     "what may guard is refused": ({"/": "one"}, {"auth-something": "yes"}, {"/a": "500"}),
     "a snippet is refused": ({"/": "one"}, {"configuration-snippet": "deny all;"}, {"/a": "500"}),
@@ -312,7 +319,7 @@ async def test_a_canary_serves_nothing_of_its_own(lab: GatewayLab) -> None:
     )
 
 
-REFUSED = sorted(nginx.REFUSED)
+REFUSED = sorted(name for name, known in PREFIXES[NGINX].table.items() if known.state == "refused")
 
 
 async def test_each_refused_annotation_answers_500_and_is_named(lab: GatewayLab) -> None:
@@ -374,7 +381,12 @@ async def test_traefik(lab: GatewayLab) -> None:
         "middlewares": ({"router.middlewares": "default-auth@kubernetescrd"}, "", "500", ""),
         "host header": ({"service.passhostheader": "true"}, "", "one /", ""),
         "no host header": ({"service.passhostheader": "false"}, "", "500", ""),
-        "idle": ({"router.tls.certresolver": "le", "service.nativelb": "true"}, "", "one /", ""),
+        "idle": (
+            {"router.tls.certresolver": "le", "router.tls.domains.0.main": "a.test", "service.nativelb": "true"},
+            "",
+            "one /",
+            "",
+        ),
     }
     found = {}
     for name, (wishes, tls, _, _) in cases.items():
@@ -401,6 +413,12 @@ HAPROXY: dict[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     "config": ({"haproxy.org/backend-config-snippet": "http-request deny"}, {"/a": "500"}),
     "guard": ({"haproxy.org/allow-list": "patterns/x"}, {"/a": "500"}),
     "idle": ({"haproxy.org/timeout-connect": "5s", "haproxy.org/check": "true"}, {"/a": "one /a"}),
+    "by its other name": ({"haproxy.com/path-rewrite": "/new"}, {"/a/b": "one /new"}),
+    "a prefix of two meanings": ({"ingress.kubernetes.io/app-root": "/app"}, {"/a": "500"}),
+    "by port 443": ({"haproxy.org/ssl-redirect-port": "443"}, {"/a": "one /a"}),
+    "by another port": ({"haproxy.org/ssl-redirect-port": "8443"}, {"/a": "500"}),
+    "an answer of its own": ({"haproxy-ingress.github.io/http-response-404": "404 gone"}, {"/a": "500"}),
+    "passwords of crypt": ({"haproxy.org/auth-type": "basic-auth", "haproxy.org/auth-secret": "x"}, {"/a": "500"}),
 }
 
 
@@ -424,6 +442,105 @@ async def test_headers_of_haproxy(lab: GatewayLab) -> None:
     seen = answer.json["headers"]
     assert (seen["x-ask"], seen["x-two"], seen["host"]) == ("100 of them", "b", "inner.example")
     assert answer.headers["strict-transport-security"] == "max-age=31536000"
+
+
+async def test_headers_of_haproxy_ingress(lab: GatewayLab) -> None:
+    own = "haproxy-ingress.github.io/"
+    wishes = {
+        own + "headers": "x-older: not this",
+        own + "request-set-headers": "x-path: /\nx-two  b",
+        own + "request-add-headers": "x-more: 2",
+        own + "request-del-headers": "x-gone, x-lost",
+        own + "response-del-headers": "x-from",
+        own + "response-set-headers": "x-said: yes",
+        own + "hsts": "true",
+        own + "hsts-max-age": "600",
+        own + "hsts-preload": "true",
+    }
+    await lab.apply(text(*CLASSES, ingress("hi-headers", {"/": "one"}, wishes, of="haproxy")))
+    await opened(lab, "haproxy")
+    sent = {"x-more": "1", "x-gone": "a", "x-lost": "b", "x-path": "/other"}
+    answer = await lab.ask("http://hi-headers.test/", gateway=gateway_of("haproxy")[1], headers=sent)
+    seen = answer.json["headers"]
+    assert {name: seen.get(name) for name in (*sent, "x-two", "x-older")} == {
+        "x-more": "2", "x-gone": None, "x-lost": None, "x-path": "/", "x-two": "b", "x-older": None,
+    }  # fmt: skip
+    assert (answer.headers["x-said"], "x-from" in answer.headers) == ("yes", False)
+    assert answer.headers["strict-transport-security"] == "max-age=600; preload"
+
+
+MATCHERS: dict[str, tuple[str, str, str, Mapping[str, str]]] = {
+    "traefik, all of it": (TRAEFIK + "router.pathmatcher", "Path", "/a", {"/a": "one /a", "/a/b": "404"}),
+    "traefik, a pattern": (
+        TRAEFIK + "router.pathmatcher", "PathRegexp", "/v[0-9]+$", {"/a/v12": "one /a/v12", "/a/v": "404", "/a/V1": "404"},
+    ),
+    "haproxy-ingress, all of it": ("haproxy-ingress.github.io/path-type", "exact", "/a", {"/a": "one /a", "/a/": "404"}),
+    "haproxy-ingress, text": (
+        "haproxy-ingress.github.io/path-type", "begin", "/a.c", {"/A.cd": "one /A.cd", "/abc": "404", "/x/a.c": "404"},
+    ),
+    "haproxy-ingress, a pattern": (
+        "haproxy-ingress.github.io/path-type", "Regex", "/v[0-9]+", {"/v1x": "one /v1x", "/V1": "404", "/a/v1": "404"},
+    ),
+    "haproxy-ingress, no type": ("haproxy-ingress.github.io/path-type", "fuzzy", "/a", {"/a": "500"}),
+}  # fmt: skip
+
+
+async def test_paths_are_what_an_annotation_calls_them(lab: GatewayLab) -> None:
+    objects, wanted = [], {}
+    for at, (name, value, path, answers) in enumerate(MATCHERS.values()):
+        of = "traefik" if name.startswith(TRAEFIK) else "haproxy"
+        host = f"matcher{at}.test"
+        objects.append(
+            ingress(f"matcher{at}", {path: "one"}, {name: value}, of=of, host=host, kind="ImplementationSpecific")
+        )
+        wanted |= {(of, f"http://{host}{each}"): said for each, said in answers.items()}
+    await lab.apply(text(*CLASSES, *objects))
+    for of in ("traefik", "haproxy"):
+        await opened(lab, of)
+    assert {(of, url): await asked(lab, url, of=of) for of, url in wanted} == wanted
+
+
+async def test_hosts_lead_to_another_one(lab: GatewayLab) -> None:
+    own = "haproxy-ingress.github.io/"
+    moved = ingress(
+        "moved", {"/": "one"}, {own + "redirect-from": "old.test", own + "redirect-from-code": "301"}, of="haproxy"
+    )
+    wanted = {"http://old.test/a?b": "301 http://moved.test/a?b", "http://moved.test/a": "one /a"}
+    await check(lab, [moved], wanted, of="haproxy")
+    # A host of a rule goes first.
+    await check(lab, [ingress("old", {"/": "two"}, of="haproxy")], {"http://old.test/a": "two /a"}, of="haproxy")
+    await lab.delete("Ingress", "old")
+
+
+async def test_a_copy_of_each_request(lab: GatewayLab) -> None:
+    copies = await lab.backend("copies")
+    target = "http://copies.default.svc.cluster.local$request_uri"
+    wishes = {"mirror-target": target, "mirror-request-body": "on"}
+    await lab.apply(text(*CLASSES, ingress("mirrored", {"/": "one"}, wishes)))
+    assert await asked(lab, "http://mirrored.test/a?b=c", method="POST", body=b"xyz") == "one /a?b=c"
+    await until(lambda: copies.seen)
+    assert [(each["method"], each["path"]) for each in copies.seen] == [("POST", "/a?b=c")]
+    wrong = ("http://copies.default.svc/fixed", "https://outside.example$request_uri", "http://copies.default.svc")
+    objects = [ingress(f"mirror{at}", {"/": "one"}, {"mirror-target": each}) for at, each in enumerate(wrong)]
+    await check(lab, objects, {f"http://mirror{at}.test/": "500" for at in range(len(wrong))})
+    gone = ingress("mirrored", {"/": "one"}, {"mirror-target": target.replace("copies.default", "copies.team")})
+    await check(lab, [gone], {"http://mirrored.test/": "one /"})
+    assert any("no ReferenceGrant" in each for each in lab.complaints("Ingress/default/mirrored"))
+
+
+ANNOUNCED: dict[str, tuple[Mapping[str, str], str]] = {
+    "haproxy.org": ({"haproxy.org/send-proxy-protocol": "proxy-v2"}, "v2"),
+    "haproxy-ingress": ({"haproxy-ingress.github.io/proxy-protocol": "v1"}, "v1"),
+}
+
+
+async def test_backends_are_told_the_clients_address_first(lab: GatewayLab) -> None:
+    for name, (wishes, version) in ANNOUNCED.items():
+        await lab.serve("announced", lab.backends["one"].port)
+        await lab.apply(text(*CLASSES, ingress("announced", {"/": "announced"}, wishes, of="haproxy")))
+        row = lab.plan.table("gateway_clusters")["default/announced/80",]
+        assert row.traffic.proxy_protocol == version, name  # type: ignore[union-attr]
+        await lab.delete("Ingress", "announced")
 
 
 async def test_annotations_of_two_dialects_need_a_class_that_says_which(lab: GatewayLab) -> None:
@@ -472,6 +589,8 @@ ALIKE: dict[str, tuple[Mapping[str, str], Mapping[str, str], str]] = {
     "a parameter": ({"upstream-hash-by": "$arg_user"}, {}, "?user=a"),
     "the client": ({"upstream-hash-by": "$binary_remote_addr"}, {}, ""),
     "a cookie": ({"upstream-hash-by": "$cookie_at"}, {"cookie": "at=a"}, ""),
+    "haproxy, a parameter": ({"haproxy.org/load-balance": "url_param user"}, {}, "?user=a"),
+    "haproxy-ingress, a header": ({"haproxy-ingress.github.io/balance-algorithm": "hdr(x-user)"}, {"x-user": "a"}, ""),
 }
 
 
@@ -480,12 +599,15 @@ async def test_requests_that_are_alike_go_to_one_endpoint(lab: GatewayLab, case:
     wishes, headers, query = ALIKE[case]
     name = f"alike{list(ALIKE).index(case)}"
     await several(lab, name, 4)
-    await lab.apply(text(*CLASSES, ingress("alike", {"/": name}, wishes)))
-    answers = [await asked(lab, f"http://alike.test/{query}", headers=headers) for _ in range(24)]
+    of = "haproxy" if case.startswith("haproxy") else "nginx"
+    await lab.apply(text(*CLASSES, ingress("alike", {"/": name}, wishes, of=of)))
+    await opened(lab, of)
+    answers = [await asked(lab, f"http://alike.test/{query}", of=of, headers=headers) for _ in range(24)]
     assert len(set(answers)) == 1
     await lab.delete("Ingress", "alike")
-    await lab.apply(text(ingress("alike", {"/": name})))
-    assert len({await asked(lab, f"http://alike.test/{query}", headers=headers) for _ in range(24)}) > 1
+    await lab.apply(text(ingress("alike", {"/": name}, of=of)))
+    assert len({await asked(lab, f"http://alike.test/{query}", of=of, headers=headers) for _ in range(24)}) > 1
+    await lab.delete("Ingress", "alike")
 
 
 SESSIONS: dict[str, tuple[str, Mapping[str, str], str, str]] = {
@@ -497,6 +619,9 @@ SESSIONS: dict[str, tuple[str, Mapping[str, str], str, str]] = {
         "Max-Age=3600",
     ),
     "haproxy": ("haproxy", {"haproxy.org/cookie-persistence": "at"}, "at", ""),
+    "haproxy-ingress": (
+        "haproxy", {"haproxy-ingress.github.io/affinity": "cookie", "haproxy-ingress.github.io/session-cookie-name": "at"}, "at", "",
+    ),
     "traefik": (
         "traefik", {TRAEFIK + "service.sticky.cookie": "true", TRAEFIK + "service.sticky.cookie.name": "at"}, "at", "",
     ),
@@ -547,7 +672,7 @@ async def statuses(
     return [await status_from(lab, each, host, gateway=gateway_of(of)[1], **more) for each in sources]
 
 
-PREFIXES: dict[str, tuple[str, Mapping[str, str], list[int]]] = {
+RANGES: dict[str, tuple[str, Mapping[str, str], list[int]]] = {
     "allowed": ("nginx", {"whitelist-source-range": "127.0.0.2, ::1/128"}, [403, 200, 403, 200]),
     "denied": ("nginx", {"denylist-source-range": "127.0.0.2/31"}, [200, 403, 403, 200]),
     "denied before allowed": (
@@ -559,9 +684,9 @@ PREFIXES: dict[str, tuple[str, Mapping[str, str], list[int]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", PREFIXES, ids=str)
+@pytest.mark.parametrize("case", RANGES, ids=str)
 async def test_prefixes_of_clients(lab: GatewayLab, case: str) -> None:
-    of, wishes, wanted = PREFIXES[case]
+    of, wishes, wanted = RANGES[case]
     await lab.apply(text(*CLASSES, ingress("from", {"/": "one"}, wishes, of=of)))
     await opened(lab, of)
     assert await statuses(lab, "from.test", ("127.0.0.1", "127.0.0.2", "127.0.0.3", "::1"), of=of) == wanted
@@ -598,16 +723,63 @@ async def test_passwords(lab: GatewayLab) -> None:
 async def test_somebody_else_decides(lab: GatewayLab) -> None:
     judge = await lab.backend("judge")
     judge.respond = lambda seen: (
-        web.Response(headers={"x-user": "ann"}) if seen["headers"].get("cookie") == "a=b" else web.Response(status=401)
+        web.Response(headers={"x-user": "ann", "set-cookie": "s=2"})
+        if seen["headers"].get("cookie") == "a=b"
+        else web.Response(status=302, headers={"set-cookie": "s=1", "location": "/sign-in"})
     )
-    wishes = {"auth-url": "http://judge.default.svc.cluster.local:80/", "auth-response-headers": "X-User"}
-    await lab.apply(text(*CLASSES, ingress("judged", {"/": "one"}, wishes)))
     gateway = gateway_of("nginx")[1]
-    assert (await lab.ask("http://judged.test/", gateway=gateway)).status == 401
-    passed = await lab.ask("http://judged.test/", gateway=gateway, headers={"cookie": "a=b"})
-    assert passed.json["headers"]["x-user"] == "ann"
-    for wrong in ("http://judge.default.svc/path", "https://outside.example/auth", "http://$host/auth"):
-        await check(lab, [ingress("judged", {"/": "one"}, {"auth-url": wrong})], {"http://judged.test/": "500"})
+    for url, path in (
+        ("http://judge.default.svc.cluster.local:80/oauth2/auth?allowed_groups=a", "/oauth2/auth?allowed_groups=a"),
+        ("http://judge.default.svc", "/"),
+    ):
+        wishes = {
+            "auth-url": url,
+            "auth-response-headers": "X-User",
+            "auth-cache-key": "$remote_user",
+            "auth-method": "GET",
+        }
+        await lab.apply(text(*CLASSES, ingress("judged", {"/": "one"}, wishes)))
+        judge.seen.clear()
+        refused = await lab.ask("http://judged.test/a?b=c", gateway=gateway)
+        assert (refused.status, refused.headers["set-cookie"], refused.headers["location"]) == (302, "s=1", "/sign-in")
+        assert (judge.seen[0]["path"], judge.seen[0]["headers"]["x-auth-request-redirect"]) == (path, "/a?b=c")
+        passed = await lab.ask("http://judged.test/a?b=c", gateway=gateway, headers={"cookie": "a=b", "x-user": "root"})
+        assert (passed.json["headers"]["x-user"], passed.json["path"]) == ("ann", "/a?b=c")
+        assert passed.headers["set-cookie"] == "s=2"
+    wrong = (
+        "https://judge.default.svc/path", "https://outside.example/auth", "http://$host/auth", "http://judge.default.svc/$x",
+        "http://judge.default.svc$request_uri", "http://judge.default.svc:99999/",
+    )  # fmt: skip
+    objects = [ingress(f"judged{at}", {"/": "one"}, {"auth-url": each}) for at, each in enumerate(wrong)]
+    await check(lab, objects, {f"http://judged{at}.test/": "500" for at in range(len(wrong))})
+
+
+async def test_somebody_else_decides_for_haproxy_ingress(lab: GatewayLab) -> None:
+    arbiter = await lab.backend("arbiter")
+    arbiter.respond = lambda seen: (
+        web.Response(headers={"x-user": "ann"})
+        if seen["headers"].get("x-key") == "k"
+        else web.Response(status=401, headers={"x-why": "no key"})
+    )
+    own = "haproxy-ingress.github.io/auth-"
+    gateway = gateway_of("haproxy")[1]
+    for url in ("svc://arbiter:80/check", "service://default/arbiter:80/check", "http://arbiter.default.svc/check"):
+        wishes = {
+            own + "url": url,
+            own + "headers-request": "x-key",
+            own + "headers-succeed": "x-user",
+            own + "headers-fail": "x-why",
+        }
+        await lab.apply(text(*CLASSES, ingress("arbited", {"/": "one"}, wishes, of="haproxy")))
+        await opened(lab, "haproxy")
+        refused = await lab.ask("http://arbited.test/", gateway=gateway)
+        assert (refused.status, refused.headers["x-why"]) == (401, "no key")
+        passed = await lab.ask("http://arbited.test/a", gateway=gateway, headers={"x-key": "k", "x-user": "root"})
+        assert (passed.json["headers"]["x-user"], arbiter.seen[-1]["path"]) == ("ann", "/check")
+    for given in ({own + "url": "svc://arbiter:80"}, {own + "url": "svc://arbiter:80", own + "headers-succeed": "*"}):
+        # All headers of an answer cannot be had, and a client's own must not pass for them.
+        await lab.apply(text(*CLASSES, ingress("arbited", {"/": "one"}, given, of="haproxy")))
+        assert await asked(lab, "http://arbited.test/", of="haproxy", headers={"x-key": "k"}) == "500"
 
 
 RATES: dict[str, tuple[str, Mapping[str, str], int]] = {

@@ -137,6 +137,11 @@ def cases() -> dict[str, tuple[list[Json], list[tuple[str, Json]], list[str]]]:
             [("http://judged.test/", {})],
             ["one /"],
         ),
+        "somebody else decides by a path, and somebody else sees it": (
+            [ingress("asked", {"/": "one"}, {"auth-url": "http://two.default.svc/check", "mirror-target": "http://two.default.svc$request_uri"})],
+            [("http://asked.test/a", {})],
+            ["one /a"],
+        ),
         "a session": (
             [ingress("session", {"/": "one"}, {"affinity": "cookie", "session-cookie-max-age": "60"})], [("http://session.test/", {})], ["one /"],
         ),

@@ -286,7 +286,7 @@ class _Work:
                 if not each.url_rewrite.hostname:
                     continue
                 each = msgspec.structs.replace(each, url_rewrite=msgspec.structs.replace(each.url_rewrite, path=None))
-            filters.append(_plain(each))
+            filters.append(_brief(each))
         extension = self._extension(key, rule, rewrite)
         if extension is not None:
             filters.append({"type": "ExtensionRef", "extensionRef": extension})

@@ -133,7 +133,7 @@ class Peers:
         else:
             for host in each.hosts:
                 _add(self._hosts, host, sign)
-                if each.wishes.patterns:
+                if each.wishes.has_patterns:
                     _add(self._patterned, host, sign)
         if sign > 0:
             self.members[each.key] = each

@@ -6,7 +6,7 @@ Sources: networking.k8s.io/v1 IngressRule and HTTPIngressPath; what annotations 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
 import msgspec
@@ -27,7 +27,7 @@ from fairlead.api.httproute import (
 )
 from fairlead.api.ingress import Ingress, IngressBackend, IngressPath
 from fairlead.model.gateway.annotations.values import groups
-from fairlead.model.gateway.annotations.wishes import Canary, Wishes
+from fairlead.model.gateway.annotations.wishes import Canary, Matcher, Wishes
 from fairlead.model.gateway.extended import NamedPortRef, PatternModifier
 from fairlead.model.gateway.names import PART
 from fairlead.world.events import ObjectKey
@@ -37,6 +37,13 @@ Place: TypeAlias = tuple[str, str, str, str]
 
 HTTP, HTTPS = 80, 443
 _KINDS = {"Exact": "Exact", "Prefix": "PathPrefix", "ImplementationSpecific": "PathPrefix"}
+_MATCHES: Mapping[Matcher, Callable[[str], PathMatch]] = {
+    "exact": lambda path: PathMatch(type="Exact", value=path),
+    "text": lambda path: PathMatch(type="RegularExpression", value=f"(?i)(?:{re.escape(path)}).*"),
+    "pattern": lambda path: PathMatch(type="RegularExpression", value=f"(?:{path})(?:.)*"),
+    "pattern-anywhere": lambda path: PathMatch(type="RegularExpression", value=f".*(?:{path})(.*)"),
+}
+"""What becomes of a path of type ImplementationSpecific; patterns get ten characters, so that the longest goes first (`_path`)."""
 _CHALLENGES = "/.well-known/acme-challenge"
 """Where a certificate authority looks before there is a certificate (RFC 8555, section 8.3)."""
 
@@ -75,7 +82,7 @@ def hosts_of(ingress: Ingress) -> tuple[str, ...]:
 def other_hosts(ingress: Ingress, wishes: Wishes) -> dict[str, str]:
     """Return hosts that an Ingress has by annotation → the host of its rules that each stands for; those of `www.` lead there."""
     named = [host for host in hosts_of(ingress) if host and not host.startswith("*.")]
-    found = {alias: host for host in named[:1] for alias in wishes.aliases}
+    found = {alias: host for host in named[:1] for alias in (*wishes.moved, *wishes.aliases)}
     if wishes.with_www:
         found |= {host.removeprefix("www.") if host.startswith("www.") else f"www.{host}": host for host in named}
     return {alias: host for alias, host in found.items() if alias not in named}
@@ -159,14 +166,14 @@ def _app_root(path: str) -> HTTPRule:
 
 
 def _to_host(host: str, wishes: Wishes) -> HTTPRule:
-    redirect = RedirectFilter(hostname=host, status_code=308)
+    redirect = RedirectFilter(hostname=host, status_code=wishes.moved_status)
     filters = (RouteFilter(type="RequestRedirect", request_redirect=redirect),)
     return HTTPRule(matches=(HTTPMatch(),), filters=None if wishes.refusals else filters)
 
 
 def _rules(path: IngressPath, wishes: Wishes, patterned: bool, canary: CanaryPath | None) -> list[HTTPRule]:
     """Return the rules of a path: its own, behind those for requests that a canary's header or cookie decides about."""
-    match = HTTPMatch(path=_path(path, patterns=wishes.patterns, patterned=patterned))
+    match = HTTPMatch(path=_path(path, matcher=wishes.matcher, patterns=wishes.patterns, patterned=patterned))
     if wishes.refusals:
         # Without a backend it is answered with 500, and no other route gets what is this one's.
         return [HTTPRule(matches=(match,))]
@@ -223,13 +230,15 @@ def _also(rule: HTTPRule, headers: tuple[NamedMatch, ...]) -> HTTPRule:
     return msgspec.structs.replace(rule, matches=matches)
 
 
-def _path(path: IngressPath, *, patterns: bool, patterned: bool) -> PathMatch:
+def _path(path: IngressPath, *, matcher: Matcher, patterns: bool, patterned: bool) -> PathMatch:
     """Return the match of a path. Patterns go before prefixes however long those are, so beside patterns prefixes become some, too.
 
     What is added to both has the same length: the longest path goes first.
     """
     value = path.path or "/"
     kind = _KINDS.get(path.path_type, "PathPrefix")
+    if path.path_type == "ImplementationSpecific" and matcher:
+        return _MATCHES[matcher](value)
     if kind == "PathPrefix" and patterns:
         return PathMatch(type="RegularExpression", value=f"(?i)(?:{value}).*")
     if kind == "PathPrefix" and patterned and value.strip("/"):
@@ -247,6 +256,8 @@ def _filters(path: IngressPath, wishes: Wishes) -> tuple[RouteFilter, ...]:
         found.append(RouteFilter(type="CORS", cors=wishes.cors))
     if wishes.redirect is not None:
         return (*found, RouteFilter(type="RequestRedirect", request_redirect=wishes.redirect))
+    if wishes.mirror is not None:
+        found.append(RouteFilter(type="RequestMirror", request_mirror=wishes.mirror))
     new = _new_path(path, wishes)
     if new is not None or wishes.host_header:
         rewrite = RewriteFilter(hostname=wishes.host_header or None, path=new)

@@ -4,32 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from fairlead.model.gateway.annotations import haproxy, nginx, traefik
+from fairlead.model.gateway.annotations.known import Table, haproxy_ingress, haproxy_org
+from fairlead.model.gateway.annotations.known import nginx as known_nginx
+from fairlead.model.gateway.annotations.known import traefik as known_traefik
 from fairlead.model.gateway.annotations.reader import Reader
 from fairlead.model.gateway.annotations.wishes import Remark, Wishes
 
-DIALECTS: Mapping[str, tuple[str, ...]] = {
-    "nginx": nginx.PREFIXES,
-    "traefik": traefik.PREFIXES,
-    "haproxy": haproxy.PREFIXES,
+
+class Prefix(msgspec.Struct, frozen=True, kw_only=True):
+    """What annotations with one prefix mean."""
+
+    dialect: str
+    table: Table
+    read: Callable[[Reader], Wishes]
+
+
+PREFIXES: Mapping[str, Prefix] = {
+    nginx.PREFIX: Prefix(dialect="nginx", table=known_nginx.TABLE, read=nginx.read),
+    traefik.PREFIX: Prefix(dialect="traefik", table=known_traefik.TABLE, read=traefik.read),
+    haproxy.ORG: Prefix(dialect="haproxy", table=haproxy_org.TABLE, read=haproxy.read_haproxy_org),
+    haproxy.COM: Prefix(dialect="haproxy", table=haproxy_org.TABLE, read=haproxy.read_haproxy_org),
+    haproxy.INGRESS: Prefix(dialect="haproxy", table=haproxy_ingress.TABLE, read=haproxy.read_haproxy_ingress),
 }
-"""Dialect → prefixes of its annotations."""
-_READ: Mapping[str, Callable[[Reader], Wishes]] = {
-    nginx.PREFIXES[0]: nginx.read,
-    traefik.PREFIXES[0]: traefik.read,
-    haproxy.PREFIXES[0]: haproxy.read_haproxy_org,
-    haproxy.PREFIXES[1]: haproxy.read_haproxy_ingress,
-}
+"""Prefix → what its annotations mean."""
+DIALECTS: tuple[str, ...] = tuple(dict.fromkeys(each.dialect for each in PREFIXES.values()))
+_AMBIGUOUS = "ingress.kubernetes.io/"
+"""Both controllers of HAProxy have it, each with a meaning of its own."""
 
 
 def read(annotations: Mapping[str, str], dialect: str) -> Wishes:
     """Return what an Ingress wishes; with a dialect by its annotations alone, without one by those of whichever it has."""
-    prefixes = DIALECTS[dialect] if dialect else tuple(_READ)
+    prefixes = [prefix for prefix, each in PREFIXES.items() if dialect in ("", each.dialect)]
     given: dict[str, dict[str, str]] = {}
     for name, value in annotations.items():
         prefix, slash, rest = name.partition("/")
-        if slash and prefix + slash in prefixes:
+        if prefix + slash in prefixes:
             given.setdefault(prefix + slash, {})[rest] = value
+        elif prefix + slash == _AMBIGUOUS and dialect == "haproxy":
+            fix = f"write it with the prefix {haproxy.ORG} or {haproxy.INGRESS}"
+            return Wishes(refusals=(Remark(name, "may be meant for either of two controllers", fix),))
     if not given:
         return Wishes()
     first, *others = [prefix for prefix in prefixes if prefix in given]
@@ -37,4 +53,4 @@ def read(annotations: Mapping[str, str], dialect: str) -> Wishes:
         fix = "keep those of one, or name the dialect on the IngressClass: fairlead.dev/ingress-dialect"
         name = min(given[others[0]])
         return Wishes(refusals=(Remark(others[0] + name, f"{first} and {others[0]} annotate one Ingress", fix),))
-    return _READ[first](Reader(first, given[first]))
+    return PREFIXES[first].read(Reader(first, given[first], PREFIXES[first].table))

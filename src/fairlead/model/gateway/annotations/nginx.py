@@ -2,64 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
 from fairlead.api.backendtraffic import BackendTrafficPolicySpec, ConsistentHash, HashCookie, LoadBalancing
 from fairlead.api.gateway import BackendRef, ObjectRef
 from fairlead.api.httproute import (
-    CorsFilter,
     HeaderFilter,
     HeaderValue,
+    MirrorFilter,
     RedirectFilter,
     RouteRetry,
     RouteTimeouts,
-    SessionCookie,
     SessionPersistence,
 )
-from fairlead.api.securitypolicy import BasicAuth, ClientCIDRs, ExtAuth, HttpAuth, SecurityPolicySpec
+from fairlead.api.securitypolicy import BasicAuth, ClientCIDRs, ExtAuth, SecurityPolicySpec
 from fairlead.api.trafficpolicy import RateLimit, RateRule, TrafficPolicySpec
 from fairlead.model.gateway.annotations import values
+from fairlead.model.gateway.annotations.cors import Defaults, cors
+from fairlead.model.gateway.annotations.external import decider
 from fairlead.model.gateway.annotations.reader import Reader
+from fairlead.model.gateway.annotations.sessions import by_cookie
 from fairlead.model.gateway.annotations.wishes import Canary, Secured, Wishes
 from fairlead.model.gateway.extended import StreamTimeouts, UnsentOrRepeatable
 
-PREFIXES = ("nginx.ingress.kubernetes.io/",)
-_METHODS = ("GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS")
-_HEADERS = (
-    "DNT", "Keep-Alive", "User-Agent", "X-Requested-With", "If-Modified-Since", "Cache-Control", "Content-Type",
-    "Range", "Authorization",
+PREFIX = "nginx.ingress.kubernetes.io/"
+_CORS = Defaults(
+    methods=("GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"),
+    headers=(
+        "DNT", "Keep-Alive", "User-Agent", "X-Requested-With", "If-Modified-Since", "Cache-Control", "Content-Type",
+        "Range", "Authorization",
+    ),
+    credentials=True,
+    max_age_s=1_728_000,
 )  # fmt: skip
-_CORS_MAX_AGE_S = 1_728_000
 _TRIES = 3
 _BURST = 5
 _MOST_TRIES = 10
 _PROTOCOLS = {
     "HTTP": ("http1", False), "AUTO_HTTP": ("http1", False), "GRPC": ("h2c", False),
     "HTTPS": ("http1", True), "GRPCS": ("h2c", True),
-}  # fmt: skip
-_IDLE = frozenset(
-    (
-        "affinity-canary-behavior", "client-body-buffer-size", "connection-proxy-header",
-        "enable-access-log", "enable-global-auth", "enable-opentelemetry", "enable-opentracing", "enable-rewrite-log",
-        "http2-push-preload", "limit-rate", "limit-rate-after", "opentelemetry-operation-name", "opentelemetry-trust-incoming-span",
-        "opentracing-trust-incoming-span", "preserve-trailing-slash", "proxy-buffer-size", "proxy-buffering",
-        "proxy-buffers-number", "proxy-busy-buffers-size", "proxy-http-version",
-        "proxy-max-temp-file-size", "proxy-next-upstream-timeout", "proxy-request-buffering", "service-upstream",
-        "upstream-hash-by-subset", "upstream-hash-by-subset-size",
-    )
-)  # fmt: skip
-_ROUTES = "write what it does as an HTTPRoute"
-REFUSED: Mapping[str, str] = {
-    **dict.fromkeys(("configuration-snippet", "server-snippet", "stream-snippet"), _ROUTES),
-    **dict.fromkeys(("enable-modsecurity", "enable-owasp-core-rules", "modsecurity-snippet", "modsecurity-transaction-id"), ""),
-    **dict.fromkeys(("custom-http-errors", "default-backend", "mirror-target", "mirror-request-body", "mirror-host"), _ROUTES),
-    **dict.fromkeys(("custom-headers", "proxy-cookie-domain", "proxy-cookie-path", "proxy-redirect-from", "proxy-redirect-to"), _ROUTES),
-    **dict.fromkeys(("limit-connections", "limit-whitelist", "global-rate-limit"), "write a TrafficPolicy"),
-    **dict.fromkeys(("auth-snippet", "auth-signin", "auth-keepalive", "auth-cache-key", "auth-proxy-set-headers"), "write a SecurityPolicy"),
-    "auth-tls-secret": "",
-    "ssl-passthrough": "use a TLSRoute",
 }  # fmt: skip
 
 
@@ -69,7 +50,7 @@ def read(reader: Reader) -> Wishes:
     patterns = take("use-regex", values.truth, False)
     target = take("rewrite-target", values.target, "")
     prefix = take("x-forwarded-prefix", values.header_value, "")
-    protocol, encrypted = take("backend-protocol", _protocol, ("", False))
+    protocol, encrypted = take("backend-protocol", values.protocol(_PROTOCOLS), ("", False))
     wishes = Wishes(
         secured=_secured(reader),
         patterns=patterns or bool(target),
@@ -79,7 +60,8 @@ def read(reader: Reader) -> Wishes:
         redirect=_redirect(reader),
         host_header=take("upstream-vhost", values.hostname, ""),
         request=HeaderFilter(set=(HeaderValue(name="x-forwarded-prefix", value=prefix),)) if prefix else None,
-        cors=_cors(reader),
+        mirror=_mirror(reader),
+        cors=cors(reader, "enable-cors", _CORS, values.number(1, 86_400 * 366)),
         timeouts=_timeouts(reader),
         retry=_retry(reader),
         session=_session(reader),
@@ -87,12 +69,11 @@ def read(reader: Reader) -> Wishes:
         encrypted=encrypted,
         aliases=take("server-alias", values.items(values.hostname), ()),
         canary=_canary(reader),
+        traffic=_traffic(reader),
+        security=_security(reader),
+        limits=_limits(reader),
     )
-    wishes = msgspec.structs.replace(
-        wishes, traffic=_traffic(reader), security=_security(reader), limits=_limits(reader)
-    )
-    reader.finish(idle=_IDLE, refused=REFUSED)
-    return msgspec.structs.replace(wishes, refusals=tuple(reader.refusals), notes=tuple(reader.notes))
+    return reader.finish(wishes)
 
 
 def _secured(reader: Reader) -> Secured:
@@ -105,8 +86,8 @@ def _secured(reader: Reader) -> Secured:
 
 def _redirect(reader: Reader) -> RedirectFilter | None:
     take = reader.take
-    code = take("permanent-redirect-code", _status, 301)
-    other = take("temporal-redirect-code", _status, 302)
+    code = take("permanent-redirect-code", values.status, 301)
+    other = take("temporal-redirect-code", values.status, 302)
     permanent = take("permanent-redirect", values.redirect, None)
     temporal = take("temporal-redirect", values.redirect, None)
     # Of both the temporary one counts, as it does there.
@@ -115,24 +96,22 @@ def _redirect(reader: Reader) -> RedirectFilter | None:
     return msgspec.structs.replace(permanent, status_code=code) if permanent is not None else None
 
 
-def _status(text: str) -> int:
-    if text not in ("301", "302", "303", "307", "308"):
-        raise ValueError(f"{text!r} is none of 301, 302, 303, 307, 308")
-    return int(text)
-
-
-def _cors(reader: Reader) -> CorsFilter | None:
+def _mirror(reader: Reader) -> MirrorFilter | None:
+    """Return who gets a copy of each request, as it was sent."""
     take = reader.take
-    wanted = take("enable-cors", values.truth, False)
-    cors = CorsFilter(
-        allow_origins=take("cors-allow-origin", values.items(values.origin), ("*",)),
-        allow_methods=take("cors-allow-methods", values.items(values.token), _METHODS),
-        allow_headers=take("cors-allow-headers", values.items(values.token), _HEADERS),
-        expose_headers=take("cors-expose-headers", values.items(values.token), ()) or None,
-        allow_credentials=take("cors-allow-credentials", values.truth, True),
-        max_age=take("cors-max-age", values.number(1, 86_400 * 366), _CORS_MAX_AGE_S),
-    )
-    return values.safe(cors) if wanted else None
+    take("mirror-request-body", values.one_of("on"), "")
+    found = take("mirror-target", values.service_url, None)
+    if found is None:
+        return None
+    namespace, name, port, path = found
+    if path != "$request_uri":
+        reader.refuse(
+            "mirror-target",
+            "must end with $request_uri behind the port",
+            "write a filter RequestMirror in an HTTPRoute",
+        )
+        return None
+    return MirrorFilter(backend_ref=BackendRef(name=name, namespace=namespace, port=port))
 
 
 def _timeouts(reader: Reader) -> RouteTimeouts | None:
@@ -160,13 +139,6 @@ def _conditions(text: str) -> tuple[str, ...]:
         "http_429", "non_idempotent", "off",
     )  # fmt: skip
     return tuple(read(each) for each in text.split())
-
-
-def _protocol(text: str) -> tuple[str, bool]:
-    found = _PROTOCOLS.get(text.upper())
-    if found is None:
-        raise ValueError(f"{text!r} is not supported; supported are {', '.join(_PROTOCOLS)}")
-    return found
 
 
 def _traffic(reader: Reader) -> BackendTrafficPolicySpec | None:
@@ -207,15 +179,7 @@ def _session(reader: Reader) -> SessionPersistence | None:
     take("affinity-mode", values.one_of("balanced", "persistent"), "")
     lasting = take("session-cookie-max-age", values.seconds, "") or take("session-cookie-expires", values.seconds, "")
     name = take("session-cookie-name", values.token, "INGRESSCOOKIE")
-    for attribute in ("path", "samesite", "secure", "domain", "change-on-failure", "conditional-samesite-none"):
-        if reader.has(f"session-cookie-{attribute}"):
-            reader.note(f"session-cookie-{attribute}", "has no effect: the cookie has no such attribute")
-    if not wanted:
-        return None
-    if lasting in ("", "0s"):
-        return SessionPersistence(session_name=name)
-    permanent = SessionCookie(lifetime_type="Permanent")
-    return SessionPersistence(session_name=name, absolute_timeout=lasting, cookie_config=permanent)
+    return by_cookie(name, lasting) if wanted else None
 
 
 def _security(reader: Reader) -> SecurityPolicySpec | None:
@@ -230,8 +194,8 @@ def _security(reader: Reader) -> SecurityPolicySpec | None:
         basic_auth=_basic(reader),
         ext_auth=_external(reader),
     )
-    if reader.has("satisfy") and take("satisfy", values.one_of("all", "any"), "all") == "any":
-        reader.refuse("satisfy", "all checks have to let a request pass")
+    if take("satisfy", values.one_of("all", "any"), "all") == "any":
+        reader.refuse("satisfy", "all checks have to let a request pass", "write an HTTPRoute with a SecurityPolicy")
     return found if found != SecurityPolicySpec() else None
 
 
@@ -240,8 +204,6 @@ def _basic(reader: Reader) -> BasicAuth | None:
     kind = take("auth-type", values.one_of("basic"), "")
     namespace, name = take("auth-secret", values.reference, ("", ""))
     take("auth-secret-type", values.one_of("auth-file"), "")
-    if reader.has("auth-realm"):
-        reader.note("auth-realm", "has no effect: clients are asked for a password without a realm of its own")
     if not kind and not name:
         return None
     if not kind or not name:
@@ -252,20 +214,18 @@ def _basic(reader: Reader) -> BasicAuth | None:
 
 
 def _external(reader: Reader) -> ExtAuth | None:
-    """Return who decides about requests: there the URL alone is asked, here the path of the request stands behind it."""
+    """Return who decides about requests."""
     take = reader.take
     url = take("auth-url", values.service_url, None)
     headers = take("auth-response-headers", values.items(values.token), ())
-    take("auth-method", values.one_of("GET"), "")
+    take("auth-always-set-cookie", values.truth, False)
     if url is None:
         return None
     namespace, name, port, path = url
-    if path:
-        fix = "write a SecurityPolicy, whose extAuth asks PATH and the request's own path behind it"
-        reader.refuse("auth-url", "only a URL without a path is supported", fix)
+    if path.startswith("$"):
+        reader.refuse("auth-url", "must be one path for all requests, without variables ($)")
         return None
-    backend = BackendRef(name=name, namespace=namespace, port=port)
-    return ExtAuth(http=HttpAuth(backend_ref=backend, headers_to_backend=headers or None))
+    return decider(BackendRef(name=name, namespace=namespace, port=port), path, passed=headers)
 
 
 def _limits(reader: Reader) -> TrafficPolicySpec | None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from fairlead.model.gateway.annotations.wishes import Remark
+import msgspec
+
+from fairlead.model.gateway.annotations import values
+from fairlead.model.gateway.annotations.known import Table, find
+from fairlead.model.gateway.annotations.wishes import Remark, Wishes
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -21,8 +25,9 @@ _GUARDS = re.compile(
 class Reader:
     """The annotations of one dialect that an Ingress has."""
 
-    def __init__(self, prefix: str, given: Mapping[str, str]) -> None:
+    def __init__(self, prefix: str, given: Mapping[str, str], table: Table) -> None:
         self._prefix = prefix
+        self._table = table
         self._given = dict(given)
         self.refusals: list[Remark] = []
         self.notes: list[Remark] = []
@@ -52,23 +57,24 @@ class Reader:
         self._given.pop(name, None)
         self.refusals.append(Remark(self._prefix + name, message, fix))
 
-    def note(self, name: str, message: str, fix: str = "") -> None:
+    def note(self, name: str, message: str) -> None:
         """Note that an annotation has no effect."""
-        self._given.pop(name, None)
-        self.notes.append(Remark(self._prefix + name, message, fix))
+        self.notes.append(Remark(self._prefix + name, message))
 
-    def finish(self, *, idle: Collection[str], refused: Mapping[str, str]) -> None:
-        """Say what becomes of the rest.
+    def finish(self, wishes: Wishes) -> Wishes:
+        """Return the wishes with what is to be said of the annotations, also of those that nobody took.
 
-        `idle` names what changes no answer, `refused` what is not supported with what to do instead. Of names that nobody knows those
-        that may guard something are refused.
+        Of names that the table does not have those that may guard something are refused.
         """
         for name in sorted(self._given):
-            if name in refused:
-                self.refuse(name, "is not supported", refused[name])
-            elif name in idle:
-                self.note(name, "has no effect: the proxy needs no such setting")
+            known = find(self._table, name)
+            if known is not None and known.state == "refused":
+                if not (known.switch and values.is_off(self._given[name])):
+                    self.refuse(name, "is not supported", known.words)
+            elif known is not None:
+                self.note(name, f"has no effect: {known.words}")
             elif _GUARDS.search(name):
                 self.refuse(name, "is not known, and may guard something")
             else:
                 self.note(name, "is not known and has no effect")
+        return msgspec.structs.replace(wishes, refusals=tuple(self.refusals), notes=tuple(self.notes))

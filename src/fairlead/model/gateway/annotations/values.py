@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-import msgspec
-
-from fairlead.api.httproute import CorsFilter, PathModifier, RedirectFilter
+from fairlead.api.httproute import PathModifier, RedirectFilter
 from fairlead.model.gateway.patterns import compiled
 from fairlead.model.gateway.values import is_host
 
@@ -35,6 +33,11 @@ def truth(text: str) -> bool:
     raise ValueError(f"{text!r} is neither true nor false")
 
 
+def is_off(text: str) -> bool:
+    """Tell whether a value says no, or nothing."""
+    return text.strip().lower() in ("", *_FALSE)
+
+
 def number(least: int, most: int) -> Callable[[str], int]:
     """Return a reader of whole numbers within bounds."""
 
@@ -42,6 +45,20 @@ def number(least: int, most: int) -> Callable[[str], int]:
         if not re.fullmatch(r"[0-9]{1,10}", text) or not least <= int(text) <= most:
             raise ValueError(f"{text!r} is no number from {least} to {most}")
         return int(text)
+
+    return read
+
+
+def status(text: str) -> int:
+    """Return the status of a redirect."""
+    return int(one_of("301", "302", "303", "307", "308")(text))
+
+
+def protocol(choices: Mapping[str, tuple[str, bool]]) -> Callable[[str], tuple[str, bool]]:
+    """Return a reader of how backends are spoken to, in any case: protocol, and whether by TLS."""
+
+    def read(text: str) -> tuple[str, bool]:
+        return choices[one_of(*choices)(text)]
 
     return read
 
@@ -106,12 +123,14 @@ def reference(text: str) -> tuple[str, str]:
 def service_url(text: str) -> tuple[str, str, int, str]:
     """Return namespace, name, port and path of a URL of a Service of the cluster."""
     found = re.fullmatch(
-        r"http://([a-z0-9-]{1,63})\.([a-z0-9-]{1,63})(?:\.svc(?:\.[a-z0-9.-]{1,200})?)?(?::([0-9]{1,5}))?(/[^\s$]*)?",
+        r"http://([a-z0-9-]{1,63})\.([a-z0-9-]{1,63})(?:\.svc(?:\.[a-z0-9.-]{1,200})?)?(?::([0-9]{1,5}))?(/[!-\"%-~]*|\$request_uri)?",
         text,
     )
-    if found is None:
-        raise ValueError(f"{text[:64]!r} is no http://SERVICE.NAMESPACE.svc[:PORT], of a Service of this cluster")
-    return found[2], found[1], int(found[3] or 80), (found[4] or "").rstrip("/")
+    if found is None or not 1 <= int(found[3] or 80) <= 65535:
+        raise ValueError(
+            f"{text[:64]!r} is no http://SERVICE.NAMESPACE.svc[:PORT][/PATH], of a Service of this cluster"
+        )
+    return found[2], found[1], int(found[3] or 80), found[4] or ""
 
 
 def token(text: str) -> str:
@@ -140,14 +159,6 @@ def origin(text: str) -> str:
     if not _ORIGIN.fullmatch(text):
         raise ValueError(f"{text!r} is no origin such as https://a.example or https://*.a.example")
     return text
-
-
-def safe(cors: CorsFilter) -> CorsFilter:
-    """Return what scripts of other origins may do, without credentials where any origin may.
-
-    The controllers answer such requests with `*`, which no browser takes for requests with credentials; a gateway has to name the origin.
-    """
-    return msgspec.structs.replace(cors, allow_credentials=False) if "*" in (cors.allow_origins or ()) else cors
 
 
 def path(text: str) -> str:

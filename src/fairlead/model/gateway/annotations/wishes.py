@@ -10,6 +10,7 @@ from fairlead.api.backendtraffic import BackendTrafficPolicySpec
 from fairlead.api.httproute import (
     CorsFilter,
     HeaderFilter,
+    MirrorFilter,
     PathModifier,
     RedirectFilter,
     RouteRetry,
@@ -21,6 +22,8 @@ from fairlead.api.trafficpolicy import TrafficPolicySpec
 
 Secured: TypeAlias = Literal["", "never", "with-certificate", "always"]
 """When plain HTTP is redirected to HTTPS; empty: as the class does."""
+Matcher: TypeAlias = Literal["", "exact", "text", "pattern", "pattern-anywhere"]
+"""What a path is: a prefix of whole segments; all of it; text at the start in any case; a pattern at the start, or anywhere."""
 
 
 class Remark(msgspec.Struct, frozen=True):
@@ -52,16 +55,23 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     """Ports on which it is served; none: all."""
     patterns: bool = False
     """Paths are patterns that match from the start, whatever their case."""
+    matcher: Matcher = ""
+    """What paths of type ImplementationSpecific are."""
     target: str | None = None
     """The whole new path, with `$1` for what the path's first group matched."""
     rewrite: PathModifier | None = None
     app_root: str = ""
     with_www: bool = False
     """The host with `www.` leads to the one without, or the other way round."""
+    moved: tuple[str, ...] = ()
+    """Hosts that lead to the first host of the rules."""
+    moved_status: int = 308
+    """Of redirects from one host to another."""
     redirect: RedirectFilter | None = None
     host_header: str = ""
     request: HeaderFilter | None = None
     response: HeaderFilter | None = None
+    mirror: MirrorFilter | None = None
     cors: CorsFilter | None = None
     timeouts: RouteTimeouts | None = None
     retry: RouteRetry | None = None
@@ -82,3 +92,8 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     """What cannot be honored and would leave requests open, or meaning something else: all of the Ingress answers 500."""
     notes: tuple[Remark, ...] = ()
     """What cannot be honored, without which the Ingress serves all the same."""
+
+    @property
+    def has_patterns(self) -> bool:
+        """Tell whether some of its paths are patterns."""
+        return self.patterns or self.matcher not in ("", "exact")

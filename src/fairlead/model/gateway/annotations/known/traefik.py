@@ -1,0 +1,36 @@
+"""Annotations of Traefik. Source: the reference of its Kubernetes Ingress provider, version 3; those of Services are read on the Ingress."""
+
+from __future__ import annotations
+
+from fairlead.model.gateway.annotations.known import Table, honored, refused, warned
+
+TABLE: Table = {
+    **honored("ports: `web` is 80, `websecure` 443; other names are refused", "router.entrypoints"),
+    **honored("port 443 alone", "router.tls"),
+    **honored("paths of type ImplementationSpecific: `PathPrefix`, `Path` or `PathRegexp` (RE2, anywhere in the path)", "router.pathmatcher"),
+    **honored("`http`, `h2c`; `https` with a BackendTLSPolicy for the Service, or its requests get 500", "service.serversscheme"),
+    **honored(
+        "`sessionPersistence` by a cookie",
+        "service.sticky.cookie", "service.sticky.cookie.name", "service.sticky.cookie.maxage",
+    ),
+    **honored("`true` alone: backends get the client's Host header", "service.passhostheader"),
+    **warned(
+        "the cookie has no such attribute",
+        "service.sticky.cookie.secure", "service.sticky.cookie.httponly", "service.sticky.cookie.samesite", "service.sticky.cookie.domain",
+        "service.sticky.cookie.path",
+    ),
+    **warned(
+        "certificates come from `spec.tls`; cert-manager fills its Secrets",
+        "router.tls.certresolver", "router.tls.domains.n.main", "router.tls.domains.n.sans",
+    ),
+    **warned(
+        "requests are neither logged nor traced by route",
+        "router.observability.accesslogs", "router.observability.metrics", "router.observability.tracing", "router.observability.traceVerbosity",
+    ),
+    **warned("requests go to the endpoints, with the same outcome", "service.nativelb", "service.nodeportlb"),
+    **refused("write what the middlewares do as filters of an HTTPRoute, or as policies", "router.middlewares", "service.middlewares"),
+    **refused("routes are ordered by how exact they are; write an HTTPRoute whose matches say which is meant", "router.priority"),
+    **refused("there are no rules of Traefik here", "router.rulesyntax"),
+    **refused("write a ClientTrafficPolicy with `tls`; for clients' certificates make a Gateway with `spec.tls.frontend`", "router.tls.options"),
+    **refused("write a BackendTLSPolicy and a BackendTrafficPolicy for the Service", "service.serverstransport"),
+}  # fmt: skip
