@@ -10,6 +10,7 @@ import ssl
 import stat
 from pathlib import Path
 
+import aiohttp
 import msgspec
 import pytest
 import yaml
@@ -157,6 +158,26 @@ async def test_nothing_but_the_proxys_user_reaches_the_server(lab: GatewayLab) -
         fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
         assert fields["Uid"].split() == [str(USER)] * 4
         assert (fields["CapEff"], fields["NoNewPrivs"], fields["Groups"].strip()) == ("0" * 16, "1", "")
+
+
+async def test_answers_are_counted_and_nothing_is_for_each_backend(lab: GatewayLab) -> None:
+    async def counted() -> dict[str, int]:
+        connector = aiohttp.UnixConnector(os.path.relpath(lab.folder / "envoy" / "run" / "admin.sock"))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get("http://admin/stats?format=json") as response,
+        ):
+            return {each["name"]: each["value"] for each in (await response.json())["stats"] if "name" in each}
+
+    await lab.apply(route("counted", f"[{{{ONE}}}]"))
+    answers = "http.gateway.downstream_rq_2xx"
+    before = await counted()
+    assert (await lab.ask("http://counted.example.com/")).backend == "one"
+    after = await counted()
+    assert after[answers] - before[answers] == 1
+    assert any(name.startswith("listener.") and name.endswith(".downstream_cx_active") for name in after)
+    # Every counter of a cluster has its name, and a cluster that never was asked has some eighty.
+    assert not [name for name in after if name.startswith("cluster.") or "one" in name.split(".")]
 
 
 async def test_what_outsiders_say_of_themselves_is_not_believed(lab: GatewayLab) -> None:
