@@ -18,6 +18,8 @@ from fairlead.apiserver.http import connection
 from fairlead.apiserver.server import Server
 
 MAPS = "/api/v1/namespaces/default/configmaps"
+LAUGHS = "".join(f"a{at}: &a{at} [{f'*a{at - 1},' * 9 if at else 1}]\n" for at in range(9)).encode()
+"""Nine lines that mean 43 million numbers."""
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,9 @@ async def test_malformed_json(http: Http, body: bytes, problem: str):
         ("POST", MAPS, b"{}", {"type": "application/xml"}, 415),
         ("POST", MAPS, b"k8s\x00garbage", {"type": "application/vnd.kubernetes.protobuf"}, 400),
         ("POST", MAPS, b"a: [", {"type": "application/yaml"}, 400),
+        ("POST", MAPS, b"[" * 100_000, {"type": "application/yaml"}, 400),
+        ("POST", MAPS, b"- " * 100_000 + b"a", {"type": "application/yaml"}, 400),
+        ("POST", MAPS, LAUGHS, {"type": "application/yaml"}, 400),
         ("POST", MAPS, b'{"metadata": []}', {}, 400),
         ("POST", MAPS, b'{"metadata": {"labels": {"a": 5}}}', {}, 400),
         ("PATCH", f"{MAPS}/kube-root-ca.crt", b'{"metadata": 5}', {"type": "application/merge-patch+json"}, 400),

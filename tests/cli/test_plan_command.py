@@ -35,6 +35,16 @@ def test_manifests_alone_give_a_plan_for_each_node_of_a_new_lab(manifest: str) -
     assert f"warning: {manifest}:1: Service/default/web spec.ports[0].protocol: unknown protocol" in result.output
 
 
+@pytest.mark.parametrize("text", ["a: [b", "[" * 100_000, "just text", "kind: Service"])
+def test_what_cannot_be_read_makes_it_fail_and_the_rest_is_planned(manifest: str, tmp_path: Path, text: str) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(text)
+    result = CliRunner().invoke(plan, ["-f", manifest, "-f", str(bad)], catch_exceptions=False)
+    assert result.exit_code == 1
+    assert f"warning: {bad}:" in result.stderr
+    assert "  10.96.1.0     tcp       81" in result.stdout
+
+
 def test_json_is_stable(manifest: str) -> None:
     result = CliRunner().invoke(plan, ["-f", manifest, "--node", "node-2", "-o", "json"], catch_exceptions=False)
     data = json.loads(result.stdout)

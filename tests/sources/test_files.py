@@ -44,6 +44,8 @@ def test_each_object_knows_its_line(tmp_path: Path) -> None:
         ("kind: Service\nmetadata: {}", "Service without metadata.name"),
         ("kind: 7", "no Kubernetes object"),
         ("\udcff", "codec"),
+        ("[" * 100_000, "nested deeper than 500 levels"),
+        ("- " * 100_000 + "a", "nested deeper than 500 levels"),
         ("a: &a [*a]\nkind: Service\nmetadata: {name: loop}", ""),
     ],
 )

@@ -35,7 +35,8 @@ def plan(paths: tuple[Path, ...], node: str | None, origins: bool, name: str, ou
     """Print what each node's kernel and servers should hold.
 
     Without -f the agents of the running lab are asked. With -f the plan is made from the manifests alone; where they hold no Node, for
-    the three nodes of a new lab. What is wrong with the objects goes to standard error.
+    the three nodes of a new lab. What is wrong with the objects goes to standard error; what cannot be read as one is left out of the plan,
+    and makes it fail.
     """
     import json
 
@@ -43,21 +44,24 @@ def plan(paths: tuple[Path, ...], node: str | None, origins: bool, name: str, ou
 
     from fairlead.plan.render import render, to_data
 
-    plans, diagnostics = _offline(paths, node) if paths else _running(name, node)
+    plans, diagnostics, complete = _offline(paths, node) if paths else (*_running(name, node), True)
     for diagnostic in diagnostics:
         click.echo(f"warning: {diagnostic}", err=True)
     if output == "json":
         data = {"plans": [to_data(each) for each in plans], "diagnostics": msgspec.to_builtins(diagnostics)}
         click.echo(json.dumps(data, indent=2))
-        return
-    parts = []
-    for each in plans:
-        revision = f", revision {each.revision}" if each.revision else ""
-        parts.append(click.style(f"node {each.node}{revision}", bold=True) + "\n\n" + render(each, origins=origins))
-    click.echo("\n".join(parts), nl=False)
+    else:
+        parts = []
+        for each in plans:
+            revision = f", revision {each.revision}" if each.revision else ""
+            parts.append(click.style(f"node {each.node}{revision}", bold=True) + "\n\n" + render(each, origins=origins))
+        click.echo("\n".join(parts), nl=False)
+    if not complete:
+        click.get_current_context().exit(1)
 
 
-def _offline(paths: tuple[Path, ...], only: str | None) -> tuple[list[Plan], list[Diagnostic]]:
+def _offline(paths: tuple[Path, ...], only: str | None) -> tuple[list[Plan], list[Diagnostic], bool]:
+    """Return the plans, what is wrong, and whether all that was given could be read."""
     from fairlead.api.node import Node
     from fairlead.lab import topology
     from fairlead.model.compile import compile
@@ -70,6 +74,7 @@ def _offline(paths: tuple[Path, ...], only: str | None) -> tuple[list[Plan], lis
 
     lab = topology.design(name="lab", nodes=3, zones=3, api_port=0, strict_commands=False, tunnel="auto")
     manifests, diagnostics = files.load(paths)
+    complete = not diagnostics
     world = scenario(manifests, nodes=_nodes(lab), service_cidrs=topology.SERVICE_CIDRS)
     diagnostics += world.diagnostics
     nodes = [each for event in world.events if event.kind == "Node" for each in event.objects.values()]
@@ -89,7 +94,7 @@ def _offline(paths: tuple[Path, ...], only: str | None) -> tuple[list[Plan], lis
         plans.append(compiled.plan)
         diagnostics += compiled.diagnostics
     _require(plans, only, "these manifests")
-    return plans, sorted(set(located(diagnostics, world.sources)))
+    return plans, sorted(set(located(diagnostics, world.sources))), complete
 
 
 def _nodes(lab: Topology) -> list[Node]:

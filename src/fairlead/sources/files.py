@@ -16,6 +16,7 @@ import yaml
 
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.base.errors import UserError
+from fairlead.base.yaml_bounds import require_bounded
 
 _SUFFIXES = frozenset((".yaml", ".yml", ".json"))
 STANDARD_INPUT = Path("-")
@@ -79,7 +80,9 @@ def _files(path: Path) -> list[Path]:
 
 def _parse(file: Path) -> Iterator[Manifest | Diagnostic]:
     is_piped = file == STANDARD_INPUT
-    loader = _Loader(sys.stdin.read() if is_piped else file.read_text(encoding="utf-8"))
+    text = sys.stdin.read() if is_piped else file.read_text(encoding="utf-8")
+    require_bounded(text)
+    loader = _Loader(text)
     file = Path("stdin") if is_piped else file
     try:
         while loader.check_node():

@@ -12,6 +12,7 @@ from aiohttp.http_exceptions import ContentEncodingError
 
 from fairlead.apiserver.errors import StatusError, bad_request, request_timeout, too_large, unsupported_media_type
 from fairlead.apiserver.store.records import decode
+from fairlead.base.yaml_bounds import require_bounded
 
 Json = dict[str, Any]
 
@@ -85,9 +86,9 @@ def decode_yaml(body: bytes) -> Any:
     """Return the first document of a YAML body; raises 400."""
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        found = next(iter(yaml.load_all(body, loader)), None)
+        require_bounded(body.decode())
+        found = next(iter(yaml.load_all(body, yaml.CSafeLoader)), None)
         # Dates and the like become what JSON would have carried.
         return decode(msgspec.json.encode(found))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
