@@ -34,7 +34,7 @@ from fairlead.controllers.actions import Event as Told
 from fairlead.controllers.context import Context
 from fairlead.controllers.controller import Controller
 from fairlead.controllers.expectations import Key
-from fairlead.controllers.gateway import services
+from fairlead.controllers.gateway import leaving, services
 from fairlead.controllers.loadbalancers.core import lacking
 from fairlead.controllers.ownership import reference_to
 from fairlead.model.gateway import status, trust
@@ -84,6 +84,8 @@ class GatewayController(Controller):
         """The same of policies."""
         self._told: dict[Key, frozenset[str]] = {}
         """Ingress → what was said of it by Events, as it has no conditions."""
+        self._given: frozenset[str] = frozenset()
+        """Addresses that classes of Ingresses had."""
         self._informers = {kind: self.follow(resource) for kind, resource in _FOLLOWED.items()}
         for kind, informer in self._informers.items():
             self._listen(kind, informer)
@@ -108,6 +110,7 @@ class GatewayController(Controller):
         self._unwritten |= self._stage.take_rebound()
         for gateway_class in list(self._informers["GatewayClass"].store.values()):
             await self.perform(key, self._class_actions(gateway_class))
+        await self.perform(key, list(self._leaving()))
         for gateway in self._stage.gateways.values():
             if gateway.key in self._stage.ingresses.gateways:
                 await self.perform(key, self._ingress_actions(gateway))
@@ -147,6 +150,19 @@ class GatewayController(Controller):
             "supportedFeatures": [{"name": each} for each in status.FEATURES],
         }
         yield from _status(GATEWAYCLASSES, obj, wanted)
+        name = obj["metadata"]["name"]
+        used = any(each.spec.gateway_class_name == name for each in self._snapshot.gateways.values())
+        yield from leaving.finalizer(obj, used)
+
+    def _leaving(self) -> Iterable[Action]:
+        stores = {kind: self._informers[kind].store for kind in ("Service", "Gateway", "ListenerSet", "Ingress")}
+        now = moments.text(self.context.now())
+        left = self._snapshot.gateways.keys() - self._stage.gateways.keys()
+        yield from leaving.gateways(stores["Service"].values(), stores["Gateway"], left, now)
+        yield from leaving.listener_sets(stores["ListenerSet"].values(), stores["Gateway"], now)
+        before, self._given = self._given, leaving.addresses(stores["Service"].values())
+        members = {each for some in self._stage.ingresses.members.values() for each in some}
+        yield from leaving.ingresses(stores["Ingress"], members, before | self._given)
 
     def _gateway_actions(self, gateway: BoundGateway) -> Iterable[Action]:
         obj = self._informers["Gateway"].store.get(gateway.key)
