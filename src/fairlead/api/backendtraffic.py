@@ -48,15 +48,17 @@ class LoadBalancing(msgspec.Struct, frozen=True, kw_only=True, rename="camel", g
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Retries as a part of the running requests."""
+    """Retries as a part of the requests."""
 
     percent: int = 20
+    interval: str | None = None
+    """Of the requests that began in the last while; nothing: of those that are running."""
 
 
 class RetryConstraint(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """How many requests may be retries (GEP-3388).
+    """How many requests may be retries at a time (GEP-3388).
 
-    Of XBackendTrafficPolicy are not here `budget.interval` and `minRetryRate`: Envoy limits what runs at once, not what began in a while.
+    Of XBackendTrafficPolicy `minRetryRate` is not here: Envoy counts retries that run at once, not those that began in a while.
     """
 
     budget: Budget = Budget()

@@ -276,6 +276,25 @@ async def test_retries_are_bounded(lab: GatewayLab, case: str) -> None:
     assert least <= len(backend.seen) - 100 <= most
 
 
+@pytest.mark.parametrize(
+    ("interval", "least", "most"), [("", 5, 13), (", interval: 1m", 50, 50)], ids=["running", "begun"]
+)
+async def test_a_budget_of_what_runs_and_of_what_began_in_a_while(
+    lab: GatewayLab, interval: str, least: int, most: int
+) -> None:
+    name = f"window-{most}"
+    spec = f"retryConstraint: {{budget: {{percent: 20{interval}}}, minParallelRetries: 0}}, connectTimeout: 5s"
+    (backend,) = await several(lab, name, 1, spec)
+    retry = "retry: {attempts: 1, codes: [503], backoff: 1ms}"
+    await lab.apply(route(name).replace("{backendRefs", f"{{{retry}, backendRefs"))
+    assert await together(lab, name, 250) == {200: 250}
+    backend.respond = lambda _: web.Response(status=503)
+    backend.delay_s = 0.3
+    # A fifth of 50 that run, or of 300 that began.
+    assert await together(lab, name, 50) == {503: 50}
+    assert least <= len(backend.seen) - 300 <= most
+
+
 async def test_a_connection_takes_no_longer_than_it_may(lab: GatewayLab) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         port = full.getsockname()[1]

@@ -12,6 +12,7 @@ from envoy.config.core.v3 import health_check_pb2
 from envoy.type.v3 import http_pb2, percent_pb2, range_pb2
 
 from fairlead.drivers.xds.pack import milliseconds, number
+from fairlead.drivers.xds.unbound import budget_interval
 from fairlead.plan.gateway.traffic import ActiveCheck, PassiveCheck, RetryBudget, Traffic
 
 _MOST = 1 << 20
@@ -37,9 +38,12 @@ def breakers(traffic: Traffic) -> Any:
 
 
 def _budget(row: RetryBudget) -> Any:
-    return circuit_breaker_pb2.CircuitBreakers.Thresholds.RetryBudget(
+    message = circuit_breaker_pb2.CircuitBreakers.Thresholds.RetryBudget(
         budget_percent=percent_pb2.Percent(value=row.percent), min_retry_concurrency=number(row.least)
     )
+    if row.interval_ms:
+        budget_interval(message, milliseconds(row.interval_ms))
+    return message
 
 
 def active(row: ActiveCheck, *, http2: bool) -> Any:

@@ -1,4 +1,7 @@
-"""Messages and fields of Envoy 1.40 that `xds-protos` does not know yet. Source: envoy.extensions.filters.http.filter_chain.v3, body_size_limit.v3, ext_authz.v3."""
+"""Messages and fields of Envoy 1.40 that `xds-protos` does not know yet.
+
+Source: envoy.extensions.filters.http.filter_chain.v3, body_size_limit.v3 and ext_authz.v3, CircuitBreakers.Thresholds.RetryBudget.
+"""
 
 from __future__ import annotations
 
@@ -47,11 +50,21 @@ _limit = _messages(
 )
 FilterChain, FilterChainConfig, FilterChainConfigPerRoute = _chain.values()
 BodySizeLimit = _limit["BodySizeLimit"]
-_PATH_OVERRIDE = 10
+_PATH_OVERRIDE, _BUDGET_INTERVAL = 10, 3
 
 
 def override_path(service: Any, path: str) -> None:
     """Set `path_override` of an envoy.extensions.filters.http.ext_authz.v3.HttpService: the path that it is asked, whatever the request's."""
-    text = wrappers_pb2.BytesValue(value=path.encode()).SerializeToString()
-    # The wrapper's only field has the number 1: what follows its tag is the value as any field of text has it.
-    service.MergeFromString(bytes((_PATH_OVERRIDE << 3 | 2,)) + text[1:])
+    _set(service, _PATH_OVERRIDE, path.encode())
+
+
+def budget_interval(budget: Any, interval: Any) -> None:
+    """Set `budget_interval` of a RetryBudget: of which while the requests are of which it is a part."""
+    _set(budget, _BUDGET_INTERVAL, interval.SerializeToString())
+
+
+def _set(message: Any, number: int, value: bytes) -> None:
+    """Set a field by its number: text, or a message as bytes."""
+    wrapped = wrappers_pb2.BytesValue(value=value).SerializeToString()
+    # The wrapper's only field has the number 1: what follows its tag is the value as any such field has it.
+    message.MergeFromString(bytes((number << 3 | 2,)) + wrapped[1:])

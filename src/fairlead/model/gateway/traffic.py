@@ -37,6 +37,8 @@ _MOST_STATUSES = 16
 _LEAST_PERIOD_MS = 10
 _MOST_MS = (1 << 31) - 1
 _MOST_KEEPALIVE_MS = 32_767_000
+_LEAST_WINDOW_MS, _MOST_WINDOW_MS = 100, 3_600_000
+"""Of retry budgets: the proxy counts in tenths of it."""
 _COOKIE_PATH = re.compile(r"/[!#-:<-~]{0,255}")
 _KINDS = {"LeastRequest": "least-request", "RoundRobin": "round-robin", "Random": "random"}
 _ALGORITHMS = {"Maglev": "maglev", "RingHash": "ring-hash"}
@@ -125,8 +127,12 @@ def _limits(wanted: CircuitBreaker, field: str) -> Limits:
 
 
 def _budget(wanted: RetryConstraint, field: str) -> RetryBudget:
+    interval = wanted.budget.interval
     return RetryBudget(
         percent=number(wanted.budget.percent, 0, 100, f"{field}.budget.percent"),
+        interval_ms=0
+        if interval is None
+        else duration(interval, f"{field}.budget.interval", least_ms=_LEAST_WINDOW_MS, most_ms=_MOST_WINDOW_MS),
         least=number(wanted.min_parallel_retries, 0, _MOST, f"{field}.minParallelRetries"),
     )
 

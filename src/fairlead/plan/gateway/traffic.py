@@ -39,9 +39,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RetryBudget(msgspec.Struct, frozen=True, kw_only=True):
-    """How many of the running requests may be retries, in place of `Limits.retries`."""
+    """How many retries may run, in place of `Limits.retries`."""
 
     percent: int
+    """Of the running requests, or of those that began in the interval."""
+    interval_ms: int = 0
+    """0: of the running ones."""
     least: int
     """So many at once are always allowed."""
 
