@@ -70,6 +70,20 @@ class Authority:
         """A certificate for hosts, valid between two days from now; `private` is its key, if one is given."""
         return _signed(hosts[0], hosts, issuer=self.pair, rsa_key=rsa_key, private=private, days=days, uris=uris)
 
+    def revoked(self, *pairs: Pair, days: float = 1) -> str:
+        """A list of certificates that are not good any more, in PEM form, out of date so many days from now."""
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.pair.certificate.subject)
+            .last_update(now - datetime.timedelta(days=2))
+            .next_update(now + datetime.timedelta(days=days))
+        )
+        for each in pairs:
+            one = x509.RevokedCertificateBuilder().serial_number(each.certificate.serial_number)
+            builder = builder.add_revoked_certificate(one.revocation_date(now - datetime.timedelta(days=1)).build())
+        return builder.sign(self.pair.private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
 
 def _signed(
     name: str,

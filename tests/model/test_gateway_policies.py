@@ -9,9 +9,9 @@ import pytest
 from tests.model.test_gateway import events, gateway, route, world
 from tests.pki import Authority
 
-from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
 from fairlead.api.meta import ObjectMeta
+from fairlead.api.trust_material import TrustMaterial
 from fairlead.model.gateway import status
 from fairlead.model.gateway.attachment import MOST_ANCESTORS
 from fairlead.model.gateway.stage import GatewayStage
@@ -188,8 +188,8 @@ spec: {{targetRefs: [{{group: '', kind: Service, {target}}}], validation: {{host
 """
 
 
-def bundle(authority: Authority) -> CaBundle:
-    return CaBundle(metadata=ObjectMeta(name="ca", namespace="default"), pem=authority.pem)
+def bundle(authority: Authority) -> TrustMaterial:
+    return TrustMaterial(metadata=ObjectMeta(name="ca", namespace="default"), pem=authority.pem)
 
 
 @pytest.mark.parametrize("case", TLS_REASONS, ids=str)

@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.drivers.xds.jose import Issuer
 from tests.model.test_gateway import gateway, route, world
 
 from fairlead.api import credentials
+from fairlead.api.meta import ObjectMeta
+from fairlead.api.trust_material import TrustMaterial
 from fairlead.model.gateway import status
 from fairlead.model.gateway.stage import GatewayStage
 from fairlead.plan.gateway.policy import RequestPolicy
+from fairlead.world.events import ObjectChanged
+from fairlead.world.fold import fold
 
 RULES = "[{name: a, matches: [{path: {value: /a}}]}, {name: b, matches: [{path: {value: /b}}]}]"
 ROUTE = f"""
@@ -156,3 +161,19 @@ def test_digests_of_credentials_tell_nothing() -> None:
     data = credentials.data_of(secret)
     assert found["digest"] == data.digest
     assert "secret" not in repr(data)
+
+
+def test_other_keys_for_tokens_cost_the_policies_that_name_them() -> None:
+    local = "localJWKS: {valueRef: {kind: ConfigMap, name: keys}}"
+    text = policy("p", "HTTPRoute/r", f"jwt: {{providers: [{{name: a, issuer: i, {local}}}]}}")
+    before = world(gateway(), ROUTE, text)
+    found = GatewayStage()
+    found.update(before, None)
+    for at, changed in enumerate([None, {"gateway_jwt"}]):
+        material = TrustMaterial(
+            metadata=ObjectMeta(name="keys", namespace="default"), problem="none", jwks=Issuer(f"i{at}").jwks
+        )
+        after = fold(before, [ObjectChanged("ConfigMap", ("default", "keys"), material)])
+        rows = found.update(after, after.services_changed_since(before.token))
+        assert (set(rows) if rows is not None else None) == changed
+        before = after

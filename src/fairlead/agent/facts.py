@@ -15,7 +15,6 @@ import msgspec
 
 from fairlead.api.backendtls import BackendTLSPolicy
 from fairlead.api.backendtraffic import BackendTrafficPolicy
-from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
 from fairlead.api.clienttraffic import ClientTrafficPolicy
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
@@ -34,6 +33,7 @@ from fairlead.api.routeextension import RouteExtension
 from fairlead.api.securitypolicy import SecurityPolicy
 from fairlead.api.service import Service
 from fairlead.api.trafficpolicy import TrafficPolicy
+from fairlead.api.trust_material import TrustMaterial
 from fairlead.world.events import KindReplaced
 from fairlead.world.snapshot import TABLES, Snapshot
 
@@ -69,7 +69,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     backend_tls_policies: tuple[BackendTLSPolicy, ...] = ()
     backend_traffic_policies: tuple[BackendTrafficPolicy, ...] = ()
     client_traffic_policies: tuple[ClientTrafficPolicy, ...] = ()
-    ca_bundles: tuple[CaBundle, ...] = ()
+    trust_material: tuple[TrustMaterial, ...] = ()
     credentials: tuple[Credentials, ...] = ()
     security_policies: tuple[SecurityPolicy, ...] = ()
     traffic_policies: tuple[TrafficPolicy, ...] = ()

@@ -18,7 +18,6 @@ import msgspec
 
 from fairlead.agent import drivers, metrics
 from fairlead.agent.attachments import AttachmentStore, StoreError
-from fairlead.agent.ca_bundles import CaBundleKeeper
 from fairlead.agent.cni.inspector import KernelInspector
 from fairlead.agent.cni.install import install
 from fairlead.agent.cni.server import serve
@@ -32,6 +31,7 @@ from fairlead.agent.names import expire_names
 from fairlead.agent.policy_report import PolicyReporter
 from fairlead.agent.proxy_surface import ProxySurface
 from fairlead.agent.secrets import CERTIFICATES, CREDENTIALS, SecretKeeper, Vault, Vaults
+from fairlead.agent.trust_material import TrustKeeper
 from fairlead.base.errors import UserError
 from fairlead.drivers.dns.driver import DnsDriver
 from fairlead.engine.reconcile import Engine
@@ -138,7 +138,7 @@ async def _serve(
         StatusKeeper(options.state / "status.json", engine.receipt).run(),
         SecretKeeper(client, vaults.certificates, engine, CERTIFICATES).run(),
         SecretKeeper(client, vaults.credentials, engine, CREDENTIALS).run(),
-        CaBundleKeeper(client, engine).run(),
+        TrustKeeper(client, engine).run(),
         GatewayReporter(client, engine, floor.xds, options.settings.node).run(),
         PolicyReporter(client, engine, options.settings.node, floor.policy.absent).run(),
         flows.run(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fairlead.api.gateway import RouteMeta
+from fairlead.api.gateway import ConfigMapRef, RouteMeta
 from fairlead.api.policytarget import PolicyTargetRef
 
 
@@ -22,6 +22,21 @@ class ForwardedFor(msgspec.Struct, frozen=True, kw_only=True, rename={"trusted_h
     trusted_cidrs: tuple[str, ...] | None = None
 
 
+class RevocationLists(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """Lists of certificates that are not good any more (RFC 5280, 5)."""
+
+    refs: tuple[ConfigMapRef, ...] = ()
+    """ConfigMaps of the policy's namespace, with lists under `ca.crl`: one of each authority of the clients' certificates."""
+    only_verify_leaf_certificate: bool = False
+    """Whether certificates of authorities between are not looked for."""
+
+
+class ClientValidation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What certificates of clients have to be, beside issued by those that the Gateway names."""
+
+    crl: RevocationLists | None = None
+
+
 class ClientTls(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """What is spoken with clients."""
 
@@ -29,6 +44,7 @@ class ClientTls(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=Fa
     max_version: str | None = None
     cipher_suites: tuple[str, ...] | None = None
     alpn_protocols: tuple[str, ...] | None = None
+    client_validation: ClientValidation | None = None
 
 
 class HttpsRedirect(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
@@ -95,6 +111,13 @@ class ClientTrafficPolicySpec(msgspec.Struct, frozen=True, kw_only=True, rename=
     paths: ClientPaths | None = None
     external_traffic_policy: str | None = None
     """`Local` or `Cluster`, of the Gateway's Service."""
+
+    @property
+    def revocation(self) -> RevocationLists | None:
+        """Return which lists of revoked certificates are wanted, None where nothing is said of that."""
+        return (
+            self.tls.client_validation.crl if self.tls is not None and self.tls.client_validation is not None else None
+        )
 
 
 class ClientTrafficPolicy(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -9,7 +9,6 @@ import msgspec
 
 from fairlead.api.backendtls import BackendTLSPolicy
 from fairlead.api.backendtraffic import BackendTrafficPolicy
-from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
 from fairlead.api.clienttraffic import ClientTrafficPolicy
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
@@ -29,6 +28,7 @@ from fairlead.api.routeextension import RouteExtension
 from fairlead.api.securitypolicy import SecurityPolicy
 from fairlead.api.service import Service
 from fairlead.api.trafficpolicy import TrafficPolicy
+from fairlead.api.trust_material import TrustMaterial
 from fairlead.base.diagnostics import Diagnostic
 
 ApiObject: TypeAlias = (
@@ -57,7 +57,7 @@ ApiObject: TypeAlias = (
     | BackendTLSPolicy
     | BackendTrafficPolicy
     | ClientTrafficPolicy
-    | CaBundle
+    | TrustMaterial
     | Credentials
     | SecurityPolicy
     | TrafficPolicy
@@ -90,7 +90,7 @@ KINDS: Mapping[str, type[ApiObject]] = {
     "BackendTLSPolicy": BackendTLSPolicy,
     "BackendTrafficPolicy": BackendTrafficPolicy,
     "ClientTrafficPolicy": ClientTrafficPolicy,
-    "ConfigMap": CaBundle,
+    "ConfigMap": TrustMaterial,
     "Credentials": Credentials,
     "SecurityPolicy": SecurityPolicy,
     "TrafficPolicy": TrafficPolicy,

@@ -55,6 +55,12 @@ class ObjectRef(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     namespace: str | None = None
 
 
+class ConfigMapRef(ObjectRef, frozen=True, kw_only=True, gc=False):
+    """A reference to a ConfigMap where nothing else is said."""
+
+    kind: str = "ConfigMap"
+
+
 class ListenerTls(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """`tls` of a listener."""
 

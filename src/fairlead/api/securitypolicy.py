@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fairlead.api.gateway import BackendRef, ObjectRef, RouteMeta
+from fairlead.api.gateway import BackendRef, ConfigMapRef, ObjectRef, RouteMeta
 from fairlead.api.policytarget import PolicyTargetRef
 
 CHECKS = ("clientCIDRs", "apiKeyAuth", "basicAuth", "jwt", "extAuth", "authorization")
@@ -61,10 +61,12 @@ class RemoteJwks(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=F
     cache_duration: str = "5m"
 
 
-class LocalJwks(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Keys as text (RFC 7517)."""
+class LocalJwks(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """Keys as text (RFC 7517): exactly one of the two."""
 
-    inline: str
+    inline: str | None = None
+    value_ref: ConfigMapRef | None = None
+    """A ConfigMap of the policy's namespace, with the keys under `jwks`."""
 
 
 class ClaimHeader(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from fairlead.api import ca_bundle, certificate, credentials
+from fairlead.api import certificate, credentials, trust_material
 from fairlead.api.decode import CLUSTER_SCOPED, KINDS, ApiObject, decode, reference
 from fairlead.api.node import Node
 from fairlead.base.diagnostics import Diagnostic
@@ -21,7 +21,7 @@ from fairlead.world.events import KindReplaced, ObjectKey
 
 _REDUCED: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "Secret": certificate.reduced,
-    "ConfigMap": ca_bundle.reduced,
+    "ConfigMap": trust_material.reduced,
 }
 _FIRST_DYNAMIC = 256
 """Offset of the first address that is given to a service that asked for none (KEP-3070 leaves the lower ones to requests)."""

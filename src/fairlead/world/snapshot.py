@@ -11,7 +11,6 @@ import msgspec
 
 from fairlead.api.backendtls import BackendTLSPolicy
 from fairlead.api.backendtraffic import BackendTrafficPolicy
-from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
 from fairlead.api.clienttraffic import ClientTrafficPolicy
 from fairlead.api.clusterpolicy import AdminNetworkPolicy, BaselineAdminNetworkPolicy, ClusterNetworkPolicy
@@ -30,6 +29,7 @@ from fairlead.api.routeextension import RouteExtension
 from fairlead.api.securitypolicy import SecurityPolicy
 from fairlead.api.service import Service
 from fairlead.api.trafficpolicy import TrafficPolicy
+from fairlead.api.trust_material import TrustMaterial
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.base.interfaces import Interface
 from fairlead.world.attachment import Attachment
@@ -62,7 +62,7 @@ TABLES: Mapping[str, str] = {
     "BackendTLSPolicy": "backend_tls_policies",
     "BackendTrafficPolicy": "backend_traffic_policies",
     "ClientTrafficPolicy": "client_traffic_policies",
-    "ConfigMap": "ca_bundles",
+    "ConfigMap": "trust_material",
     "Credentials": "credentials",
     "SecurityPolicy": "security_policies",
     "TrafficPolicy": "traffic_policies",
@@ -121,7 +121,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     backend_tls_policies: Mapping[ObjectKey, BackendTLSPolicy] = {}
     backend_traffic_policies: Mapping[ObjectKey, BackendTrafficPolicy] = {}
     client_traffic_policies: Mapping[ObjectKey, ClientTrafficPolicy] = {}
-    ca_bundles: Mapping[ObjectKey, CaBundle] = {}
+    trust_material: Mapping[ObjectKey, TrustMaterial] = {}
     """Those that something refers to."""
     credentials: Mapping[ObjectKey, Credentials] = {}
     security_policies: Mapping[ObjectKey, SecurityPolicy] = {}

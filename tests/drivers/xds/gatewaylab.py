@@ -18,7 +18,7 @@ import yaml
 from aiohttp import abc, web
 from tests.drivers.xds.load import until
 
-from fairlead.api import ca_bundle, credentials
+from fairlead.api import credentials, trust_material
 from fairlead.api.certificate import KeyPair, key_pair, reduced
 from fairlead.api.credentials import CredentialData
 from fairlead.api.decode import CLUSTER_SCOPED, decode
@@ -247,7 +247,7 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
                 pass
             obj = reduced(obj)
         elif kind == "ConfigMap":
-            obj = ca_bundle.reduced(obj)
+            obj = trust_material.reduced(obj)
         found = decode(kind, obj)
         assert not isinstance(found, Diagnostic), found
         if kind == "Gateway":

@@ -6,15 +6,18 @@ import asyncio
 import base64
 import hashlib
 import http.client
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import pytest
 import pytest_asyncio
+import yaml
 from aiohttp import web
 from tests.drivers.xds.gatewaylab import GatewayLab
 from tests.drivers.xds.jose import Issuer
+from tests.drivers.xds.load import until
 from tests.drivers.xds.requestpolicies import GROUP, policy, route, secret, status_from
 
 from fairlead.model.gateway import tokens
@@ -182,6 +185,66 @@ async def test_keys_for_tokens_from_a_service(lab: GatewayLab) -> None:
     assert found == [200, 401, 200]
     assert {each["path"] for each in keys.seen} == {"/keys"}
     assert keys.seen[0]["headers"]["host"] == "jwks.default.svc"
+
+
+def keys_of(*issuers: Issuer) -> str:
+    """A ConfigMap with the keys of some issuers."""
+    keys = [key for each in issuers for key in json.loads(each.jwks)["keys"]]
+    data = {"jwks": json.dumps({"keys": keys})}
+    return yaml.safe_dump({"kind": "ConfigMap", "metadata": {"name": "jwks"}, "data": data})
+
+
+async def test_keys_for_tokens_from_a_configmap(lab: GatewayLab) -> None:
+    local = f"{{name: l, issuer: {ANN.issuer}, localJWKS: {{valueRef: {{kind: ConfigMap, name: jwks}}}}}}"
+    await lab.apply(route("local") + policy("local", f"jwt: {{providers: [{local}]}}"))
+
+    async def statuses() -> list[int]:
+        url = "http://local.example.com/"
+        return [(await lab.ask(url, headers=bearer(each.token()))).status for each in (ANN, EVE)]
+
+    bad = {
+        "there is no ConfigMap default/jwks": "",
+        "data[jwks] is missing": "kind: ConfigMap\nmetadata: {name: jwks}\ndata: {other: x}\n",
+        "holds a private or symmetric key": keys_of(ANN).replace('"kty"', '"d": "x", "kty"'),
+        "data[jwks]: a JSON object with a list of 1 to 64 keys": keys_of(),
+    }
+    for words, text in bad.items():
+        await lab.apply(text)
+        assert await statuses() == [500, 500]
+        assert any(words in each for each in lab.complaints("SecurityPolicy/default/local")), words
+    await lab.apply(keys_of(ANN))
+    assert await statuses() == [200, 401]
+    await lab.apply(keys_of(EVE))
+    assert await statuses() == [401, 200]
+    await lab.delete("ConfigMap", "jwks")
+    assert await statuses() == [500, 500]
+
+
+async def test_other_keys_for_tokens_lose_no_request(lab: GatewayLab) -> None:
+    old, new = Issuer("https://turns.example", "old"), Issuer("https://turns.example", "new")
+    local = f"{{name: l, issuer: {old.issuer}, localJWKS: {{valueRef: {{kind: ConfigMap, name: jwks}}}}}}"
+    await lab.apply(keys_of(old) + "---" + route("turns") + policy("turns", f"jwt: {{providers: [{local}]}}"))
+    signer, done = old, False
+    found: list[int] = []
+
+    async def ask() -> None:
+        while not done:
+            found.append((await lab.ask("http://turns.example.com/", headers=bearer(signer.token()))).status)
+
+    asking = [asyncio.create_task(ask()) for _ in range(4)]
+    try:
+        for _ in range(5):
+            # Both while tokens of either are under way, as an issuer does it.
+            await lab.apply(keys_of(old, new))
+            signer = new
+            at = len(found)
+            await until(lambda at=at: len(found) > at + 8)
+            await lab.apply(keys_of(new))
+            old, new = new, old
+    finally:
+        done = True
+        await asyncio.gather(*asking)
+    assert set(found) == {200}
 
 
 BAD_JWKS = {

@@ -11,7 +11,7 @@ import datetime
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fairlead.api import ca_bundle, certificate, credentials
+from fairlead.api import certificate, credentials, trust_material
 from fairlead.api.decode import decode
 from fairlead.api.resources import (
     CONFIGMAPS,
@@ -89,7 +89,7 @@ class GatewayController(Controller):
         self._informers = {kind: self.follow(resource) for kind, resource in _FOLLOWED.items()}
         for kind, informer in self._informers.items():
             self._listen(kind, informer)
-        self._bundles = NamedObjects(self.client, CONFIGMAPS, self._take_bundle, reduce=ca_bundle.reduced)
+        self._bundles = NamedObjects(self.client, CONFIGMAPS, self._take_bundle, reduce=trust_material.reduced)
         self._nodes = self.follow(NODES, enqueue=self._wake)
         self._slices = self.follow(ENDPOINTSLICES, enqueue=self._wake_for_slice)
 
@@ -128,13 +128,17 @@ class GatewayController(Controller):
             self._unstated.discard(policy)
 
     def _look_again(self) -> None:
-        """Wake when the next certificate becomes valid or expires."""
+        """Wake when the next certificate becomes valid or expires, or a list of revoked ones is out of date."""
         moment = datetime.datetime.fromtimestamp(self.context.now(), datetime.UTC)
+        certificates, known = self._snapshot.certificates, self._snapshot.trust_material
         times = {
             each
             for gateway in self._stage.gateways.values()
             for listener in gateway.listeners
-            for each in status.certificate_times(listener, self._snapshot.certificates)
+            for each in (
+                *status.certificate_times(listener, certificates),
+                *status.revocation_times(self._stage.clients.of(listener).revocation, known),
+            )
             if each > moment.isoformat()
         }
         if times:
@@ -256,6 +260,8 @@ class GatewayController(Controller):
         for listener in listeners:
             conditions = status.listener_conditions(listener, gateway, serving)
             conditions += status.certificate_conditions(listener, self._snapshot.certificates, moment)
+            revoked = self._stage.clients.of(listener).revocation
+            conditions += status.revocation_conditions(listener, revoked, self._snapshot.trust_material, moment)
             known = former.get(listener.api.name, {}).get("conditions")
             found.append(
                 status.listener_status(listener, self._stage.attached(listener))

@@ -138,8 +138,10 @@ def certificate(name: str, chain: bytes, key: bytes) -> Resource:
 def trust(row: GatewayTrust) -> Resource:
     """Return CA certificates by which the other side is known."""
     context = common_pb2.CertificateValidationContext(
-        trusted_ca=base_pb2.DataSource(inline_bytes=row.bundle.pem.encode())
+        trusted_ca=base_pb2.DataSource(inline_bytes=row.bundle.pem.encode()), only_verify_leaf_cert_crl=row.leaf_only
     )
+    if row.revoked is not None:
+        context.crl.inline_bytes = row.revoked.pem.encode()
     return resource(row.name, secret_pb2.Secret(name=row.name, validation_context=context))
 
 

@@ -43,13 +43,13 @@ def read(policy: BackendTLSPolicy, snapshot: Snapshot) -> Reading:
         tls = BackendTls(server_name=validation.hostname, names=names)
         return Reading((tls, None), resolved=Verdict())
     source = (GROUP, "BackendTLSPolicy", policy.metadata.namespace)
-    trust = resolve(refs, f"{_FIELD}.caCertificateRefs", source, snapshot.ca_bundles, Grants({}))
+    trust = resolve(refs, f"{_FIELD}.caCertificateRefs", source, snapshot.trust_material, Grants({}))
     reason = "InvalidKind" if trust.reason == "InvalidCACertificateKind" else trust.reason
     resolved = Verdict(reason, trust.problem)
     if not trust.bundles:
         problem = trust.problem or f"{_FIELD}: caCertificateRefs or wellKnownCACertificates is needed"
         return Reading(accepted=Verdict("NoValidCACertificate", problem), resolved=resolved)
-    row: GatewayTrust = trust.row(snapshot.ca_bundles)
+    row: GatewayTrust = trust.row(snapshot.trust_material)
     tls = BackendTls(server_name=validation.hostname, names=names, trust=row.name)
     return Reading((tls, row), resolved=resolved)
 
@@ -59,7 +59,7 @@ KIND = PolicyKind(
     table="backend_tls_policies",
     targets=frozenset((("", "Service"),)),
     read=read,
-    reads=("ca_bundles",),
+    reads=("trust_material",),
     own=False,
 )
 

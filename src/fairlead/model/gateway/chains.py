@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from fairlead.api.ca_bundle import CaBundle
+import msgspec
+
 from fairlead.api.certificate import Certificate
 from fairlead.api.node import Node
 from fairlead.api.service import Service
+from fairlead.api.trust_material import TrustMaterial
 from fairlead.model.gateway.clients import ClientPolicies
 from fairlead.model.gateway.hosts import ANY
-from fairlead.model.gateway.listeners import BoundGateway, BoundListener
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener, Clients
 from fairlead.model.gateway.names import GATEWAY_LABEL, listener_name, set_name
 from fairlead.plan.gateway.listener import (
     ChainTls,
@@ -41,7 +43,7 @@ def rows(
     service: Service | None,
     node: Node | None,
     certificates: Mapping[ObjectKey, Certificate],
-    bundles: Mapping[ObjectKey, CaBundle],
+    bundles: Mapping[ObjectKey, TrustMaterial],
     policies: ClientPolicies,
     server_names: ServerNames,
 ) -> Iterator[tuple[str, Row]]:
@@ -87,8 +89,8 @@ def rows(
         )
         for key in {key for each in listeners for key in each.certificates}:
             yield "gateway_certificates", GatewayCertificate(name="/".join(key), digest=certificates[key].digest)
-        trusts = {each.clients.trust.name: each.clients.trust for each in listeners if each.clients}
-        for trust in trusts.values():
+        known = [found for each in listeners if (found := _clients(each, policies)) is not None]
+        for trust in {each.trust.name: each.trust for each in known if not each.nobody}.values():
             yield "gateway_trusts", trust.row(bundles)
     if gateway.client is not None:
         digest = certificates[gateway.client].digest
@@ -105,7 +107,16 @@ def _chains(
 ) -> Iterator[GatewayChain]:
     for chain, each in {each.chain: each for each in listeners}.items():
         client = policies.of(each).traffic
+        known = _clients(each, policies)
         match each.protocol:
+            case "TLS" | "HTTPS" if known is not None and known.nobody:
+                for domain in server_names(chain) if each.protocol == "TLS" else (each.hostname or ANY,):
+                    yield GatewayChain(
+                        name=forward_name(chain, domain),
+                        action=ToNobody(),
+                        server_names=_names(domain),
+                        tls=PassedThrough(),
+                    )
             case "TLS":
                 names = server_names(chain)
                 yield from _refusals(chain, names, PassedThrough())
@@ -115,7 +126,7 @@ def _chains(
                         name=name,
                         action=ToBackends(forward=name),
                         server_names=_names(domain),
-                        tls=_tls(each),
+                        tls=_tls(each, known),
                         client=client,
                     )
             case "TCP":
@@ -124,7 +135,7 @@ def _chains(
             case "HTTPS":
                 hosts = ToHosts(table=each.table)
                 host = _names(each.hostname or ANY)
-                yield GatewayChain(name=chain, action=hosts, server_names=host, tls=_tls(each), client=client)
+                yield GatewayChain(name=chain, action=hosts, server_names=host, tls=_tls(each, known), client=client)
             case _:
                 yield GatewayChain(name=chain, action=ToHosts(table=each.table), client=client)
 
@@ -146,6 +157,15 @@ def _refusals(chain: str, names: Mapping[str, tuple[str, ...]], tls: ChainTls | 
         )
 
 
+def _clients(listener: BoundListener, policies: ClientPolicies) -> Clients | None:
+    """Return how clients of a listener are known by certificates, of which some may be revoked; None: none are asked for."""
+    found = listener.clients
+    if found is None:
+        return None
+    trust = msgspec.structs.replace(found.trust, revocation=policies.of(listener).revocation)
+    return msgspec.structs.replace(found, trust=trust)
+
+
 def _generations(gateway: BoundGateway, listeners: Iterable[BoundListener]) -> tuple[tuple[str, int], ...]:
     present = {each.listener_set for each in listeners}
     return tuple((set_name(each.api), each.api.metadata.generation) for each in gateway.sets if each.key in present)
@@ -155,10 +175,9 @@ def _names(domain: str) -> tuple[str, ...]:
     return () if domain == ANY else (domain,)
 
 
-def _tls(listener: BoundListener) -> ChainTls:
+def _tls(listener: BoundListener, clients: Clients | None) -> ChainTls:
     if not listener.terminates:
         return PassedThrough()
-    clients = listener.clients
     return Terminated(
         certificates=tuple("/".join(key) for key in listener.certificates),
         clients=KnownClients(trust=clients.trust.name, optional=clients.optional) if clients is not None else None,

@@ -21,6 +21,7 @@ from fairlead.api.clienttraffic import (
 from fairlead.api.gateway import GROUP
 from fairlead.model.gateway.attachment import Attachments, Place, PolicyKind, Reading
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, ListenerKey, Verdict
+from fairlead.model.gateway.trust import Revocation, revocation
 from fairlead.model.gateway.values import duration, number
 from fairlead.plan.gateway.client import ClientTraffic, KeepAlive, Socket
 from fairlead.plan.gateway.route import GatewayRoute, Redirect
@@ -38,6 +39,7 @@ _VERSIONS = ("1.2", "1.3")
 _ALPN = ("h2", "http/1.1")
 _MOST_CIDRS = 64
 _MOST_KEEPALIVE_MS = 32_767_000
+_LISTS = "spec.tls.clientValidation.crl"
 
 
 class ClientPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,14 +49,26 @@ class ClientPolicy(msgspec.Struct, frozen=True, kw_only=True):
     socket: Socket = Socket()
     redirect: Redirect | None = None
     external: str = "Local"
+    revocation: Revocation = Revocation()
 
 
-def read(policy: ClientTrafficPolicy, _snapshot: Snapshot) -> Reading:
-    """Return what a policy means as a `ClientPolicy`; what is wrong with a part of it makes all of it invalid."""
+def read(policy: ClientTrafficPolicy, snapshot: Snapshot) -> Reading:
+    """Return what a policy means as a `ClientPolicy`; what is wrong with a part of it makes all of it invalid.
+
+    Of one that names lists of revoked certificates and is not valid is left that nobody's certificate is believed.
+    """
+    lists = policy.spec.revocation
+    revoked = Revocation()
     try:
-        return Reading(_policy(policy.spec))
+        if lists is not None:
+            revoked = revocation(lists, policy.metadata.namespace, _LISTS, snapshot.trust_material)
+        found = msgspec.structs.replace(_policy(policy.spec), revocation=revoked)
     except ValueError as error:
-        return Reading(accepted=Verdict("Invalid", str(error)))
+        closed = ClientPolicy(revocation=Revocation(problem=str(error))) if lists is not None else None
+        return Reading(closed, accepted=Verdict("Invalid", str(error)))
+    if lists is None:
+        return Reading(found)
+    return Reading(found, resolved=Verdict("RefNotResolved", revoked.problem) if revoked.problem else Verdict())
 
 
 _OF_REQUESTS: Mapping[str, tuple[str, ...]] = {
@@ -93,6 +107,7 @@ KIND = PolicyKind(
     table="client_traffic_policies",
     targets=frozenset(((GROUP, "Gateway"), (GROUP, "ListenerSet"))),
     read=read,
+    reads=("trust_material",),
     unheld=unheld,
 )
 
@@ -253,6 +268,7 @@ class ClientPolicies:
             wanted = self._wanted(each)
             own = wanted or ClientPolicy()
             # Without TLS all connections of the port are the first listener's.
+            # Certificates are asked for by each listener with TLS apart: what of them is not good holds in any case.
             held = msgspec.structs.replace(own, socket=lead.socket, external=lead.external)
             if each.protocol == "HTTP":
                 held = msgspec.structs.replace(held, traffic=lead.traffic)

@@ -7,10 +7,10 @@ from typing import TypeAlias
 
 import msgspec
 
-from fairlead.api.ca_bundle import CaBundle
 from fairlead.api.certificate import Certificate
 from fairlead.api.gateway import GROUP, Gateway, Listener, ObjectRef
 from fairlead.api.listenerset import ListenerSet
+from fairlead.api.trust_material import TrustMaterial
 from fairlead.model.gateway.grants import From, Grants
 from fairlead.model.gateway.names import listener_name
 from fairlead.model.gateway.trust import Trust
@@ -45,6 +45,11 @@ class Clients(msgspec.Struct, frozen=True, kw_only=True):
     trust: Trust
     optional: bool = False
     """Whether those that show none, or one that is not believed, are let in all the same (AllowInsecureFallback)."""
+
+    @property
+    def nobody(self) -> bool:
+        """Tell whether none is let in, as it cannot be told which certificates are revoked."""
+        return bool(self.trust.revocation.problem) and not self.optional
 
 
 class BoundListener(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,7 +187,7 @@ class References(msgspec.Struct, frozen=True):
     """What listeners refer to, and who may refer to what."""
 
     certificates: Mapping[ObjectKey, Certificate]
-    bundles: Mapping[ObjectKey, CaBundle]
+    bundles: Mapping[ObjectKey, TrustMaterial]
     grants: Grants
 
 

@@ -23,7 +23,7 @@ from fairlead.api.securitypolicy import (
     Jwt,
     SecurityPolicy,
 )
-from fairlead.model.gateway import tokens, values
+from fairlead.model.gateway import tokens, trust, values
 from fairlead.model.gateway.attachment import PolicyKind, Reading
 from fairlead.model.gateway.backends import Backends, Target, host_of
 from fairlead.model.gateway.grants import Grants
@@ -126,7 +126,7 @@ KIND = PolicyKind(
         (GROUP, kind) for kind in ("Gateway", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute")
     ),
     read=read,
-    reads=("credentials", "reference_grants"),
+    reads=("credentials", "reference_grants", "trust_material"),
     services=services,
     unheld=unheld,
     closes=True,
@@ -185,7 +185,7 @@ class _Reader:
         return {"users": Users(credentials=found, user_header=header)}
 
     def _tokens(self, wanted: Jwt) -> Mapping[str, Any]:
-        found = tokens.read(wanted, "/".join(self._key), self._target)
+        found = tokens.read(wanted, "/".join(self._key), self._target, self._jwks)
         self.jwt = found.row
         return {"jwt": found.row.name, "token": found.required}
 
@@ -250,6 +250,19 @@ class _Reader:
         if words := getattr(found, problem):
             raise UnresolvedError(f"{field}: Secret {'/'.join(where)}: {words}")
         return Credentials("/".join(where), found.digest)
+
+    def _jwks(self, ref: ObjectRef, field: str) -> str:
+        where = trust.own(ref, self._key[0], field)
+        found = self._snapshot.trust_material.get(where)
+        if found is None:
+            raise UnresolvedError(f"{field}: there is no ConfigMap {'/'.join(where)}")
+        if found.jwks_problem:
+            raise UnresolvedError(f"{field}: ConfigMap {'/'.join(where)}: {found.jwks_problem}")
+        try:
+            tokens.check(found.jwks, f"{field}: ConfigMap {'/'.join(where)}: data[jwks]")
+        except RuleError as error:
+            raise UnresolvedError(str(error)) from error
+        return found.jwks
 
     def _target(self, ref: BackendRef, field: str, *, protocol: str = "") -> Target:
         found = Backends("SecurityPolicy", self._key[0], self._snapshot.services, self._grants, group=OWN_GROUP)

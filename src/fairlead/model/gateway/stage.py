@@ -16,6 +16,7 @@ from fairlead.api.gateway import ParentRef
 from fairlead.api.node import Node
 from fairlead.api.routeextension import RouteExtension
 from fairlead.api.service import Service
+from fairlead.api.trust_material import TrustMaterial
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.model.gateway import chains, clients, forwards, problems
 from fairlead.model.gateway.admission import Admission, admission
@@ -56,7 +57,6 @@ _SURROUNDINGS = (
     "listener_sets",
     "client_traffic_policies",
     "certificates",
-    "ca_bundles",
     "reference_grants",
     "namespaces",
 )
@@ -93,6 +93,8 @@ class GatewayStage:
         """Cluster → what it is, of those that policies need."""
         self._doors: frozenset[ObjectKey] = frozenset()
         """The Gateways' own Services: they say where the proxy listens."""
+        self._trust_read: Mapping[ObjectKey, TrustMaterial] = {}
+        self._trust: Mapping[ObjectKey, TrustMaterial] = {}
         self._merged = MergedRows()
 
     def __repr__(self) -> str:
@@ -164,7 +166,8 @@ class GatewayStage:
         """
         node = snapshot.nodes.get(snapshot.settings.node)
         self.ingresses.update(snapshot.ingress_classes, snapshot.ingresses)
-        read = (node, self.ingresses.gateways, *(getattr(snapshot, name) for name in _SURROUNDINGS))
+        around = (getattr(snapshot, name) for name in _SURROUNDINGS)
+        read = (node, self.ingresses.gateways, self._certificates_of(snapshot), *around)
         same = len(read) == len(self._read) and all(a is b for a, b in zip(read, self._read, strict=True))
         governed = self.policies.update(self.ingresses.with_policies(snapshot), touched)
         if not same or touched is None or touched & self._doors:
@@ -203,6 +206,17 @@ class GatewayStage:
         self._settle(snapshot)
         return self._merged.update(parts)
 
+    def _certificates_of(self, snapshot: Snapshot) -> Mapping[ObjectKey, TrustMaterial]:
+        """Return what listeners want of ConfigMaps, the same object while that is the same: keys of tokens are policies' alone."""
+        if snapshot.trust_material is not self._trust_read:
+            self._trust_read = snapshot.trust_material
+            found = {
+                key: msgspec.structs.replace(each, jwks="", jwks_problem="") for key, each in self._trust_read.items()
+            }
+            if found != self._trust:
+                self._trust = found
+        return self._trust
+
     def _settle(self, snapshot: Snapshot) -> None:
         """Find what became of the policies, once all routes are bound."""
         self._service_table = snapshot.services
@@ -214,7 +228,7 @@ class GatewayStage:
 
     def _start_anew(self, snapshot: Snapshot, node: Node | None) -> None:
         grants = Grants(snapshot.reference_grants)
-        references = References(snapshot.certificates, snapshot.ca_bundles, grants)
+        references = References(snapshot.certificates, snapshot.trust_material, grants)
         gateways = {
             **ingress_gateways(self.ingresses.gateways, references),
             **our_gateways(
@@ -359,7 +373,7 @@ class GatewayStage:
             service,
             node,
             snapshot.certificates,
-            snapshot.ca_bundles,
+            snapshot.trust_material,
             self.clients,
             lambda chain: self._forwarded.get(chain, {}),
         )

@@ -14,13 +14,14 @@ import msgspec
 
 from fairlead.api.certificate import Certificate
 from fairlead.api.gateway import GROUP, GatewayClass, ParentRef
+from fairlead.api.trust_material import TrustMaterial
 from fairlead.model.gateway.attachment import MOST_ANCESTORS, PolicyState
 from fairlead.model.gateway.doors import NodeState, port_key
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, Verdict
 from fairlead.model.gateway.merging import class_verdict
 from fairlead.model.gateway.names import CONTROLLER, set_name
 from fairlead.model.gateway.routes import BoundRoute
-from fairlead.model.gateway.trust import FALLBACK
+from fairlead.model.gateway.trust import FALLBACK, Revocation
 from fairlead.world.events import ObjectKey
 
 Json = dict[str, Any]
@@ -86,6 +87,8 @@ FEATURES = (
 
 
 CERTIFICATES = "fairlead.dev/CertificatesValid"
+"""Type of a condition of listeners that is there only while it is False."""
+REVOCATION = "fairlead.dev/RevocationListsValid"
 """Type of a condition of listeners that is there only while it is False."""
 _LONGEST = 1024
 """Of a message; the API's limit is 32,768."""
@@ -296,10 +299,43 @@ def certificate_conditions(
     return []
 
 
+def revocation_conditions(
+    listener: BoundListener, revocation: Revocation, known: Mapping[ObjectKey, TrustMaterial], now: str
+) -> list[Condition]:
+    """Return why some or all clients are refused whose certificates were good but for the lists of revoked ones."""
+
+    def told(reason: str, words: str) -> list[Condition]:
+        return [Condition(REVOCATION, False, reason, words[:_LONGEST])]
+
+    if revocation == Revocation() or not listener.terminates:
+        return []
+    if listener.clients is None or listener.clients.optional:
+        return told("NotUsed", "clients are let in without a certificate: what is revoked makes no difference")
+    if revocation.problem:
+        return told("RefNotResolved", f"no client is let in: {revocation.problem}")
+    lists = [(key, found) for key in revocation.lists if (found := known[key].revoked) is not None]
+    for key, each in lists:
+        if each.until and each.until <= now:
+            words = f"ConfigMap {'/'.join(key)} holds a list that is out of date since {each.until}"
+            return told("Expired", f"no client of its authority is let in: {words}")
+    issuers = {issuer for _, each in lists for issuer in each.issuers}
+    trusted = (authority for key in listener.clients.trust.bundles for authority in known[key].authorities)
+    if without := sorted(set(trusted) - issuers):
+        return told("NoList", f"no client of {without[0]} is let in: there is no list of that authority")
+    return []
+
+
 def certificate_times(listener: BoundListener, certificates: Mapping[ObjectKey, Certificate]) -> Iterator[str]:
     """Yield when something of `certificate_conditions` changes, or has."""
     for key in listener.certificates:
         yield from (each for each in (certificates[key].starts, certificates[key].expires) if each)
+
+
+def revocation_times(revocation: Revocation, known: Mapping[ObjectKey, TrustMaterial]) -> Iterator[str]:
+    """Yield when something of `revocation_conditions` changes, or has."""
+    for key in revocation.lists:
+        if (found := known[key].revoked) is not None and found.until:
+            yield found.until
 
 
 def with_times(conditions: Iterable[Condition], former: Iterable[Json] | None, generation: int, now: str) -> list[Json]:

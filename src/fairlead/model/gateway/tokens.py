@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from fairlead.api.gateway import BackendRef
-from fairlead.api.securitypolicy import ClaimMatch, Jwt, JwtProvider, TokenPrincipal
+from fairlead.api.gateway import BackendRef, ObjectRef
+from fairlead.api.securitypolicy import ClaimMatch, Jwt, JwtProvider, LocalJwks, TokenPrincipal
+from fairlead.api.trust_material import MOST_JWKS_CHARACTERS
 from fairlead.model.gateway import values
 from fairlead.model.gateway.backends import Target, host_of
 from fairlead.model.gateway.values import RuleError, bounded
@@ -23,12 +24,13 @@ from fairlead.plan.gateway.policy import Claim, GatewayJwt, Who
 
 _MOST_PROVIDERS = 16
 _MOST_KEYS = 64
-_MOST_CHARACTERS = 1 << 16
 _CURVES: Mapping[str, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
 _LEAST_RSA_BITS = 2048
 _SCOPE = "scope"
 Resolve = Callable[[BackendRef, str], Target]
 """Returns where a reference, in a field, leads; raises what its caller understands."""
+Keys = Callable[[ObjectRef, str], str]
+"""Returns the set of keys that a reference, in a field, leads to; raises what its caller understands."""
 
 
 class Tokens(msgspec.Struct, frozen=True):
@@ -39,14 +41,14 @@ class Tokens(msgspec.Struct, frozen=True):
     """Of these a verified token has to be one; none: any is good."""
 
 
-def read(wanted: Jwt, name: str, resolve: Resolve) -> Tokens:
-    """Return what a policy of that name wants; raises RuleError, and what `resolve` raises."""
+def read(wanted: Jwt, name: str, resolve: Resolve, keys: Keys) -> Tokens:
+    """Return what a policy of that name wants; raises RuleError, and what `resolve` and `keys` raise."""
     field = "spec.jwt.providers"
     if not 1 <= len(wanted.providers) <= _MOST_PROVIDERS:
         raise RuleError(f"{field}: from 1 to {_MOST_PROVIDERS} providers are needed")
     if len({each.name for each in wanted.providers}) < len(wanted.providers):
         raise RuleError(f"{field}: two providers have one name")
-    providers = tuple(_provider(each, f"{field}[{at}]", resolve) for at, each in enumerate(wanted.providers))
+    providers = tuple(_provider(each, f"{field}[{at}]", resolve, keys) for at, each in enumerate(wanted.providers))
     required = [
         (
             # A token of this provider is there, whatever else it says.
@@ -99,7 +101,7 @@ def _path(name: str, field: str) -> tuple[str, ...]:
     return parts
 
 
-def _provider(wanted: JwtProvider, field: str, resolve: Resolve) -> rows.JwtProvider:
+def _provider(wanted: JwtProvider, field: str, resolve: Resolve, keys: Keys) -> rows.JwtProvider:
     if not wanted.issuer or len(wanted.issuer) > 256:
         raise RuleError(f"{field}.issuer: 1 to 256 characters are needed")
     if (wanted.remote_jwks is None) == (wanted.local_jwks is None):
@@ -127,9 +129,8 @@ def _provider(wanted: JwtProvider, field: str, resolve: Resolve) -> rows.JwtProv
         ),
         **(changes if headers or params or cookies else {}),
     )
-    if wanted.local_jwks is not None:
-        check(wanted.local_jwks.inline, f"{field}.localJWKS.inline")
-        return msgspec.structs.replace(found, jwks=wanted.local_jwks.inline)
+    if (local := wanted.local_jwks) is not None:
+        return msgspec.structs.replace(found, jwks=_local(local, f"{field}.localJWKS", keys))
     remote = wanted.remote_jwks
     assert remote is not None
     target = resolve(remote.backend_ref, f"{field}.remoteJWKS.backendRef")
@@ -144,10 +145,20 @@ def _provider(wanted: JwtProvider, field: str, resolve: Resolve) -> rows.JwtProv
     )
 
 
+def _local(wanted: LocalJwks, field: str, keys: Keys) -> str:
+    match wanted:
+        case LocalJwks(inline=str(text), value_ref=None):
+            check(text, f"{field}.inline")
+            return text
+        case LocalJwks(inline=None, value_ref=ObjectRef() as ref):
+            return keys(ref, f"{field}.valueRef")
+    raise RuleError(f"{field}: exactly one of inline and valueRef is needed")
+
+
 def check(text: str, field: str) -> None:
     """Refuse a set of keys that the proxy would not take; raises RuleError. One bad set would keep all others from changing."""
-    if len(text) > _MOST_CHARACTERS:
-        raise RuleError(f"{field}: at most {_MOST_CHARACTERS} characters")
+    if len(text) > MOST_JWKS_CHARACTERS:
+        raise RuleError(f"{field}: at most {MOST_JWKS_CHARACTERS} characters")
     try:
         found = msgspec.json.decode(text)
     except msgspec.DecodeError as error:
@@ -160,6 +171,8 @@ def check(text: str, field: str) -> None:
         kind = each.get("kty") if isinstance(each, dict) else None
         if kind == "oct":
             raise RuleError(f"{where}: a symmetric key is a secret and does not belong into a policy")
+        if isinstance(each, dict) and "d" in each:
+            raise RuleError(f"{where}: a private key is a secret and does not belong into a policy")
         if not isinstance(kind, str) or kind not in _READERS:
             raise RuleError(f"{where}: kty must be one of {', '.join(_READERS)}")
         try:

@@ -8,7 +8,7 @@ import msgspec
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """CA certificates in PEM form. They are public, and long: text shows their digest."""
+    """CA certificates, or lists of revoked ones, in PEM form. They are public, and long: text shows their digest."""
 
     pem: str
 
@@ -21,5 +21,9 @@ class GatewayTrust(msgspec.Struct, frozen=True, kw_only=True):
     """CA certificates under a name that stays while they are replaced. Key: `name`."""
 
     name: str
-    """`ca/` and the ConfigMaps, `NAMESPACE/NAME` each, by commas."""
+    """`ca/` and the ConfigMaps, `NAMESPACE/NAME` each, by commas; then `;crl/` or `;leaf-crl/` and those of lists, where there are some."""
     bundle: Bundle
+    revoked: Bundle | None = None
+    """Lists of revoked certificates (RFC 5280); then an authority without a list, or with one that is out of date, vouches for nobody."""
+    leaf_only: bool = False
+    """Whether the certificate alone is looked for in lists, not those of the authorities between."""

@@ -1,12 +1,12 @@
-"""CA certificates for the engine: the ConfigMaps that something refers to are followed by name, all others are left alone."""
+"""What others are known by, for the engine: the ConfigMaps that something refers to are followed by name, all others are left alone."""
 
 from __future__ import annotations
 
 import asyncio
 
-from fairlead.api.ca_bundle import reduced
 from fairlead.api.decode import ApiObject, decode
 from fairlead.api.resources import CONFIGMAPS
+from fairlead.api.trust_material import reduced
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.engine.reconcile import Engine
 from fairlead.model.gateway import trust
@@ -16,7 +16,7 @@ from fairlead.world.events import KindReplaced, ObjectChanged, ObjectKey
 from fairlead.world.snapshot import TABLES, Snapshot
 
 
-class CaBundleKeeper:
+class TrustKeeper:
     """Tells an engine about them. Its first word waits until it is known who refers to which."""
 
     def __init__(self, client: Client, engine: Engine) -> None:
@@ -27,7 +27,7 @@ class CaBundleKeeper:
         self._read: tuple[object, ...] = ()
 
     def __repr__(self) -> str:
-        return f"<CaBundleKeeper {self._objects!r}>"
+        return f"<TrustKeeper {self._objects!r}>"
 
     async def run(self) -> None:
         """Follow them, forever."""
