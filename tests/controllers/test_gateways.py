@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from fairlead.api.resources import (
     SERVICES,
     Resource,
 )
-from fairlead.controllers.context import Settings
+from fairlead.controllers import manager
+from fairlead.controllers.context import Context, Settings
 from fairlead.controllers.gateway import services
 from fairlead.controllers.loadbalancers.core import ADDRESSES
 from fairlead.model.gateway.doors import read_state, slices
@@ -145,7 +147,9 @@ async def test_ingresses_of_a_class_share_a_service_and_say_its_address(tmp_path
         assert len(it.all(SERVICES, "kube-system")) == 1
 
 
-async def test_what_cannot_be_honored_of_an_ingress_is_an_event(tmp_path: Path, certificates: Path) -> None:
+async def test_what_cannot_be_honored_of_an_ingress_is_an_event(
+    tmp_path: Path, certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with lab(tmp_path, certificates, RUN, nodes=1, settings=POOLS, definitions=crds.FOLDER) as it:
         it.follow(INGRESSES)
         it.follow(EVENTS)
@@ -173,6 +177,34 @@ async def test_what_cannot_be_honored_of_an_ingress_is_an_event(tmp_path: Path, 
         )
         await it.until(lambda: any("no pattern of RE2" in each for each in notes()), "the Event about the path")
         assert len(notes()) == 2
+        # A controller that starts again finds the same wrong, and says nothing that was said.
+        before = {each["metadata"]["name"]: each["metadata"]["resourceVersion"] for each in it.all(EVENTS)}
+        again = Context(it.context.client, settings=POOLS)
+        told: list[str] = []
+        put = again.events.put
+
+        def noting(component: str, regarding: Json, type_: Any, reason: str, message: str, **more: bool) -> None:
+            told.append(message)
+            put(component, regarding, type_, reason, message, **more)
+
+        monkeypatch.setattr(again.events, "put", noting)
+        running = asyncio.gather(
+            again.informers.run(), again.events.run(), *(each.run() for each in manager.build(again, ("gateway",)))
+        )
+        try:
+            await it.until(lambda: told, "it sees what is wrong")
+            for at in range(2):
+                put("test", ingress, "Warning", "NotHonored", f"after all that {at}")
+            await it.until(
+                lambda: len([each for each in notes() if each.startswith("after all")]) == 2, "all is written"
+            )
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        assert set(told) <= set(notes())
+        after = {each["metadata"]["name"]: each["metadata"]["resourceVersion"] for each in it.all(EVENTS)}
+        assert before.items() <= after.items()
+        assert len(after) == len(before) + 2
 
 
 async def test_a_service_of_somebody_else_is_left_alone(tmp_path: Path, certificates: Path) -> None:

@@ -84,6 +84,8 @@ class Event:
     type: Literal["Normal", "Warning"]
     reason: str
     message: str
+    standing: bool = False
+    """Whether it tells of a state that holds: then it is written once, also by those who start again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +226,8 @@ async def _send(context: Context, component: str, action: Action, expectations: 
                 )
             except NotFound:
                 return
-        case Event(regarding, type_, reason, message):
-            context.events.put(component, regarding, type_, reason, message)
+        case Event(regarding, type_, reason, message, standing):
+            context.events.put(component, regarding, type_, reason, message, standing=standing)
         case Again():
             pass
 

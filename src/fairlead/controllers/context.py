@@ -130,16 +130,23 @@ class Events:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._waiting: asyncio.Queue[tuple[str, Json, Literal["Normal", "Warning"], str, str]] = asyncio.Queue(
+        self._waiting: asyncio.Queue[tuple[str, Json, Literal["Normal", "Warning"], str, str, bool]] = asyncio.Queue(
             _EVENT_BACKLOG
         )
 
     def put(
-        self, component: str, regarding: Json, type_: Literal["Normal", "Warning"], reason: str, message: str
+        self,
+        component: str,
+        regarding: Json,
+        type_: Literal["Normal", "Warning"],
+        reason: str,
+        message: str,
+        *,
+        standing: bool = False,
     ) -> None:
-        """Write an Event about `regarding` when there is time."""
+        """Write an Event about `regarding` when there is time; of a `standing` state once for as long as it is kept."""
         try:
-            self._waiting.put_nowait((component, regarding, type_, reason, message))
+            self._waiting.put_nowait((component, regarding, type_, reason, message, standing))
         except asyncio.QueueFull:
             pass
 
@@ -151,8 +158,10 @@ class Events:
 
     async def _write(self) -> None:
         while True:
-            component, regarding, type_, reason, message = await self._waiting.get()
-            await self._client.event(regarding, type=type_, reason=reason, message=message, component=component)
+            component, regarding, type_, reason, message, standing = await self._waiting.get()
+            await self._client.event(
+                regarding, type=type_, reason=reason, message=message, component=component, standing=standing
+            )
 
 
 class Context:

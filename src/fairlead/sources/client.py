@@ -204,10 +204,22 @@ class Client:
         message: str,
         component: str,
         node: str | None = None,
+        standing: bool = False,
     ) -> None:
-        """Record a core/v1 Event about an object; a repeated one raises its count. Never raises: events are best effort."""
+        """Record a core/v1 Event about an object; a repeated one raises its count, and one of a `standing` state is not repeated.
+
+        Never raises: events are best effort.
+        """
         await self._recorder.record(
-            self, EVENTS, regarding, type=type, reason=reason, message=message, component=component, node=node
+            self,
+            EVENTS,
+            regarding,
+            type=type,
+            reason=reason,
+            message=message,
+            component=component,
+            node=node,
+            standing=standing,
         )
 
     async def request(

@@ -209,7 +209,7 @@ class GatewayController(Controller):
             if obj is None or at not in wrong:
                 continue
             self._told[at] = frozenset(wrong[at])
-            found += [Told(obj, "Warning", "NotHonored", each) for each in sorted(wrong[at] - known)]
+            found += [Told(obj, "Warning", "NotHonored", each, standing=True) for each in sorted(wrong[at] - known)]
         return found
 
     def _door(self, gateway: BoundGateway, obj: Json, resource: Resource) -> tuple[Json | None, str, list[Action]]:
