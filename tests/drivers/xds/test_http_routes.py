@@ -502,6 +502,31 @@ spec: {{parentRefs: [{{name: isolated, sectionName: own}}], rules: [{{matches: [
     assert found == ["one", "two", "404"]
 
 
+async def test_the_more_exact_name_decides_at_a_listener_of_that_name_before_any_match(lab: GatewayLab) -> None:
+    """HTTPRouteSpec.hostnames: names come before paths, whatever the listener's own name makes of both."""
+    listeners = "{name: http, port: 8086, protocol: HTTP, hostname: a.names.test}"
+    rules = f"{{matches: [{{path: {{value: /wild}}}}], {TWO}}}"
+    wild = f"[{rules}, {{matches: [{{path: {{value: /both}}}}], {TWO}}}]"
+    own = f"[{{matches: [{{path: {{value: /w}}}}, {{path: {{value: /both}}}}, {{path: {{value: /wil}}}}, {{path: {{value: /}}}}], {ONE}}}]"
+    texts = [
+        f"kind: Gateway\nmetadata: {{name: names}}\nspec: {{gatewayClassName: fairlead, listeners: [{listeners}]}}\n"
+    ]
+    texts += [
+        route("names-wild", wild, "*.names.test", ", creationTimestamp: '2020-01-01T00:00:00Z'").replace(
+            "name: web", "name: names"
+        ),
+        route("names-own", own, "A.names.test").replace("name: web", "name: names"),
+    ]
+    await lab.apply("---".join(texts))
+    urls = [f"http://a.names.test:8086{path}" for path in ("/wild/x", "/both", "/c")]
+    assert [(await lab.ask(url, gateway="names")).backend for url in urls] == ["one", "one", "one"]
+    assert lab.complaints("HTTPRoute/default/names") == []
+    await lab.apply(
+        route("names-own", own.replace(", {path: {value: /}}", ""), "a.names.test").replace("name: web", "name: names")
+    )
+    assert [(await lab.ask(url, gateway="names")).backend for url in urls] == ["two", "one", "404"]
+
+
 async def test_routes_of_other_namespaces_need_the_listeners_consent(lab: GatewayLab) -> None:
     def listener(port: int, source: str) -> str:
         return f"{{name: p{port}, port: {port}, protocol: HTTP, allowedRoutes: {{namespaces: {source}}}}}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -184,3 +185,44 @@ async def test_certificates_of_other_namespaces(lab: GatewayLab, schemas: Mappin
     ]
     wanted = ["308 https://a.test/x", "one /x", "308 https://b.test/x", "one /x"]
     assert await both(lab, schemas, objects, asks) == [(each, each) for each in wanted]
+
+
+async def test_more_hosts_with_certificates_than_a_gateway_has_listeners(
+    lab: GatewayLab, schemas: Mapping[str, ResourceSchema]
+) -> None:
+    hosts = [f"h{at}.many.test" for at in range(140)]
+    key, chain = secret("tls-many", "*.many.test", namespace="team-many")
+    spaces: list[Json] = [
+        {"kind": "Namespace", "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}}}
+        for name in ("default", "team-many")
+    ]
+    await lab.apply(f"{key}---\n{text(*spaces)}")
+    await lab.serve("app-many", lab.backends["one"].port, namespace="team-many")
+    many = ingress("many", {"/": "app-many"}, tls="tls-many")
+    many["metadata"]["namespace"] = "team-many"
+    many["spec"]["rules"] = [{**many["spec"]["rules"][0], "host": each} for each in hosts]
+    many["spec"]["tls"][0]["hosts"] = hosts
+    # A host without a certificate of its own, and one for all of them, beside the others.
+    beside = ingress("beside", {"/": "two"}, host="plain.test")
+    wild = ingress("wild", {"/wild": "two"}, {"ssl-redirect": "false"}, host="*.many.test")
+    trust = trusting(chain)
+    asks: list[tuple[str, Json]] = [
+        (f"{scheme}://h{at}.many.test{path}", {"tls": trust} if scheme == "https" else {})
+        for at in (0, 62, 63, 64, 126, 127, 139)
+        for scheme, path in (("http", "/"), ("https", "/"), ("https", "/wild"))
+    ]
+    asks += [("http://plain.test/", {}), ("http://other.many.test/wild", {}), ("http://h200.many.test/", {})]
+    found = await both(lab, schemas, [many, beside, wild], asks)
+    assert [there for there, _ in found] == [here for _, here in found]
+    said = {url: there for (url, _), (there, _) in zip(asks, found, strict=True)}
+    assert {url: said[url] for url in list(said)[-5:]} == {
+        "https://h139.many.test/": "one /",
+        "https://h139.many.test/wild": "one /wild",
+        "http://plain.test/": "two /",
+        "http://other.many.test/wild": "two /wild",
+        "http://h200.many.test/": "404",
+    }
+    made = convert(lab.snapshot.ingress_classes, lab.snapshot.ingresses, lab.snapshot.services, Options())
+    kinds = Counter(each["kind"] for each in made.objects)
+    assert (kinds["Gateway"], kinds["ListenerSet"], made.problems) == (1, 2, ())
+    await lab.delete("Ingress", "many", "team-many")

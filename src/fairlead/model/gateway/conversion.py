@@ -20,21 +20,19 @@ from fairlead.api.policytarget import PolicyTargetRef
 from fairlead.api.securitypolicy import SecurityPolicy
 from fairlead.api.service import Service, ServicePort
 from fairlead.base.diagnostics import Diagnostic
+from fairlead.model.gateway.conversion_doors import API, Doors, Json, head, host_name
 from fairlead.model.gateway.extended import NamedPortRef, PatternModifier, StreamTimeouts, UnsentOrRepeatable
 from fairlead.model.gateway.ingress import IngressReader, gateway_of
 from fairlead.model.gateway.ingress_classes import CONTROLLER, DIALECT, OurClass, dialect_of_controller, our_classes
 from fairlead.model.gateway.ingress_policies import IngressPolicy
+from fairlead.model.gateway.merging import MOST_LISTENERS
 from fairlead.model.gateway.names import CONTROLLER as GATEWAY_CONTROLLER
 from fairlead.model.gateway.names import PART
 from fairlead.world.events import ObjectKey
 
-Json = dict[str, Any]
-
-_API = f"{GROUP}/v1"
 _OWN = "fairlead.dev/v1alpha1"
-_MOST_RULES = _MOST_HOSTS = _MOST_GRANTED = 16
+_MOST_RULES = _MOST_HOSTS = 16
 _MOST_TARGETS = 16
-_MOST_LISTENERS = 64
 _LONGEST_NAME = 253
 _NO_CLASS = "ingress"
 """Of Ingresses that name none."""
@@ -137,24 +135,22 @@ class _Work:
             raise ValueError(f"the Ingresses are of several classes: {', '.join(sorted(used.values()))}")
         self._remark(reader)
         gateways: list[Json] = []
-        grants: list[Json] = []
         routes: list[Json] = []
         for at, name in sorted(used.items()):
             members = reader.members[at]
             key = self._options.gateway or (_home(members), name)
-            gateway, granted = self._gateway(key, reader.gateways[at], members)
-            gateways.append(gateway)
-            grants += granted
-            routes += self._routes(reader, sorted(members, key=lambda each: _age(reader.ingress(each))), key)
+            doors = self._doors(key, reader.gateways[at])
+            gateways += doors.objects(self._options.gateway_class, sorted({namespace for namespace, _ in members}))
+            routes += self._routes(reader, sorted(members, key=lambda each: _age(reader.ingress(each))), doors)
         policies = [each for kind, found in reader.policies.items() for each in self._policies(kind, found)]
         extensions = [each for found in self._extensions.values() for each in found.values()]
         own_class = {
-            "apiVersion": _API,
+            "apiVersion": API,
             "kind": "GatewayClass",
             "metadata": {"name": self._options.gateway_class},
             "spec": {"controllerName": GATEWAY_CONTROLLER},
         }
-        objects = [own_class, *gateways, *grants, *extensions, *routes, *policies] if gateways else []
+        objects = [own_class, *gateways, *extensions, *routes, *policies] if gateways else []
         return Conversion(tuple(objects), tuple(sorted(set(self._notes))), tuple(sorted(set(self._problems))))
 
     def _remark(self, reader: IngressReader) -> None:
@@ -167,69 +163,39 @@ class _Work:
                 )
                 (self._notes if is_note else self._problems).append(each)
 
-    def _gateway(self, key: ObjectKey, gateway: Gateway, members: Iterable[ObjectKey]) -> tuple[Json, list[Json]]:
-        namespaces = sorted({namespace for namespace, _ in members})
-        allowed: Json = {"namespaces": {"from": "Same"}}
-        if namespaces != [key[0]]:
-            names = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces}
-            allowed = {"namespaces": {"from": "Selector", "selector": {"matchExpressions": [names]}}}
-        listeners = []
-        granted: dict[str, set[str]] = {}
-        for each in gateway.spec.listeners:
-            found: Json = {
-                "name": _listener_name(each.hostname, each.protocol),
-                "port": each.port,
-                "protocol": each.protocol,
-            }
-            if each.hostname:
-                found["hostname"] = each.hostname
-            if each.tls is not None:
-                refs = []
-                for ref in each.tls.certificate_refs or ():
-                    foreign = ref.namespace not in (None, key[0])
-                    refs.append({"name": ref.name, **({"namespace": ref.namespace} if foreign else {})})
-                    if foreign:
-                        granted.setdefault(ref.namespace or "", set()).add(ref.name)
-                found["tls"] = {"mode": "Terminate", "certificateRefs": refs}
-            listeners.append({**found, "allowedRoutes": allowed})
-        if len(listeners) > _MOST_LISTENERS:
-            message = f"{len(listeners)} listeners, one for each host with a certificate; a Gateway has {_MOST_LISTENERS} at most"
+    def _doors(self, key: ObjectKey, gateway: Gateway) -> Doors:
+        listeners = gateway.spec.listeners
+        if len(listeners) > MOST_LISTENERS:
+            message = (
+                f"{len(listeners)} listeners, one for each host with a certificate; "
+                f"a Gateway with its ListenerSets has {MOST_LISTENERS} at most"
+            )
             fix = "use certificates for wildcards, or several classes"
             self._problems.append(
                 Diagnostic(object=reference("Gateway", *key), field="spec.listeners", message=message, fix=fix)
             )
-        made = {
-            **_head("Gateway", key),
-            "spec": {"gatewayClassName": self._options.gateway_class, "listeners": listeners[:_MOST_LISTENERS]},
-        }
-        return made, [grant for each in sorted(granted) for grant in self._grants(key, each, sorted(granted[each]))]
+        return Doors(key, listeners[:MOST_LISTENERS], self._name)
 
-    def _grants(self, gateway: ObjectKey, namespace: str, secrets: list[str]) -> Iterator[Json]:
-        for at in range(0, len(secrets), _MOST_GRANTED):
-            name = self._name(namespace, "ReferenceGrant", f"{gateway[1]}-certificates")
-            source = {"group": GROUP, "kind": "Gateway", "namespace": gateway[0]}
-            to = [{"group": "", "kind": "Secret", "name": each} for each in secrets[at : at + _MOST_GRANTED]]
-            yield {**_head("ReferenceGrant", (namespace, name)), "spec": {"from": [source], "to": to}}
-
-    def _routes(self, reader: IngressReader, members: Iterable[ObjectKey], gateway: ObjectKey) -> Iterator[Json]:
+    def _routes(self, reader: IngressReader, members: Iterable[ObjectKey], doors: Doors) -> Iterator[Json]:
         taken: dict[tuple[str, int, bytes], ObjectKey] = {}
         for key in members:
-            groups: dict[bytes, tuple[list[str], Json, list[HTTPRule], list[str]]] = {}
+            groups: dict[bytes, tuple[list[str], list[Json], list[HTTPRule], list[str]]] = {}
             for (_, name), route in reader.routes_of(key).items():
                 rules = self._free(key, route, taken)
                 if not rules:
                     continue
-                parent = self._parent(key, route, gateway)
-                alike = msgspec.json.encode((parent, rules))
-                names, _, _, hosts = groups.setdefault(alike, ([], parent, rules, []))
+                (parent,) = route.spec.parent_refs or ()
+                parents = doors.parents(key[0], route.spec.hostnames, parent.port)
+                alike = msgspec.json.encode((parents, rules))
+                names, _, _, hosts = groups.setdefault(alike, ([], parents, rules, []))
                 names.append(name)
                 hosts += route.spec.hostnames or ()
                 if not route.spec.hostnames:
                     # Without hosts it is for all: others cannot stand beside that.
                     groups[alike + name.encode()] = groups.pop(alike)
             alone = len({names[0].split(PART)[1] for names, *_ in groups.values()}) == 1
-            for names, parent, rules, hosts in groups.values():
-                written = list(self._route(key, _route_name(names[0], alone=alone), parent, rules, hosts))
+            for names, parents, rules, hosts in groups.values():
+                written = list(self._route(key, _route_name(names[0], alone=alone), parents, rules, hosts))
                 for name in names:
                     self._written[key[0], name] = [each["metadata"]["name"] for each in written]
                 yield from written
@@ -256,26 +222,17 @@ class _Work:
             found.append(rule)
         return found
 
-    def _parent(self, key: ObjectKey, route: HTTPRoute, gateway: ObjectKey) -> Json:
-        (parent,) = route.spec.parent_refs or ()
-        found: Json = {"name": gateway[1]}
-        if key[0] != gateway[0]:
-            found["namespace"] = gateway[0]
-        if parent.port is not None:
-            found["port"] = parent.port
-        return found
-
     def _route(
-        self, key: ObjectKey, name: str, parent: Json, rules: list[HTTPRule], hosts: list[str]
+        self, key: ObjectKey, name: str, parents: list[Json], rules: list[HTTPRule], hosts: list[str]
     ) -> Iterator[Json]:
         written = [self._rule(key, rule) for rule in rules]
         for first_host in range(0, max(len(hosts), 1), _MOST_HOSTS):
             for first in range(0, len(written), _MOST_RULES):
-                spec: Json = {"parentRefs": [parent]}
+                spec: Json = {"parentRefs": parents}
                 if hosts:
                     spec["hostnames"] = hosts[first_host : first_host + _MOST_HOSTS]
                 spec["rules"] = written[first : first + _MOST_RULES]
-                yield {**_head("HTTPRoute", (key[0], self._name(key[0], "HTTPRoute", name))), "spec": spec}
+                yield {**head("HTTPRoute", (key[0], self._name(key[0], "HTTPRoute", name))), "spec": spec}
 
     def _rule(self, key: ObjectKey, rule: HTTPRule) -> Json:
         filters, rewrite = [], None
@@ -317,7 +274,7 @@ class _Work:
         alike = msgspec.json.encode(spec)
         if alike not in known:
             name = self._name(key[0], "RouteExtension", key[1])
-            known[alike] = {**_head("RouteExtension", (key[0], name), _OWN), "spec": spec}
+            known[alike] = {**head("RouteExtension", (key[0], name), _OWN), "spec": spec}
         return {"group": "fairlead.dev", "kind": "RouteExtension", "name": known[alike]["metadata"]["name"]}
 
     def _backend(self, key: ObjectKey, ref: NamedPortRef, *, weighted: bool) -> Json | None:
@@ -370,8 +327,8 @@ class _Work:
                 message = f"Secret {namespace}/{users} needs the label fairlead.dev/credentials, and passwords as SHA-1 (htpasswd -s)"
                 self._notes.append(Diagnostic(object=reference("Ingress", namespace, ingress), message=message))
             for at in range(0, len(targets), _MOST_TARGETS):
-                head = _head(kind, (namespace, self._name(namespace, kind, ingress)), _OWN)
-                yield {**head, "spec": {"targetRefs": targets[at : at + _MOST_TARGETS], **spec}}
+                made = head(kind, (namespace, self._name(namespace, kind, ingress)), _OWN)
+                yield {**made, "spec": {"targetRefs": targets[at : at + _MOST_TARGETS], **spec}}
 
     def _targets(self, namespace: str, ref: PolicyTargetRef) -> list[Json]:
         """Return what a policy of an Ingress is attached to: a Service, or what a route of it became."""
@@ -413,20 +370,10 @@ def _home(members: Iterable[ObjectKey]) -> str:
     return namespaces.pop() if len(namespaces) == 1 else "default"
 
 
-def _listener_name(hostname: str | None, protocol: str) -> str:
-    if protocol == "HTTP":
-        return "http"
-    return f"https-{_host_name(hostname)}" if hostname else "https"
-
-
-def _host_name(host: str) -> str:
-    return host.replace("*", "wildcard")
-
-
 def _route_name(name: str, *, alone: bool) -> str:
     """Return the name of an object for `NAME~HOST` or `NAME~HOST~http`; `alone`: no other host needs one."""
     first, host, *rest = name.split(PART)
-    middle = () if alone else ("all-hosts" if host == "*" else _host_name(host),)
+    middle = () if alone else ("all-hosts" if host == "*" else host_name(host),)
     return "-".join((first, *middle, *rest))
 
 
@@ -435,10 +382,6 @@ def _port(service: Service | None, ref: NamedPortRef) -> ServicePort | None:
     return next(
         (each for each in ports if each.port == ref.port or (ref.port is None and each.name == ref.port_name)), None
     )
-
-
-def _head(kind: str, key: ObjectKey, api: str = _API) -> Json:
-    return {"apiVersion": api, "kind": kind, "metadata": {"name": key[1], "namespace": key[0]}}
 
 
 def _plain(value: Any) -> Any:

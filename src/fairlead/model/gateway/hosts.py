@@ -42,6 +42,15 @@ def wider(name: str) -> Iterator[str]:
     yield ""
 
 
+def exactness(names: Iterable[str], domain: str) -> tuple[int, int]:
+    """Return what orders routes that serve a domain by the names that they serve it for, the most exact first.
+
+    Characters of a name without a star, then of any: before what their rules match (HTTPRouteSpec.hostnames).
+    """
+    fitting = [each for each in (name.lower() for name in names) if matches(each, domain)]
+    return min(((0 if each.startswith("*.") else -len(each), -len(each)) for each in fitting), default=(0, 0))
+
+
 def most_exact(names: Container[str], domain: str) -> str:
     """Return which of `names` decides about a domain; empty is the one for all, also where none matches."""
     if domain == ANY:

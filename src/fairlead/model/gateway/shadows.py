@@ -23,12 +23,15 @@ class Shadows:
         """Return what a route says in vain of a host (table, domain), as sentences."""
         return self._notes.get(place, {}).get(route, ())
 
-    def put(self, place: tuple[str, str], rules: Iterable[tuple[RouteKey, GatewayRoute]]) -> set[RouteKey]:
-        """Take the rules of a host, the one that is tried first before the others; return the routes whose notes changed."""
+    def put(self, place: tuple[str, str], rules: Iterable[tuple[Hashable, RouteKey, GatewayRoute]]) -> set[RouteKey]:
+        """Take the rules of a host, the one that is tried first before the others; return the routes whose notes changed.
+
+        With each goes how exactly its route names the host: a less exact name is nobody's mistake.
+        """
         first: dict[Hashable, tuple[RouteKey, GatewayRoute]] = {}
         notes: dict[RouteKey, dict[str, None]] = {}
-        for key, rule in rules:
-            winner, decider = first.setdefault(match_of(rule), (key, rule))
+        for exact, key, rule in rules:
+            winner, decider = first.setdefault((exact, match_of(rule)), (key, rule))
             if winner != key:
                 number = rule.origin.rpartition("/")[2]
                 note = (

@@ -26,7 +26,7 @@ from fairlead.model.gateway.backends import Target, endpoints_of
 from fairlead.model.gateway.clients import ClientPolicies
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.guards import PLACES, guarded, words
-from fairlead.model.gateway.hosts import ANY, most_exact
+from fairlead.model.gateway.hosts import ANY, exactness, most_exact
 from fairlead.model.gateway.index import RouteIndex
 from fairlead.model.gateway.index import places as places_of
 from fairlead.model.gateway.ingress import IngressReader
@@ -35,7 +35,16 @@ from fairlead.model.gateway.merging import ingress_gateways, our_gateways, sets_
 from fairlead.model.gateway.names import service_name
 from fairlead.model.gateway.policies import FORWARDED, Objects, Policies, route_place, service_place
 from fairlead.model.gateway.rivals import Contests
-from fairlead.model.gateway.routes import BoundRoute, Route, RouteKey, Surroundings, bind, origin_of, without
+from fairlead.model.gateway.routes import (
+    BoundRoute,
+    Route,
+    RouteKey,
+    Surroundings,
+    bind,
+    hostnames_of,
+    origin_of,
+    without,
+)
 from fairlead.model.gateway.rules import at_listener, precedence
 from fairlead.model.gateway.security import Security
 from fairlead.model.gateway.shadows import Shadows
@@ -439,7 +448,7 @@ class GatewayStage:
         listeners = self._ports.get(table, {})
         decider = listeners.get(most_exact(listeners, domain))
         routes = self._routes.at((table, domain))
-        found: list[tuple[tuple[object, ...], RouteKey, GatewayRoute]] = []
+        found: list[tuple[tuple[object, ...], tuple[int, int], RouteKey, GatewayRoute]] = []
         origins: set[Origin] = set()
         for key, route in routes.items():
             # A host that a more exact listener holds is that listener's alone, whoever else names it.
@@ -448,15 +457,17 @@ class GatewayStage:
             origins.add(origin_of(key))
             assert decider is not None
             names = _behind(route, self.gateways[decider.gateway])
+            exact = exactness(hostnames_of(route.api), domain)
             for rule, guard in guarded(self.policies, decider, route):
                 origins |= {source for _, source in guard.sources}
                 # sorted() keeps the order of a route's own rules.
-                found.append(((*precedence(rule), *route.age), key, guard.apply(_renamed(rule, names))))
+                order = (*exact, *precedence(rule), *route.age)
+                found.append((order, exact, key, guard.apply(_renamed(rule, names))))
         found.sort(key=lambda each: each[0])
-        self._rebound |= self._shadows.put((table, domain), [(key, rule) for _, key, rule in found])
+        self._rebound |= self._shadows.put((table, domain), [each[1:] for each in found])
         if not found and (decider is None or (decider.hostname or ANY) != domain):
             return None
-        rules = [rule for _, _, rule in found]
+        rules = [rule for *_, rule in found]
         if decider is not None:
             kind, owner = decider.owner
             origins.add(reference(kind, *owner))
