@@ -77,9 +77,10 @@ def busy(lab: Lab) -> Iterator[Lab]:
     lab.kubectl("delete", "namespace/busy", "gatewayclass/busy", "--wait=false")
 
 
-def load(lab: Lab) -> AbstractContextManager[Outcome]:
+def load(lab: Lab, version: int = 4) -> AbstractContextManager[Outcome]:
     """Have the internet ask the Gateway without a pause."""
-    address = lab.get("gateway/busy", "-n", "busy")["status"]["addresses"][0]["value"]
+    addresses = [each["value"] for each in lab.get("gateway/busy", "-n", "busy")["status"]["addresses"]]
+    address = next(each for each in addresses if (":" in each) == (version == 6))
     return asking(lab, "internet", address, 80)
 
 
@@ -126,16 +127,17 @@ def test_scaling_loses_no_request(busy: Lab) -> None:
     assert outcome.good > 100 and not outcome.failed
 
 
-def test_a_killed_agent_costs_its_proxy_no_request(busy: Lab) -> None:
-    """Asked from another node: the lab's load balancer leaves a node whose agent is silent for a second."""
+def test_killed_agents_cost_their_proxies_no_request(busy: Lab) -> None:
+    """Neither those who ask a node itself, nor the load balancer's clients: it leaves their connections where they are."""
     before, served = proxy(busy), ready(busy)
-    with asking(busy, "node-2", *door(busy)) as outcome:
-        for _ in range(3):
-            os.kill(busy.record("agent-node-1")["pid"], signal.SIGKILL)
+    with asking(busy, "node-2", *door(busy)) as direct, load(busy, 4) as four, load(busy, 6) as six:
+        for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+            os.kill(busy.record("agent-node-1")["pid"], number)
             wait_for(lambda served=served: ready(busy) > served, "an agent that has applied something")
             served = ready(busy)
         roll(busy, 1)
-    assert outcome.good > 100 and not outcome.failed
+    for outcome in (direct, four, six):
+        assert outcome.good > 100 and not outcome.failed
     assert proxy(busy) == before and Path(f"/proc/{before}").exists()
 
 

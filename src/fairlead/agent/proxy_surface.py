@@ -25,7 +25,6 @@ log = logging.getLogger(__name__)
 HEALTH_PORT = 10256
 METRICS_PORT = 10249
 _DRIVER = "nft"
-_DELETION_TAINT = "ToBeDeletedByClusterAutoscaler"
 
 
 class ProxySurface:
@@ -112,10 +111,7 @@ class ProxySurface:
 
     def _eligible(self) -> bool:
         node = self._engine.snapshot.nodes.get(self._node) if self._engine is not None else None
-        if node is None:
-            return True
-        tainted = any(taint.key == _DELETION_TAINT for taint in node.spec.taints or ())
-        return node.metadata.deletion_timestamp is None and not tainted
+        return node is None or not node.is_leaving
 
     def _without_local(self) -> tuple[int, int]:
         plan = self._engine.plan if self._engine is not None else None

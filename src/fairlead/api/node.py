@@ -6,6 +6,11 @@ import msgspec
 
 from fairlead.api.meta import ObjectMeta
 
+EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
+"""Label of nodes that load balancers leave alone."""
+_TO_BE_DELETED = "ToBeDeletedByClusterAutoscaler"
+_OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+
 
 class Taint(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One of `spec.taints`."""
@@ -29,10 +34,18 @@ class NodeAddress(msgspec.Struct, frozen=True, gc=False):
     address: str
 
 
+class NodeCondition(msgspec.Struct, frozen=True, gc=False):
+    """One of `status.conditions`, without its times: those change with every heartbeat."""
+
+    type: str
+    status: str
+
+
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`status` of a Node."""
 
     addresses: tuple[NodeAddress, ...] | None = None
+    conditions: tuple[NodeCondition, ...] | None = None
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -51,3 +64,17 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def internal_ips(self) -> tuple[str, ...]:
         """Return the addresses of type InternalIP in their order."""
         return tuple(each.address for each in self.status.addresses or () if each.type == "InternalIP")
+
+    @property
+    def is_leaving(self) -> bool:
+        """Tell whether the node is about to go: it serves still, and nothing new is for it (KEP-3836)."""
+        return self.metadata.deletion_timestamp is not None or self._has_taint(_TO_BE_DELETED)
+
+    @property
+    def is_well(self) -> bool:
+        """Tell whether its kubelet says that it is Ready, and nobody that it is shut down (KEP-2268)."""
+        ready = any(each.type == "Ready" and each.status == "True" for each in self.status.conditions or ())
+        return ready and not self._has_taint(_OUT_OF_SERVICE)
+
+    def _has_taint(self, key: str) -> bool:
+        return any(taint.key == key for taint in self.spec.taints or ())

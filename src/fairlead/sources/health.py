@@ -1,6 +1,6 @@
 """Asks places over and over whether they are well, and says when the answer changes.
 
-A place that answers is well at once; one that does not, twice in a row, is not: within 2 s, however it died. What is asked is the caller's
+A place that answers is well at once; one that does not, twice in a row if the caller wants nothing else, is not: within 2 s, however it died. What is asked is the caller's
 choice. It must never ask faster than the machine can bear: with many places the period grows.
 """
 
@@ -16,7 +16,6 @@ Check: TypeAlias = tuple[str, int]
 
 _PERIOD_S = 0.5
 _TIMEOUT_S = 0.5
-_TOLERATED = 1
 _MOST_PER_S = 400
 
 
@@ -26,11 +25,15 @@ class Health:
     In neither is what has failed, but not often enough to say so.
     """
 
-    def __init__(self, on_change: Callable[[], None], ask: Callable[[Check], Awaitable[bool]]) -> None:
+    def __init__(
+        self, on_change: Callable[[], None], ask: Callable[[Check], Awaitable[bool]], *, tolerated: int = 1
+    ) -> None:
+        """`tolerated` is how many failures in a row mean nothing."""
         self.healthy: frozenset[Check] = frozenset()
         self.failing: frozenset[Check] = frozenset()
         self._on_change = on_change
         self._ask = ask
+        self._tolerated = tolerated
         self._wanted: frozenset[Check] = frozenset()
         self._failures: dict[Check, int] = {}
         self._wake = asyncio.Event()
@@ -53,8 +56,8 @@ class Health:
                 self._failures[check] = 0 if good else self._failures.get(check, 0) + 1
             self._failures = {check: count for check, count in self._failures.items() if check in wanted}
             good_now = {check for check, count in self._failures.items() if count == 0}
-            spared = {check for check in self.healthy if 0 < self._failures.get(check, _TOLERATED + 1) <= _TOLERATED}
-            failing = frozenset(check for check, count in self._failures.items() if count > _TOLERATED)
+            failing = frozenset(check for check, count in self._failures.items() if count > self._tolerated)
+            spared = self.healthy & self._failures.keys() - failing
             healthy = frozenset(good_now | spared)
             if (healthy, failing) != (self.healthy, self.failing):
                 self.healthy, self.failing = healthy, failing

@@ -6,13 +6,20 @@ from typing import Any
 
 import pytest
 
-from fairlead.lab.cloud.decide import EXCLUDED, checks, gateways, holders, hops, targets
+from fairlead.api.node import EXCLUDED
+from fairlead.lab.cloud import flows
+from fairlead.lab.cloud.decide import checks, gateways, holders, hops, keepers, targets
 from fairlead.lab.cloud.routes import group_id, hop_id, script
 
 
 def node(name: str, *addresses: str, **labels: str) -> dict[str, Any]:
     listed = [{"type": "InternalIP", "address": each} for each in addresses]
     return {"metadata": {"name": name, "labels": labels}, "status": {"addresses": listed}}
+
+
+def changed(metadata: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
+    plain = node("n1", "10.0.0.1")
+    return plain | {"metadata": plain["metadata"] | metadata, "spec": spec}
 
 
 def service(*addresses: str, kind: str = "LoadBalancer", mode: str = "VIP", **spec: Any) -> dict[str, Any]:
@@ -35,14 +42,80 @@ LOCAL: dict[str, Any] = {"externalTrafficPolicy": "Local", "healthCheckNodePort"
         (service("203.0.113.5", kind="NodePort"), {("10.0.0.1", 10256)}, {}),
         (service("203.0.113.5", mode="Proxy"), {("10.0.0.1", 10256)}, {}),
     ],
-    ids=["all healthy", "one excluded, one sick", "none", "local", "ipv6", "no load balancer", "another's way"],
+    ids=[
+        "all healthy",
+        "one excluded, one sick",
+        "nobody knows yet",
+        "local",
+        "ipv6",
+        "no load balancer",
+        "another's way",
+    ],
 )
 def test_nodes_for_an_address(
     subject: dict[str, Any], healthy: set[tuple[str, int]], expected: dict[str, tuple[str, ...]]
 ) -> None:
     wanted = targets([subject], NODES)
-    assert hops(wanted, healthy) == expected
+    assert hops(wanted, healthy, (), ()) == expected
     assert all(port in (10256, 31000) for _, port in checks(wanted))
+
+
+ONE, TWO = ("10.0.0.1", 10256), ("10.0.0.2", 10256)
+
+
+@pytest.mark.parametrize(
+    ("failing", "living", "expected"),
+    [
+        ({ONE, TWO}, ("10.0.0.1", "10.0.0.2"), ("10.0.0.1", "10.0.0.2")),
+        ({ONE, TWO}, ("10.0.0.2",), ("10.0.0.2",)),
+        ({ONE, TWO}, (), ()),
+        ({ONE}, ("10.0.0.1", "10.0.0.2"), ()),
+    ],
+    ids=["all kernels live", "one does", "none does", "one has not answered yet"],
+)
+def test_where_all_nodes_fail_those_that_live_are_tried(
+    failing: set[tuple[str, int]], living: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    assert hops(targets([service("203.0.113.5")], NODES), (), failing, living) == {"203.0.113.5": expected}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "spec", "takes"),
+    [
+        ({"labels": {EXCLUDED: ""}}, {}, False),
+        ({"deletionTimestamp": "2026-01-01T00:00:00Z"}, {}, False),
+        ({}, {"taints": [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]}, False),
+        ({}, {"unschedulable": True}, True),
+        ({}, {"taints": [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]}, True),
+        ({}, {"taints": [{"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}]}, True),
+    ],
+    ids=["excluded", "deleted", "about to be deleted", "cordoned", "drained", "unreachable"],
+)
+def test_which_nodes_take_new_connections(metadata: dict[str, Any], spec: dict[str, Any], takes: bool) -> None:
+    wanted = targets([service("203.0.113.5")], [changed(metadata, spec)])
+    assert [target.node for target in wanted["203.0.113.5"]] == ["n1"] * takes
+    assert keepers([changed(metadata, spec)], ()).keys() == {"10.0.0.1"}
+
+
+def test_nodes_that_were_deleted_keep_their_connections_while_they_answer() -> None:
+    assert keepers([NODES[1]], {"fd00::1"}) == {"10.0.0.2": TWO, "fd00::1": ("fd00::1", 10256)}
+
+
+def test_packets_of_a_connection_follow_its_node_s_mark() -> None:
+    text = flows.rules(["203.0.113.5", "fd10:203::5"], ["10.0.0.2", "10.0.0.1", "fd00::1"])
+    assert "set vips4 { type ipv4_addr; elements = { 203.0.113.5 }; }" in text
+    marks = f"10.0.0.1 : {hop_id('10.0.0.1'):#x}, 10.0.0.2 : {hop_id('10.0.0.2'):#x}"
+    assert f"map nodes4 {{ type ipv4_addr : mark; elements = {{ {marks} }}; }}" in text
+    assert "elements" not in flows.rules((), ())
+    one, table = hop_id("10.0.0.1"), 0x100000 + hop_id("10.0.0.1")
+    on = [
+        f"route replace default via 10.0.0.1 dev br-a table {table}",
+        f"rule add fwmark {one:#x} lookup {table} pref 100",
+    ]
+    off = [f"rule del fwmark {one:#x} lookup {table} pref 100", f"route del default table {table}"]
+    assert flows.script((), {"10.0.0.1"}, {"10.0.0.1": "br-a"}) == on
+    assert flows.script({"10.0.0.1"}, (), {}) == off
+    assert flows.script({"10.0.0.1"}, {"10.0.0.1"}, {}) == []
 
 
 def test_commands_make_hops_before_groups_and_remove_groups_before_hops() -> None:

@@ -1,25 +1,25 @@
 """Where packets to a load balancer's address go: which nodes may take them, and whom to ask for their health. Pure.
 
-As the clouds do it: nodes are asked at the Service's healthCheckNodePort under external policy Local, else at their proxy's own port.
+As the clouds do it: nodes are asked at the Service's healthCheckNodePort under external policy Local, else at their proxy's own port; nodes
+that are excluded or about to go take no new connections (KEP-3458: whether a node is Ready or cordoned makes no difference).
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from fairlead.api.egressgateway import EgressGateway, candidates
-from fairlead.api.node import Node
+from fairlead.api.node import EXCLUDED, Node
 from fairlead.base.selectors import SelectorError
 from fairlead.sources.health import Check
 
 Json = dict[str, Any]
 
 PROXY_PORT = 10256
-EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -33,7 +33,8 @@ class Target(msgspec.Struct, frozen=True):
 def targets(services: Iterable[Json], nodes: Sequence[Json]) -> dict[str, tuple[Target, ...]]:
     """Return the address of each load balancer → its possible targets."""
     found: dict[str, tuple[Target, ...]] = {}
-    usable = [node for node in nodes if EXCLUDED not in (node["metadata"].get("labels") or {})]
+    typed = [msgspec.convert(node, Node) for node in nodes]
+    usable = [node for node in typed if EXCLUDED not in (node.metadata.labels or {}) and not node.is_leaving]
     for service in services:
         spec = service["spec"]
         if spec.get("type") != "LoadBalancer":
@@ -45,7 +46,7 @@ def targets(services: Iterable[Json], nodes: Sequence[Json]) -> dict[str, tuple[
             version = ipaddress.ip_address(ingress["ip"]).version
             found[ingress["ip"]] = tuple(
                 Target(
-                    node["metadata"]["name"],
+                    node.metadata.name,
                     addresses[version],
                     (addresses[4 if 4 in addresses else 6], port or PROXY_PORT),
                 )
@@ -93,18 +94,33 @@ def checks(wanted: Mapping[str, Sequence[Target]]) -> frozenset[Check]:
     return frozenset(target.check for some in wanted.values() for target in some)
 
 
-def hops(wanted: Mapping[str, Sequence[Target]], healthy: Iterable[Check]) -> dict[str, tuple[str, ...]]:
-    """Return address → addresses of the nodes that take its packets now, sorted; none: nobody does."""
-    good = frozenset(healthy)
-    return {
-        address: tuple(sorted({target.address for target in some if target.check in good}))
-        for address, some in wanted.items()
-    }
+def hops(
+    wanted: Mapping[str, Sequence[Target]],
+    healthy: Collection[Check],
+    failing: Collection[Check],
+    living: Collection[str],
+) -> dict[str, tuple[str, ...]]:
+    """Return address → addresses of the nodes that take its new connections now, sorted; none: nobody does.
+
+    Where all nodes fail, those whose kernels live (`living`) take them: that nobody says he is well is no reason to try nobody.
+    """
+    found = {}
+    for address, some in wanted.items():
+        good = {target.address for target in some if target.check in healthy}
+        if not good and all(target.check in failing for target in some):
+            good = {target.address for target in some if target.address in living}
+        found[address] = tuple(sorted(good))
+    return found
 
 
-def _addresses(node: Json) -> dict[int, str]:
+def keepers(nodes: Iterable[Json], former: Iterable[str]) -> dict[str, Check]:
+    """Return address → check of every node on which connections may be: those that there are, and `former` ones, deleted or not."""
+    own = {address for node in nodes for address in msgspec.convert(node, Node).internal_ips}
+    return {address: (address, PROXY_PORT) for address in own.union(former)}
+
+
+def _addresses(node: Node) -> dict[int, str]:
     found: dict[int, str] = {}
-    for each in node.get("status", {}).get("addresses") or ():
-        if each["type"] == "InternalIP":
-            found.setdefault(ipaddress.ip_address(each["address"]).version, each["address"])
+    for address in node.internal_ips:
+        found.setdefault(ipaddress.ip_address(address).version, address)
     return found

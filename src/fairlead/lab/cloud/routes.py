@@ -1,4 +1,4 @@
-"""The router's way to load balancers: for each address a group of next hops, over which the kernel spreads connections by their ports.
+"""The router's way to load balancers: for each address a group of next hops, over which the kernel spreads new connections by their ports.
 
 Groups are resilient (nexthop(8)): when a node goes, its connections alone move; when it comes back, connections that are alive stay where
 they are. No packet passes through this process.
@@ -6,13 +6,13 @@ they are. No packet passes through this process.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import json
 import logging
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from fairlead.lab.cloud.tools import device_to, ip
 
 log = logging.getLogger(__name__)
 
@@ -75,14 +75,14 @@ class Routes:
             (Path("/proc/sys") / path).write_text("1")
         names: dict[int, str] = {}
         groups: dict[int, list[int]] = {}
-        for each in json.loads(await _ip("-j", "nexthop") or "[]"):
+        for each in json.loads(await ip("-j", "nexthop") or "[]"):
             if "gateway" in each:
                 names[each["id"]] = each["gateway"]
                 self._devices[each["gateway"]] = each["dev"]
             elif "group" in each:
                 groups[each["id"]] = [member["id"] for member in each["group"]]
         for family in ("-4", "-6"):
-            for route in json.loads(await _ip("-j", family, "route") or "[]"):
+            for route in json.loads(await ip("-j", family, "route") or "[]"):
                 hops = [names.get(member, "") for member in groups.get(route.get("nhid", 0), ())]
                 if hops and all(hops):
                     self._state[route["dst"].partition("/")[0]] = tuple(sorted(hops))
@@ -90,23 +90,13 @@ class Routes:
     async def apply(self, wanted: Mapping[str, tuple[str, ...]]) -> None:
         """Make the routes those of `wanted` (address → nodes); raises OSError, after which nothing is known to be in force."""
         for hop in {hop for hops in wanted.values() for hop in hops} - self._devices.keys():
-            self._devices[hop] = json.loads(await _ip("-j", "route", "get", hop))[0]["dev"]
+            self._devices[hop] = await device_to(hop)
         lines = script(self._state, wanted, self._devices)
         if not lines:
             return
         self._state, before = {}, self._state
-        await _ip("-batch", "-", given="\n".join(lines) + "\n")
+        await ip("-batch", "-", given="\n".join(lines) + "\n")
         self._state = dict(wanted)
         for address in sorted(before.keys() | wanted.keys()):
             if before.get(address, ()) != wanted.get(address, ()):
                 log.info("spread", extra={"address": address, "nodes": ",".join(wanted.get(address, ()))})
-
-
-async def _ip(*arguments: str, given: str = "") -> str:
-    def work() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["ip", *arguments], input=given, capture_output=True, text=True, check=False)
-
-    done = await asyncio.to_thread(work)
-    if done.returncode:
-        raise OSError(f"ip {' '.join(arguments)}: {done.stderr.strip()}; given: {given}")
-    return done.stdout
