@@ -6,11 +6,13 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.controllers.lab import Lab, lab
 
 from fairlead.api import crds
 from fairlead.api.gateway import Gateway, GatewayAddress, GatewaySpec, Infrastructure, Listener, RouteMeta
+from fairlead.api.node import EXCLUDED, Node
 from fairlead.api.resources import (
     ENDPOINTSLICES,
     EVENTS,
@@ -20,6 +22,7 @@ from fairlead.api.resources import (
     INGRESSCLASSES,
     INGRESSES,
     LISTENERSETS,
+    NODES,
     SERVICES,
     Resource,
 )
@@ -53,21 +56,15 @@ async def report(it: Lab, node: str, generation: int, error: str = "") -> None:
     """What the agent of a node would say."""
     service = it.get(SERVICES, "fairlead-gateway-web")
     assert service is not None
-    row = GatewayListener(
-        name="default/web/80",
-        port=service["spec"]["ports"][0]["targetPort"],
-        public_port=80,
-        addresses=("10.10.0.11",),
-        chains=(),
-        generation=generation,
-    )
-    owner = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "name": service["metadata"]["name"],
-        "uid": service["metadata"]["uid"],
-    }
-    for each in slices(("default", "web"), node, "zone-a", [(row, error)], owner):
+    port = service["spec"]["ports"][0]["targetPort"]
+    await write_slices(it, node, service["metadata"]["uid"], port, generation, error)
+
+
+async def write_slices(it: Lab, node: str, service: str, port: int, generation: int = 1, error: str = "") -> None:
+    row = msgspec.structs.replace(_row(), port=port, generation=generation)
+    owner = {"apiVersion": "v1", "kind": "Service", "name": "fairlead-gateway-web", "uid": service}
+    typed = msgspec.convert(await it.client.get(NODES, node), Node)
+    for each in slices(("default", "web"), typed, [(row, error)], owner):
         if it.get(ENDPOINTSLICES, each["metadata"]["name"]) is None:
             await it.client.create(ENDPOINTSLICES, each, namespace="default")
         else:
@@ -340,7 +337,7 @@ def test_ports_of_tcp_and_udp_with_one_number_are_two() -> None:
     udp = GatewayUdpListener(
         name="default/dns/53/udp", port=20001, public_port=53, addresses=addresses, cluster="default/dns/53/udp"
     )
-    (found,) = slices(at, "n1", "", [(udp, "Envoy: no"), (tcp, "")], {})
+    (found,) = slices(at, msgspec.convert({"metadata": {"name": "n1"}}, Node), [(udp, "Envoy: no"), (tcp, "")], {})
     assert found["ports"] == [
         {"name": "port-53", "port": 20000, "protocol": "TCP"},
         {"name": "port-53-udp", "port": 20001, "protocol": "UDP"},
@@ -351,3 +348,71 @@ def test_ports_of_tcp_and_udp_with_one_number_are_two() -> None:
         (True, ""),
         (False, "node n1, port 53/UDP: Envoy: no"),
     ]
+
+
+READY, SILENT, REFUSING = ({"type": "Ready", "status": each} for each in ("True", "Unknown", "False"))
+TAINTS = {
+    "deletion": {"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"},
+    "shut down": {"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"},
+    "cordon": {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"},
+}
+NODE_STATES: dict[str, tuple[Json, Json, tuple[bool, bool, bool] | None]] = {
+    "well": ({}, READY, (True, True, False)),
+    "cordoned or drained": ({"unschedulable": True, "taints": [TAINTS["cordon"]]}, READY, (True, True, False)),
+    "excluded from load balancers": ({}, READY | {"label": EXCLUDED}, (True, True, False)),
+    "about to be deleted": ({"taints": [TAINTS["deletion"]]}, READY, (False, True, True)),
+    "silent": ({}, SILENT, (False, True, True)),
+    "its kubelet says that it is not ready": ({}, REFUSING, (False, True, True)),
+    "shut down": ({"taints": [TAINTS["shut down"]]}, SILENT, None),
+}
+"""Name → (spec, Ready, conditions ready, serving and terminating of a proxy that serves; None: no endpoint)."""
+
+
+async def test_endpoints_of_a_silent_agent_follow_its_node(tmp_path: Path, certificates: Path) -> None:
+    """And are what the agent would say itself, so that nobody takes back what the other wrote."""
+    async with lab(tmp_path, certificates, ("gateway-door",), nodes=2) as it:
+        it.follow(ENDPOINTSLICES)
+        await write_slices(it, "node-2", "u", 20000)
+
+        def said(node: str) -> tuple[bool, bool, bool] | None:
+            found = it.get(ENDPOINTSLICES, f"fairlead-gateway-web-{node}-ipv4")
+            if found is None:
+                return None
+            state = found["endpoints"][0]["conditions"]
+            return state["ready"], state["serving"], state["terminating"]
+
+        for case, (spec, ready, expected) in NODE_STATES.items():
+            if said("node-1") is None:
+                await write_slices(it, "node-1", "u", 20000)
+            labels = {EXCLUDED: "" if "label" in ready else None}
+            changed = {"metadata": {"labels": labels}, "spec": {"unschedulable": None, "taints": None, **spec}}
+            await it.client.patch(NODES, "node-1", changed)
+            status = {"conditions": [{"type": "Ready", "status": ready["status"]}]}
+            node = await it.client.patch(NODES, "node-1", {"status": status}, subresource="status")
+            await it.until(lambda expected=expected: said("node-1") == expected, case)
+            written = slices(("default", "web"), msgspec.convert(node, Node), [(_row(), "")], {})
+            assert [each["endpoints"][0]["conditions"] for each in written] == (
+                [dict(zip(("ready", "serving", "terminating"), expected, strict=True))] if expected else []
+            ), case
+        await it.client.delete(NODES, "node-2")
+        await it.until(lambda: said("node-2") is None, "a node that is gone has no endpoints")
+
+
+async def test_a_proxy_that_does_not_serve_is_not_made_to_by_its_node(tmp_path: Path, certificates: Path) -> None:
+    async with lab(tmp_path, certificates, ("gateway-door",), nodes=1) as it:
+        it.follow(ENDPOINTSLICES)
+        await write_slices(it, "node-1", "u", 20000, error="Envoy: no")
+        taint = {"spec": {"taints": [TAINTS["deletion"]]}}
+        await it.client.patch(NODES, "node-1", taint)
+
+        def state() -> Json:
+            found = it.get(ENDPOINTSLICES, "fairlead-gateway-web-node-1-ipv4")
+            return dict(found["endpoints"][0]["conditions"]) if found else {}
+
+        await it.until(lambda: state() == {"ready": False, "serving": False, "terminating": True}, "leaving")
+        await it.client.patch(NODES, "node-1", {"spec": {"taints": None}})
+        await it.until(lambda: state() == {"ready": False, "serving": False, "terminating": False}, "stays")
+
+
+def _row() -> GatewayListener:
+    return GatewayListener(name="default/web/80", port=20000, public_port=80, addresses=("10.10.0.11",), chains=())

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from fairlead.aio.backoff import delays
+from fairlead.api.node import Node
 from fairlead.api.resources import ENDPOINTSLICES, SERVICES
 from fairlead.drivers.xds.driver import ListenerState, XdsDriver
 from fairlead.engine.reconcile import Engine
 from fairlead.model.gateway.doors import NODE_LABEL, slices
 from fairlead.model.gateway.names import service_name
-from fairlead.model.services import ZONE
 from fairlead.plan.gateway.listener import AnyListener
 from fairlead.sources.client import Client
 from fairlead.sources.errors import ApiError, Unreachable
@@ -43,6 +43,8 @@ class GatewayReporter:
         self._informer = Informer(client, ENDPOINTSLICES, label_selector=f"{NODE_LABEL}={node}")
         self._informer.on_change(lambda _old, _new: self._changed.set())
         driver.on_states(self._take)
+        self._own: Node | None = None
+        engine.on_snapshot(self._look)
 
     async def run(self) -> None:
         """Report, forever."""
@@ -63,6 +65,12 @@ class GatewayReporter:
                     await asyncio.sleep(next(pauses))
                     self._changed.set()
 
+    def _look(self, snapshot: Snapshot) -> None:
+        own = snapshot.nodes.get(self._node)
+        if own is not self._own:
+            self._own = own
+            self._changed.set()
+
     def _take(self, states: Mapping[str, ListenerState]) -> None:
         self._states = states
         self._changed.set()
@@ -81,12 +89,11 @@ class GatewayReporter:
     def _wanted(self, states: Mapping[str, ListenerState]) -> list[Json]:
         snapshot = self._engine.snapshot
         node = snapshot.nodes.get(self._node)
-        zone = (node.metadata.label(ZONE) or "") if node is not None else ""
         found: list[Json] = []
         for gateway, listeners in _by_gateway(states).items():
             owner = _owner(snapshot, gateway)
             if owner is not None:
-                found += slices(gateway, self._node, zone, listeners, owner)
+                found += slices(gateway, node, listeners, owner)
         return found
 
 

@@ -71,10 +71,14 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.metadata.deletion_timestamp is not None or self._has_taint(_TO_BE_DELETED)
 
     @property
-    def is_well(self) -> bool:
-        """Tell whether its kubelet says that it is Ready, and nobody that it is shut down (KEP-2268)."""
-        ready = any(each.type == "Ready" and each.status == "True" for each in self.status.conditions or ())
-        return ready and not self._has_taint(_OUT_OF_SERVICE)
+    def is_ready(self) -> bool:
+        """Tell whether its condition Ready is true."""
+        return any(each.type == "Ready" and each.status == "True" for each in self.status.conditions or ())
+
+    @property
+    def is_shut_down(self) -> bool:
+        """Tell whether somebody vouches for it that nothing runs there any more (KEP-2268)."""
+        return self._has_taint(_OUT_OF_SERVICE)
 
     def _has_taint(self, key: str) -> bool:
         return any(taint.key == key for taint in self.spec.taints or ())

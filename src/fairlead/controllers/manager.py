@@ -50,6 +50,7 @@ CONTROLLERS: Mapping[str, str] = {
     "egress-gateway": f"{_HERE}.egress.controller:EgressGatewayController",
     "policy-status": f"{_HERE}.policystatus.controller:PolicyStatusController",
     "gateway": f"{_HERE}.gateway.controller:GatewayController",
+    "gateway-door": f"{_HERE}.gateway.doors:DoorController",
     "gateway-certificate": f"{_HERE}.gateway.issuer:CertificateIssuer",
     "persistentvolume-binder": f"{_HERE}.volumes.controller:VolumeBinder",
 }

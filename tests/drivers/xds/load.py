@@ -29,7 +29,10 @@ async def until(condition: Callable[[], bool], timeout_s: float = _ANSWER_S) -> 
 
 
 class Load:
-    """Asks `host` by POST and GET in turn while it is entered; `failed` counts what was no answer with status 200."""
+    """Asks `host` by POST and GET in turn while it is entered; `failed` counts what was no answer with status 200.
+
+    `slowest_s` is how long somebody waited at most until he was answered or knew that he would not be.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Load:
         self._tasks: list[asyncio.Task[None]] = []
         self.good = 0
         self.failed: Counter[str] = Counter()
+        self.slowest_s = 0.0
 
     async def __aenter__(self) -> Load:
         keeping, new = self._plan

@@ -169,6 +169,8 @@ _COMPONENTS: Mapping[str, tuple[str, ...]] = {
         "create update: networkpolicystatuses.fairlead.dev",
         "patch update: egressgateways/status.fairlead.dev",
         f"{_READ} create patch: services",
+        # Of nodes whose agents are silent.
+        "patch delete: endpointslices.discovery.k8s.io",
         # Certificates for listeners that ask for one.
         "create update: secrets",
         f"{_READ}: nodes namespaces secrets configmaps endpointslices.discovery.k8s.io {_GATEWAY} "

@@ -1,7 +1,8 @@
 """How a Gateway is reached: a Service of type LoadBalancer whose endpoints are the nodes' proxies. Pure.
 
 Each node makes its own EndpointSlices and says there what its proxy has acknowledged; so a node that does not serve is nobody's endpoint, and
-what holds for Services (addresses, health checks, traffic policies) holds for Gateways too.
+what holds for Services (addresses, health checks, traffic policies) holds for Gateways too. What follows from the Node itself is the same
+whoever says it: its agent, or the controller for agents that are silent.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from typing import Any
 import msgspec
 
 from fairlead.api.endpointslice import SERVICE_NAME
+from fairlead.api.node import Node
 from fairlead.base.addresses import is_ipv6
 from fairlead.model.gateway.names import GATEWAY_LABEL, service_name
+from fairlead.model.services import ZONE
 from fairlead.plan.gateway.listener import AnyListener
 from fairlead.world.events import ObjectKey
 
@@ -69,13 +72,26 @@ def node_state(states: Iterable[tuple[AnyListener, str]]) -> NodeState:
     )
 
 
-def slices(
-    gateway: ObjectKey, node: str, zone: str, states: Iterable[tuple[AnyListener, str]], owner: Json
-) -> list[Json]:
+def conditions(node: Node, *, serving: bool) -> dict[str, bool]:
+    """Return the conditions of a node's endpoints; `serving` says whether its proxy serves, as far as anybody knows.
+
+    A node that is leaving, or of which nobody knows better than that it is not Ready, is for those who have nothing else (KEP-1669): its proxy
+    serves on without its agent.
+    """
+    last = node.is_leaving or not node.is_ready
+    return {"ready": serving and not last, "serving": serving, "terminating": last}
+
+
+def slices(gateway: ObjectKey, node: Node | None, states: Iterable[tuple[AnyListener, str]], owner: Json) -> list[Json]:
     """Return a node's EndpointSlices of a Gateway, one for each family; `owner` is the reference to its Service.
+
+    A node that does not exist, or is shut down, has none.
 
     A listener with an error serves what it served before, if that: its port stays as long as another one of the Gateway is good.
     """
+    if node is None or node.is_shut_down:
+        return []
+    name, zone = node.metadata.name, node.metadata.label(ZONE) or ""
     found = sorted(states, key=lambda each: (each[0].public_port, each[0].protocol))
     state = node_state(found)
     service = service_name(gateway[1])
@@ -90,12 +106,12 @@ def slices(
                 "apiVersion": "discovery.k8s.io/v1",
                 "kind": "EndpointSlice",
                 "metadata": {
-                    "name": _name(service, node, family),
+                    "name": _name(service, name, family),
                     "namespace": gateway[0],
                     "labels": {
                         SERVICE_NAME: service,
                         GATEWAY_LABEL: gateway[1],
-                        NODE_LABEL: node,
+                        NODE_LABEL: name,
                         MANAGED_BY: MANAGER,
                     },
                     "annotations": {STATE: json.dumps(msgspec.to_builtins(state), sort_keys=True)},
@@ -105,9 +121,9 @@ def slices(
                 "endpoints": [
                     {
                         "addresses": own[:1],
-                        "nodeName": node,
+                        "nodeName": name,
                         **({"zone": zone} if zone else {}),
-                        "conditions": {"ready": bool(state.ports), "serving": bool(state.ports), "terminating": False},
+                        "conditions": conditions(node, serving=bool(state.ports)),
                     }
                 ],
                 "ports": [
@@ -117,6 +133,16 @@ def slices(
             }
         )
     return result
+
+
+def revised(endpoint_slice: Mapping[str, Any], node: Node) -> list[Json] | None:
+    """Return the endpoints that a node's slice should have by its Node, where its agent may be silent; None when it has them."""
+    found = endpoint_slice.get("endpoints") or []
+    wanted = [
+        each | {"conditions": conditions(node, serving=each.get("conditions", {}).get("serving") is True)}
+        for each in found
+    ]
+    return wanted if wanted != found else None
 
 
 def read_state(endpoint_slice: Mapping[str, Any]) -> NodeState | None:
