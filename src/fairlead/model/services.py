@@ -19,6 +19,7 @@ from fairlead.base.addresses import canonical, canonical_prefix, contains, is_ip
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.base.interfaces import Interface
 from fairlead.model.endpoints import Choice, choose, slice_origin
+from fairlead.model.gateway.names import is_door
 from fairlead.model.rows import Rows, RowsBuilder
 from fairlead.plan.tables import (
     ClusterAddress,
@@ -189,8 +190,11 @@ class _ServiceRows:
 
     def _health(self, ready: int) -> None:
         number = self._spec.health_check_node_port
+        metadata = self._service.metadata
+        if is_door(metadata):
+            # Its proxy answers itself, which goes on when we do not.
+            return
         if number and self._spec.type == "LoadBalancer" and self._spec.external_traffic_policy == _LOCAL:
-            metadata = self._service.metadata
             row = HealthPort(port=number, namespace=metadata.namespace, service=metadata.name, endpoints=ready)
             self._out.add("health_ports", row, *self._origins)
 

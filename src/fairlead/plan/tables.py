@@ -21,6 +21,7 @@ from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
 from fairlead.plan.gateway.forward import GatewayForward
 from fairlead.plan.gateway.listener import GatewayCertificate, GatewayListener, GatewayUdpListener
 from fairlead.plan.gateway.policy import GatewayJwt
+from fairlead.plan.gateway.presence import GatewayDrain, GatewayHealthPort
 from fairlead.plan.gateway.route import GatewayHost
 from fairlead.plan.gateway.trust import GatewayTrust
 from fairlead.plan.policy import PolicyChain, PolicyGroup, PolicyPod
@@ -261,7 +262,9 @@ Row: TypeAlias = (
     | GatewayCertificate
     | GatewayCluster
     | GatewayEndpoints
+    | GatewayDrain
     | GatewayForward
+    | GatewayHealthPort
     | GatewayHost
     | GatewayJwt
     | GatewayListener
@@ -309,6 +312,8 @@ TABLES: Mapping[str, tuple[type[Row], tuple[str, ...]]] = {
     "gateway_forwards": (GatewayForward, ("name",)),
     "gateway_listeners": (GatewayListener, ("name",)),
     "gateway_udp_listeners": (GatewayUdpListener, ("name",)),
+    "gateway_health_ports": (GatewayHealthPort, ("name",)),
+    "gateway_drains": (GatewayDrain, ("reason",)),
 }
 """Table name → row type and the fields that make its key, in the order in which rows are added; removed in reverse."""
 

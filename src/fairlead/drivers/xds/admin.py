@@ -62,6 +62,17 @@ class Admin:
             return 0
         return sum(each.value for each in found.stats if not each.name.startswith("listener.admin."))
 
+    async def drain(self, draining: bool) -> bool:
+        """Have the proxy ask its clients to connect again elsewhere with every answer, or no longer; tell whether it took it.
+
+        While it fails its health check it closes connections of HTTP/1 after an answer and sends GOAWAY in HTTP/2; it serves on.
+        """
+        try:
+            await self._ask("POST", f"/healthcheck/{'fail' if draining else 'ok'}")
+        except OSError:
+            return False
+        return True
+
     async def reopen_logs(self) -> bool:
         """Have the proxy open its logs anew by their names; tell whether it did."""
         try:

@@ -71,7 +71,7 @@ class XdsDriver:
     """Keeps the node's Envoy at the plan's gateway rows. Implements `fairlead.drivers.protocol.Driver`."""
 
     name = "xds"
-    tables = frozenset((*TABLES, "gateway_hosts", "gateway_jwt"))
+    tables = frozenset((*TABLES, "gateway_hosts", "gateway_jwt", "gateway_drains"))
 
     def __init__(
         self,
@@ -107,6 +107,8 @@ class XdsDriver:
         self._verifiers = Verifiers()
         self._closed: dict[tuple[str, str], str] = {}
         """(table, domain) → which credentials are missing there."""
+        self._draining: tuple[int | None, bool] | None = None
+        """(process, whether it was told to have its clients leave), None before anyone was told anything."""
         self._states: dict[str, ListenerState] | None = None
         """None before the first plan."""
         self._lost: Callable[[], None] = lambda: None
@@ -151,9 +153,20 @@ class XdsDriver:
                 names.update(self._cache.of(type_url))
         # Never before the cache is full: a proxy that runs already would be told that everything is gone.
         await self._begin()
-        failed = [*self._missing(), *await self._tell(touched)]
+        failed = [*self._missing(), *await self._tell(touched), *await self._drain(plan)]
         self._report(plan, failed)
         return Outcome(count, tuple(failed))
+
+    async def _drain(self, plan: Plan) -> list[Failure]:
+        """Have clients leave, or no longer. A process that is new, or not known, is told either."""
+        rows = plan.table("gateway_drains")
+        wanted = self._process.pid, bool(rows)
+        if wanted == self._draining:
+            return []
+        if await self._process.admin.drain(wanted[1]):
+            self._draining = wanted
+            return []
+        return [Failure("gateway_drains", key, "Envoy does not answer") for key in rows]
 
     async def resync(self, plan: Plan) -> Outcome:
         """See `Driver.resync`: a proxy that ended is started again, and hears everything when it connects."""

@@ -9,6 +9,7 @@ from fairlead.drivers.xds.protocol import Resource
 from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
 from fairlead.plan.gateway.forward import GatewayForward
 from fairlead.plan.gateway.listener import GatewayListener, GatewayUdpListener
+from fairlead.plan.gateway.presence import GatewayHealthPort
 from fairlead.plan.gateway.trust import GatewayTrust
 from fairlead.plan.tables import Row
 
@@ -29,6 +30,7 @@ TABLES = {
     "gateway_trusts": SECRET,
     "gateway_listeners": LISTENER,
     "gateway_udp_listeners": LISTENER,
+    "gateway_health_ports": LISTENER,
     "gateway_forwards": EXTENSION,
 }
 """Tables whose rows are one resource each; the key is its name, which tables of one type never share."""
@@ -36,7 +38,7 @@ TABLES = {
 
 def resource(row: Row) -> Resource:
     """Return a row of `TABLES`, but for certificates, as a resource; raises TypeError for others."""
-    from fairlead.drivers.xds import clusters, forwards, listeners
+    from fairlead.drivers.xds import clusters, forwards, listeners, presence
 
     match row:
         case GatewayCluster():
@@ -47,6 +49,8 @@ def resource(row: Row) -> Resource:
             return listeners.listener(row)
         case GatewayUdpListener():
             return forwards.udp_listener(row)
+        case GatewayHealthPort():
+            return presence.health_port(row)
         case GatewayForward():
             return forwards.forward(row)
         case GatewayTrust():

@@ -14,12 +14,14 @@ from typing import Any
 
 import msgspec
 
-from fairlead.api.endpointslice import SERVICE_NAME
+from fairlead.api.endpointslice import SERVICE_NAME, EndpointSlice
 from fairlead.api.node import Node
+from fairlead.api.service import Service
 from fairlead.base.addresses import is_ipv6
-from fairlead.model.gateway.names import GATEWAY_LABEL, service_name
+from fairlead.model.gateway.names import GATEWAY_LABEL, is_door, service_name
 from fairlead.model.services import ZONE
 from fairlead.plan.gateway.listener import AnyListener
+from fairlead.plan.gateway.presence import GatewayHealthPort
 from fairlead.world.events import ObjectKey
 
 Json = dict[str, Any]
@@ -133,6 +135,27 @@ def slices(gateway: ObjectKey, node: Node | None, states: Iterable[tuple[AnyList
             }
         )
     return result
+
+
+def health_port(
+    gateway: ObjectKey, service: Service | None, slices: Iterable[EndpointSlice], node: Node | None
+) -> GatewayHealthPort | None:
+    """Return where the proxy answers load balancers for a Gateway; None while this node is no ready endpoint of it, or nobody asks."""
+    if service is None or node is None or not is_door(service.metadata) or not node.internal_ips:
+        return None
+    spec = service.spec
+    if spec.type != "LoadBalancer" or spec.external_traffic_policy != "Local" or not spec.health_check_node_port:
+        return None
+    endpoints = (endpoint for each in slices for endpoint in each.endpoints or ())
+    if not any(each.ready and each.node_name == node.metadata.name for each in endpoints):
+        return None
+    return GatewayHealthPort(
+        name=f"{gateway[0]}/{gateway[1]}/health",
+        port=spec.health_check_node_port,
+        addresses=node.internal_ips,
+        namespace=service.metadata.namespace,
+        service=service.metadata.name,
+    )
 
 
 def revised(endpoint_slice: Mapping[str, Any], node: Node) -> list[Json] | None:

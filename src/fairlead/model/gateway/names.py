@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from fairlead.api.listenerset import ListenerSet
+from fairlead.api.meta import ObjectMeta
 from fairlead.world.events import ObjectKey
 
 CONTROLLER = "fairlead.dev/gateway-controller"
@@ -26,6 +27,12 @@ def service_name(gateway: str) -> str:
         return name
     digest = hashlib.sha256(gateway.encode()).hexdigest()[:8]
     return f"{_PREFIX}{gateway.replace('.', '-')[: _LONGEST - len(_PREFIX) - 9].rstrip('-')}-{digest}"
+
+
+def is_door(service: ObjectMeta) -> bool:
+    """Tell whether a Service is the one through which a Gateway is reached; other implementations use the label too (GEP-1762)."""
+    gateway = service.label(GATEWAY_LABEL)
+    return gateway is not None and service.name == service_name(gateway)
 
 
 def set_name(listener_set: ListenerSet) -> str:

@@ -18,7 +18,7 @@ from fairlead.api.routeextension import RouteExtension
 from fairlead.api.service import Service
 from fairlead.api.trust_material import TrustMaterial
 from fairlead.base.diagnostics import Diagnostic
-from fairlead.model.gateway import chains, clients, forwards, problems
+from fairlead.model.gateway import chains, clients, doors, forwards, problems
 from fairlead.model.gateway.admission import Admission, admission
 from fairlead.model.gateway.admission import words as admission_words
 from fairlead.model.gateway.attachment import Place, Reading
@@ -53,6 +53,7 @@ from fairlead.model.rows import Rows
 from fairlead.model.services import ZONE
 from fairlead.plan.endpoint import Endpoint
 from fairlead.plan.gateway.cluster import GatewayEndpoints
+from fairlead.plan.gateway.presence import GatewayDrain
 from fairlead.plan.gateway.route import GatewayHost, GatewayRoute, Mirror, WeightedCluster
 from fairlead.plan.gateway.traffic import Traffic
 from fairlead.plan.tables import Key, Origin, Row, key_of
@@ -100,8 +101,8 @@ class GatewayStage:
         """SecurityPolicy → what it means."""
         self._guard_targets: dict[str, Target] = {}
         """Cluster → what it is, of those that policies need."""
-        self._doors: frozenset[ObjectKey] = frozenset()
-        """The Gateways' own Services: they say where the proxy listens."""
+        self._doors: dict[ObjectKey, ObjectKey] = {}
+        """The Gateways' own Services, which say where the proxy listens → the Gateway."""
         self._trust_read: Mapping[ObjectKey, TrustMaterial] = {}
         self._trust: Mapping[ObjectKey, TrustMaterial] = {}
         self._merged = MergedRows()
@@ -179,7 +180,9 @@ class GatewayStage:
         read = (node, self.ingresses.gateways, self._certificates_of(snapshot), *around)
         same = len(read) == len(self._read) and all(a is b for a, b in zip(read, self._read, strict=True))
         governed = self.policies.update(self.ingresses.with_policies(snapshot), touched)
-        if not same or touched is None or touched & self._doors:
+        opened = (touched or frozenset()) & self._doors.keys()
+        moved = any(self._service_table.get(each) is not snapshot.services.get(each) for each in opened)
+        if not same or touched is None or moved:
             self._read = read
             self._start_anew(snapshot, node)
             self.policies.concern_all()
@@ -191,7 +194,9 @@ class GatewayStage:
         changed = self._changed_routes(snapshot, touched, _services(governed.get("BackendTLSPolicy", ())))
         self._tables_read, self._extensions = tables, snapshot.route_extensions
         self._replace_all(changed, snapshot, hosts, clusters)
-        parts: dict[ObjectKey, Rows | None] = {}
+        parts: dict[ObjectKey, Rows | None] = {
+            ("health", "/".join(self._doors[each])): self._health(self._doors[each], snapshot, node) for each in opened
+        }
         places = frozenset(each for found in governed.values() for each in found)
         if requests := [each for each in places if each.kind in PLACES]:
             hosts |= self._governed(requests)
@@ -254,7 +259,7 @@ class GatewayStage:
         self._ports = {}
         # Those that are bound no more have a status to lose.
         self._rebound |= known
-        self._doors = frozenset((namespace, service_name(name)) for namespace, name in gateways)
+        self._doors = {(namespace, service_name(name)): (namespace, name) for namespace, name in gateways}
         for gateway in gateways.values():
             for listener in gateway.listeners:
                 if listener.usable:
@@ -268,6 +273,10 @@ class GatewayStage:
             parts["host", f"{table_name} {domain}"] = self._place(table_name, domain, snapshot, node)
         for at in gateways:
             parts["gateway", "/".join(at)] = self._gateway(at, snapshot, node)
+            parts["health", "/".join(at)] = self._health(at, snapshot, node)
+        if node is not None and node.is_leaving and gateways:
+            drain = GatewayDrain(reason="the node is about to be deleted")
+            parts["drain", ""] = _rows([("gateway_drains", drain)], [reference("Node", "", node.metadata.name)])
         self._rechained = set()
         self._guards = {}
         parts |= self._take_guards(set())
@@ -389,6 +398,13 @@ class GatewayStage:
         causes = [reference("Gateway", *key)]
         causes += [reference("ListenerSet", *each.key) for each in gateway.sets if each.attached]
         return _rows(rows, causes)
+
+    def _health(self, key: ObjectKey, snapshot: Snapshot, node: Node | None) -> Rows | None:
+        door = key[0], service_name(key[1])
+        row = doors.health_port(key, snapshot.services.get(door), snapshot.slices_of.get(door, ()), node)
+        if row is None or not any(each.usable for each in self.gateways[key].listeners):
+            return None
+        return _rows([("gateway_health_ports", row)], [reference("Service", *door)])
 
     def _place(self, table: str, domain: str, snapshot: Snapshot, node: Node | None) -> Rows | None:
         listeners = self._ports.get(table, {})
