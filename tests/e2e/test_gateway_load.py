@@ -66,6 +66,7 @@ class Outcome:
 
     good = 0
     failed: dict[str, int] = {}
+    slowest_s = 0.0
 
 
 @pytest.fixture(scope="module")
@@ -77,18 +78,18 @@ def busy(lab: Lab) -> Iterator[Lab]:
     lab.kubectl("delete", "namespace/busy", "gatewayclass/busy", "--wait=false")
 
 
-def load(lab: Lab, version: int = 4) -> AbstractContextManager[Outcome]:
+def load(lab: Lab, version: int = 4, *, keeping: int = 6) -> AbstractContextManager[Outcome]:
     """Have the internet ask the Gateway without a pause."""
     addresses = [each["value"] for each in lab.get("gateway/busy", "-n", "busy")["status"]["addresses"]]
     address = next(each for each in addresses if (":" in each) == (version == 6))
-    return asking(lab, "internet", address, 80)
+    return asking(lab, "internet", address, 80, keeping=keeping)
 
 
 @contextmanager
-def asking(lab: Lab, whence: str, address: str, port: int) -> Iterator[Outcome]:
-    """Have a namespace of the lab ask an address without a pause."""
+def asking(lab: Lab, whence: str, address: str, port: int, *, keeping: int = 6) -> Iterator[Outcome]:
+    """Have a namespace of the lab ask an address without a pause, on so many connections that stay, and on new ones."""
     argv = ["nsenter", f"--net=/run/netns/fl-{lab.name}-{whence}", sys.executable, script.__file__]
-    argv += [address, str(port), HOST]
+    argv += [address, str(port), HOST, str(keeping)]
     outcome = Outcome()
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
@@ -97,7 +98,7 @@ def asking(lab: Lab, whence: str, address: str, port: int) -> Iterator[Outcome]:
         printed, _ = process.communicate(timeout=60)
     found: dict[str, Any] = json.loads(printed)
     print(found)
-    outcome.good, outcome.failed = found["good"], found["failed"]
+    outcome.good, outcome.failed, outcome.slowest_s = found["good"], found["failed"], found["slowest_s"]
 
 
 def rolled_out(lab: Lab) -> None:
@@ -141,11 +142,93 @@ def test_killed_agents_cost_their_proxies_no_request(busy: Lab) -> None:
     assert proxy(busy) == before and Path(f"/proc/{before}").exists()
 
 
+def test_a_node_that_is_about_to_go_loses_no_request(busy: Lab) -> None:
+    """Its endpoint goes first, then its proxy asks those who have connections there to come again."""
+    _, port = door(busy)
+    taint = "ToBeDeletedByClusterAutoscaler=now:NoSchedule"
+    with load(busy, 4) as four, load(busy, 6) as six:
+        wait_for(lambda: clients(busy, "node-1", port), "node-1 has clients")
+        busy.kubectl("taint", "node", "node-1", taint)
+        try:
+            leaving = {"ready": False, "serving": True, "terminating": True}
+            wait_for(lambda: conditions(busy, "node-1") == leaving, "it is leaving")
+            wait_for(lambda: not clients(busy, "node-1", port), "its clients have left")
+        finally:
+            busy.kubectl("taint", "node", "node-1", f"{taint}-")
+        wait_for(lambda: conditions(busy, "node-1")["ready"], "it stays after all")
+    for outcome in (four, six):
+        assert outcome.good > 100 and not outcome.failed
+
+
+def test_a_node_that_load_balancers_exclude_keeps_its_connections(busy: Lab) -> None:
+    _, port = door(busy)
+    label = "node.kubernetes.io/exclude-from-external-load-balancers"
+    # That none of these is at the node happens once in ten thousand times.
+    with load(busy, 4, keeping=16) as four, load(busy, 6, keeping=16) as six:
+        wait_for(lambda: newcomers(busy, "node-4", port), "node-4 gets new connections")
+        busy.kubectl("label", "node", "node-4", f"{label}=")
+        try:
+            wait_for(lambda: not newcomers(busy, "node-4", port), "new connections go elsewhere")
+            assert clients(busy, "node-4", port), "those that were there stay"
+            assert conditions(busy, "node-4")["ready"], "pods may use it"
+        finally:
+            busy.kubectl("label", "node", "node-4", f"{label}-")
+    for outcome in (four, six):
+        assert outcome.good > 100 and not outcome.failed
+
+
+def test_clients_leave_a_dead_node(busy: Lab) -> None:
+    _, port = door(busy)
+    link = ["ip", "-n", f"fl-{busy.name}-vpc", "link", "set", "node-3"]
+    with load(busy, 4, keeping=16) as four, load(busy, 6, keeping=16) as six:
+        wait_for(lambda: clients(busy, "node-3", port), "node-3 has clients")
+        subprocess.run([*link, "down"], check=True)
+        try:
+            wait_for(lambda: unheard(busy), "some wait for it")
+            wait_for(lambda: not unheard(busy), "nobody does", timeout_s=10)
+        finally:
+            subprocess.run([*link, "up"], check=True)
+    for outcome in (four, six):
+        assert outcome.good > 100 and outcome.slowest_s < 10
+
+
+def slices(lab: Lab, node: str) -> list[dict[str, Any]]:
+    selector = f"fairlead.dev/gateway-node={node},kubernetes.io/service-name=fairlead-gateway-busy"
+    found: list[dict[str, Any]] = lab.get("endpointslices", "-n", "busy", "-l", selector)["items"]
+    return found
+
+
+def conditions(lab: Lab, node: str) -> dict[str, bool]:
+    """The conditions of a node's proxy, the same in both families."""
+    first, second = (each["endpoints"][0]["conditions"] for each in slices(lab, node))
+    return dict(first) if first == second else {}
+
+
+def sockets(lab: Lab, where: str, *wanted: str) -> list[list[str]]:
+    """What ss(8) lists in a namespace, in its columns."""
+    argv = ["ip", "netns", "exec", f"fl-{lab.name}-{where}", "ss", "-Hton", "state", "established", *wanted]
+    return [line.split() for line in subprocess.check_output(argv, text=True).splitlines()]
+
+
+def clients(lab: Lab, node: str, port: int) -> set[str]:
+    """Who has a connection to the proxy of a node, which listens on `port`."""
+    return {each[3] for each in sockets(lab, node, f"sport = :{port}")}
+
+
+def newcomers(lab: Lab, node: str, port: int) -> set[str]:
+    """Who connects to the proxy of a node within a moment."""
+    known = clients(lab, node, port)
+    return set().union(*(clients(lab, node, port) for _ in range(20))) - known
+
+
+def unheard(lab: Lab) -> list[list[str]]:
+    """Connections of the internet on which something has been sent again, as nobody acknowledged it."""
+    return [each for each in sockets(lab, "internet", "dport = :80") if len(each) > 4 and not each[4].endswith(",0)")]
+
+
 def door(lab: Lab) -> tuple[str, int]:
     """Where the proxy of node-1 listens."""
-    selector = "fairlead.dev/gateway-node=node-1,kubernetes.io/service-name=fairlead-gateway-busy"
-    slices = lab.get("endpointslices", "-n", "busy", "-l", selector)["items"]
-    (own,) = (each for each in slices if each["addressType"] == "IPv4")
+    (own,) = (each for each in slices(lab, "node-1") if each["addressType"] == "IPv4")
     return own["endpoints"][0]["addresses"][0], own["ports"][0]["port"]
 
 

@@ -1,18 +1,19 @@
 """Requests without a pause, some on connections that stay and some on new ones, and what came of each. HTTP/1.1 by hand: no client repeats any.
 
-As a script: `ADDRESS PORT HOST`, until the input ends; prints what came of them as JSON. So it runs in any network namespace.
+As a script: `ADDRESS PORT HOST KEEPING` (how many connections stay), until the input ends; prints what came of them as JSON. So it runs in any network namespace.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import ssl
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 
 _ANSWER_S = 30.0
@@ -31,7 +32,7 @@ async def until(condition: Callable[[], bool], timeout_s: float = _ANSWER_S) -> 
 class Load:
     """Asks `host` by POST and GET in turn while it is entered; `failed` counts what was no answer with status 200.
 
-    `slowest_s` is how long somebody waited at most until he was answered or knew that he would not be.
+    `slowest_s` is how long a request waited at most for its answer, or for the end of its connection.
     """
 
     def __init__(
@@ -78,6 +79,14 @@ class Load:
                 self.failed[f"{type(error).__name__}: {error}"] += 1
                 await asyncio.sleep(0.01)
 
+    @contextlib.asynccontextmanager
+    async def _timed(self) -> AsyncIterator[None]:
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.slowest_s = max(self.slowest_s, time.monotonic() - begun)
+
     async def _connection(self, *, keep: bool) -> None:
         address, port, host = self._at
         name = host if self._tls is not None else None
@@ -88,7 +97,7 @@ class Load:
                 end = "" if keep else "Connection: close\r\n"
                 method = next(self._methods)
                 writer.write(f"{method} / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n{end}\r\n".encode())
-                async with asyncio.timeout(_ANSWER_S):
+                async with asyncio.timeout(_ANSWER_S), self._timed():
                     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
                     length = next(line for line in head.split("\r\n") if line.startswith("content-length:"))
                     body = await reader.readexactly(int(length.partition(":")[2]))
@@ -102,13 +111,12 @@ class Load:
             writer.transport.abort()
 
 
-async def main(address: str, port: int, host: str) -> None:
+async def main(address: str, port: int, host: str, keeping: int) -> None:
     """Ask until the input ends."""
-    begun = time.monotonic()
-    async with Load(port, host, address=address, keeping=6, new=2) as load:
+    async with Load(port, host, address=address, keeping=keeping, new=2) as load:
         await asyncio.to_thread(sys.stdin.read)
-    print(json.dumps({"good": load.good, "failed": load.failed, "seconds": time.monotonic() - begun}))
+    print(json.dumps({"good": load.good, "failed": load.failed, "slowest_s": load.slowest_s}))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])))

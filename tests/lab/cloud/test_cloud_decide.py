@@ -122,7 +122,7 @@ def test_commands_make_hops_before_groups_and_remove_groups_before_hops() -> Non
     devices = {"10.0.0.1": "br-a", "10.0.0.2": "br-b"}
     one, two, group = hop_id("10.0.0.1"), hop_id("10.0.0.2"), group_id("203.0.113.5")
     both = {"203.0.113.5": ("10.0.0.1", "10.0.0.2")}
-    timers = "type resilient buckets 128 idle_timer 60"
+    timers = "type resilient buckets 128 idle_timer 60 unbalanced_timer 60"
     assert script({}, both, devices) == [
         f"nexthop replace id {one} via 10.0.0.1 dev br-a",
         f"nexthop replace id {two} via 10.0.0.2 dev br-b",

@@ -82,12 +82,12 @@ class Flows:
             found |= {each["gateway"] for each in routes if each.get("table") in tables and "gateway" in each}
         self.nodes = frozenset(found)
 
-    async def apply(self, addresses: Iterable[str], nodes: Collection[str]) -> None:
-        """Have connections to these addresses stay on these nodes; raises OSError."""
+    async def apply(self, addresses: Iterable[str], nodes: Iterable[str], living: Collection[str]) -> None:
+        """Have connections to these addresses remember which of `nodes` they are on, and stay if that one lives; raises OSError."""
         if (text := rules(addresses, nodes)) != self._rules:
             await nft(text)
             self._rules = text
-        before, after = _by_family(self.nodes), _by_family(nodes)
+        before, after = _by_family(self.nodes), _by_family(living)
         for version in _FAMILIES:
             devices = {node: await device_to(node) for node in after[version] - before[version]}
             if lines := script(before[version], after[version], devices):
@@ -96,7 +96,7 @@ class Flows:
                 except OSError:
                     await self.start()
                     raise
-        self.nodes = frozenset(nodes)
+        self.nodes = frozenset(living)
 
 
 def _by_family(addresses: Iterable[str]) -> dict[int, set[str]]:

@@ -1,7 +1,7 @@
 """The router's way to load balancers: for each address a group of next hops, over which the kernel spreads new connections by their ports.
 
-Groups are resilient (nexthop(8)): when a node goes, its connections alone move; when it comes back, connections that are alive stay where
-they are. No packet passes through this process.
+Groups are resilient (nexthop(8)): when a node goes, what was sent to it alone moves; when it comes back, it gets what has been idle, and after
+a minute its part. No packet passes through this process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fairlead.lab.cloud.tools import device_to, ip
 
 log = logging.getLogger(__name__)
 
-_GROUP = "type resilient buckets 128 idle_timer 60"
+_GROUP = "type resilient buckets 128 idle_timer 60 unbalanced_timer 60"
 _FIRST_GROUP = 0x100000
 _FAMILY_STEP = 0x1000000
 _HASH_BY_PORTS = ("net/ipv4/fib_multipath_hash_policy", "net/ipv6/fib_multipath_hash_policy")

@@ -23,7 +23,7 @@ from fairlead.sources.informer import Informer
 log = logging.getLogger(__name__)
 
 _RETRY_S = 1.0
-_DEAD_AFTER = 4
+_DEAD_AFTER = 3
 """How many failures in a row take connections from a node: one that is late only must not lose them."""
 
 
@@ -88,7 +88,7 @@ class _Cloud:
             to_nodes = decide.hops(balanced, self._balanced.healthy, self._balanced.failing, living)
             try:
                 # What remembers connections is there before the first of them.
-                await self._flows.apply(balanced, living)
+                await self._flows.apply(balanced, kept, living)
                 await self._routes.apply(to_nodes | decide.holders(held, self._held.failing))
             except OSError as error:
                 log.warning("routes not changed", extra={"error": str(error)})
