@@ -11,6 +11,7 @@ from tests.model.worlds import ETH0, N1
 from fairlead.api.decode import decode
 from fairlead.api.endpointslice import SERVICE_NAME, EndpointSlice
 from fairlead.api.service import Service
+from fairlead.model.gateway.names import GATEWAY_LABEL
 from fairlead.model.rows import Rows
 from fairlead.model.services import ProxyFacts, proxy_facts, service_rows
 from fairlead.plan.plan import Plan
@@ -270,3 +271,21 @@ def test_the_new_rows_as_text() -> None:
     text = render(Plan(node="n1", revision="1", tables=rows.tables))
     assert "local_ports: 1 row\n  address       protocol  port  endpoints\n" in text
     assert "health_ports: 1 row\n  port   namespace  service  endpoints\n  31000  default    web      1\n" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "gateway", "ours"),
+    [
+        ("fairlead-gateway-web", "web", True),
+        ("web-istio", "web", False),
+        ("fairlead-gateway-web", "other", False),
+        ("fairlead-gateway-web", None, False),
+    ],
+    ids=["a Gateway's door", "another implementation's", "a name that fits no label", "a name alone"],
+)
+def test_only_the_doors_of_our_gateways_are_left_to_their_proxies(name: str, gateway: str | None, ours: bool) -> None:
+    plain = service(**BALANCED, externalTrafficPolicy="Local", healthCheckNodePort=31000)
+    labels = {GATEWAY_LABEL: gateway} if gateway is not None else {}
+    metadata = msgspec.structs.replace(plain.metadata, name=name, labels=labels)
+    rows = service_rows(msgspec.structs.replace(plain, metadata=metadata), (slice_of(HERE),), FACTS)
+    assert ("health_ports" in rows.tables) is not ours

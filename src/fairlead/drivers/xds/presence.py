@@ -65,6 +65,8 @@ def health_port(row: GatewayHealthPort) -> Resource:
         address=first,
         additional_addresses=[listener_pb2.AdditionalAddress(address=each) for each in others],
         filter_chains=[chain],
+        # How many clients there are is no question of health: those whom one full node lost would fill the next.
+        ignore_global_conn_limit=True,
         per_connection_buffer_limit_bytes=number(_BUFFER_BYTES),
         stat_prefix=row.name.replace("/", "_"),
     )
