@@ -58,6 +58,11 @@ def test_each_annotation_alone_is_told_what_its_state_says() -> None:
             assert read({prefix + name: "false"}, PREFIXES[prefix].dialect).refusals == (), name
 
 
+def test_without_annotations_controllers_have_their_own_status_of_redirects() -> None:
+    found = {dialect: read({}, dialect).secured_status for dialect in ("nginx", "haproxy", "traefik", "")}
+    assert found == {"nginx": 308, "haproxy": 302, "traefik": 308, "": 308}
+
+
 def test_numbers_in_names() -> None:
     traefik = TABLES["traefik.ingress.kubernetes.io/"]
     assert find(traefik, "router.tls.domains.12.main") == traefik["router.tls.domains.n.main"]

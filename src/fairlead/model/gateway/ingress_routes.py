@@ -6,7 +6,7 @@ Sources: networking.k8s.io/v1 IngressRule and HTTPIngressPath; what annotations 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import TypeAlias
 
 import msgspec
@@ -101,8 +101,12 @@ def routes(key: ObjectKey, ingress: Ingress, wishes: Wishes, around: Around) -> 
         return
     by_host: dict[str, list[HTTPRule]] = {host: [] for host in hosts_of(ingress)}
     canaries = dict(around.canaries)
+    challenges = set()
     for place, path in places(key, ingress):
-        by_host[place[1]] += _rules(path, wishes, place[1] in around.patterned, canaries.get(place))
+        found = _rules(path, wishes, place[1] in around.patterned, canaries.get(place))
+        by_host[place[1]] += found
+        if place[3].startswith(_CHALLENGES):
+            challenges |= {match.path for rule in found for match in rule.matches or ()}
     for rules in by_host.values():
         if wishes.app_root and rules and not wishes.refusals:
             rules.insert(0, _app_root(wishes.app_root))
@@ -113,11 +117,17 @@ def routes(key: ObjectKey, ingress: Ingress, wishes: Wishes, around: Around) -> 
     for alias, host in others.items():
         by_host[alias] = by_host[host] if alias in wishes.aliases else [_to_host(host, wishes)]
     for host, rules in by_host.items():
-        yield from _of_host(key, ingress, host, tuple(rules), wishes, around)
+        yield from _of_host(key, ingress, host, tuple(rules), wishes, around, challenges)
 
 
 def _of_host(
-    key: ObjectKey, ingress: Ingress, host: str, rules: tuple[HTTPRule, ...], wishes: Wishes, around: Around
+    key: ObjectKey,
+    ingress: Ingress,
+    host: str,
+    rules: tuple[HTTPRule, ...],
+    wishes: Wishes,
+    around: Around,
+    challenges: Set[PathMatch],
 ) -> Iterator[tuple[ObjectKey, HTTPRoute]]:
     ports = wishes.ports
     if not ports and around.https_only and ingress.spec.tls and host in around.secured:
@@ -125,7 +135,7 @@ def _of_host(
     plain: tuple[HTTPRule, ...] | None = None
     if not wishes.refusals and ports in ((), (HTTP, HTTPS)) and _redirects(host, wishes, around):
         ports = (HTTPS,) if host in around.secured else (HTTP,)
-        plain = tuple(_to_https(rule, wishes) for rule in rules)
+        plain = tuple(_to_https(rule, wishes, challenges) for rule in rules)
         rules = rules if host in around.secured else plain
     name = f"{key[1]}{PART}{host or '*'}"
     yield (key[0], name), _route(ingress, host, rules, ports, around.gateway)
@@ -151,9 +161,9 @@ def _redirects(host: str, wishes: Wishes, around: Around) -> bool:
     return wanted and host in around.secured
 
 
-def _to_https(rule: HTTPRule, wishes: Wishes) -> HTTPRule:
+def _to_https(rule: HTTPRule, wishes: Wishes, challenges: Set[PathMatch]) -> HTTPRule:
     """Return what plain HTTP gets in place of a rule."""
-    if any(each.path.value.startswith(_CHALLENGES) for each in rule.matches or ()):
+    if any(each.path in challenges for each in rule.matches or ()):
         return rule
     redirect = RedirectFilter(scheme="https", status_code=wishes.secured_status)
     return HTTPRule(matches=rule.matches, filters=(RouteFilter(type="RequestRedirect", request_redirect=redirect),))

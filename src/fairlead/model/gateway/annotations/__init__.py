@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import msgspec
 
@@ -47,10 +48,19 @@ def read(annotations: Mapping[str, str], dialect: str) -> Wishes:
             fix = f"write it with the prefix {haproxy.ORG} or {haproxy.INGRESS}"
             return Wishes(refusals=(Remark(name, "may be meant for either of two controllers", fix),))
     if not given:
-        return Wishes()
+        return _unsaid(dialect)
     first, *others = [prefix for prefix in prefixes if prefix in given]
     if others:
         fix = "keep those of one, or name the dialect on the IngressClass: fairlead.dev/ingress-dialect"
         name = min(given[others[0]])
         return Wishes(refusals=(Remark(others[0] + name, f"{first} and {others[0]} annotate one Ingress", fix),))
     return PREFIXES[first].read(Reader(first, given[first], PREFIXES[first].table))
+
+
+@cache
+def _unsaid(dialect: str) -> Wishes:
+    """Return what a dialect's Ingresses without annotations wish."""
+    for prefix, each in PREFIXES.items():
+        if each.dialect == dialect:
+            return each.read(Reader(prefix, {}, each.table))
+    return Wishes()
