@@ -7,7 +7,7 @@ plans, whatever the order of events.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -154,9 +154,10 @@ class Compiler:
             self._facts = facts
             touched = None
         everything = touched is None
+        keys: Iterable[ObjectKey] = touched if touched is not None else ()
         if touched is None:
-            touched = self._services.owners() - {_ZONE} | snapshot.services.keys()
-        changed = self._services.update({key: self._service(snapshot, key) for key in touched})
+            keys = {**dict.fromkeys(self._services.owners() - {_ZONE}), **snapshot.services}
+        changed = self._services.update({key: self._service(snapshot, key) for key in keys})
         return None if everything else changed
 
     def _service(self, snapshot: Snapshot, key: ObjectKey) -> Rows | None:
@@ -191,7 +192,7 @@ class Compiler:
             self._tables[table] = new
             if changed is not None and table in merged and len(sources) == 1:
                 delta[table] = changed.get(table, frozenset())
-            else:
+            elif known:
                 delta[table] = frozenset(_changed_keys(old, new))
         return Delta(since=self._serial, keys=delta) if known else None
 

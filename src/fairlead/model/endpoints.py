@@ -74,6 +74,8 @@ def choose(port: ApiPort, slices: Iterable[EndpointSlice], *, node: str, zone: s
 
 def _near(ready: Sequence[_Known], node: str, zone: str) -> Sequence[_Known]:
     """Return the endpoints that hints keep for this node, else for its zone; all when any lacks a hint or none is meant for us."""
+    if any(each.api.hints is None for each in ready):
+        return ready
     nodes = [{named.name for named in _hints(each, "for_nodes")} for each in ready]
     if ready and all(nodes) and any(node in names for names in nodes):
         return [each for each, names in zip(ready, nodes, strict=True) if node in names]

@@ -6,7 +6,7 @@ events: names are merged, of virtual ports the first service by name wins.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.model.dns import merged
@@ -38,20 +38,22 @@ class MergedRows:
 
     def update(self, parts: Mapping[ObjectKey, Rows | None]) -> Mapping[str, frozenset[Key]]:
         """Replace the rows of some owners (None: remove) and return the keys whose rows changed, by table."""
-        touched: set[_At] = set()
+        # In the order in which rows were made: all of a cluster's are more than a processor's cache holds.
+        touched: dict[_At, None] = {}
         for owner, new in parts.items():
             old = self._parts.pop(owner, None)
             self._faulty.pop(owner, None)
-            for at in _places(old) - _places(new):
+            before, after = _places(old), _places(new)
+            for at in before.keys() - after.keys():
                 self._release(owner, at)
-                touched.add(at)
+            touched |= before
+            touched |= after
             if new is not None:
                 self._parts[owner] = new
                 if new.diagnostics:
                     self._faulty[owner] = new
-                for at in _places(new):
+                for at in after:
                     self._claim(owner, at)
-                    touched.add(at)
         return self._rewrite(touched)
 
     def origins(self) -> dict[_At, tuple[Origin, ...]]:
@@ -101,12 +103,13 @@ class MergedRows:
 
     def _row(self, at: _At) -> Row | None:
         table, key = at
-        if at in self._contested and table == "dns_records":
-            rows = [self._parts[owner].tables[table][key] for owner in sorted(self._contested[at])]
-            return merged(row for row in rows if isinstance(row, DnsRecords))
-        return self._parts[self._first(at)].tables[table][key] if at in self._owner else None
+        if at not in self._contested:
+            owner = self._owner.get(at)
+            return self._parts[owner].tables[table][key] if owner is not None else None
+        rows = [self._parts[owner].tables[table][key] for owner in sorted(self._contested[at])]
+        return merged(row for row in rows if isinstance(row, DnsRecords)) if table == "dns_records" else rows[0]
 
-    def _rewrite(self, touched: set[_At]) -> Mapping[str, frozenset[Key]]:
+    def _rewrite(self, touched: Iterable[_At]) -> Mapping[str, frozenset[Key]]:
         changed: dict[str, set[Key]] = {}
         fresh: dict[str, dict[Key, Row]] = {}
         for at in touched:
@@ -125,5 +128,5 @@ class MergedRows:
         return {table: frozenset(keys) for table, keys in changed.items()}
 
 
-def _places(part: Rows | None) -> set[_At]:
-    return {(table, key) for table, rows in part.tables.items() for key in rows} if part is not None else set()
+def _places(part: Rows | None) -> dict[_At, None]:
+    return {(table, key): None for table, rows in part.tables.items() for key in rows} if part is not None else {}

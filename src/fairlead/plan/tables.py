@@ -10,8 +10,9 @@ IANA protocol numbers (`tcp`, `udp`, `sctp`). This module must never import a dr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -320,7 +321,13 @@ TABLES: Mapping[str, tuple[type[Row], tuple[str, ...]]] = {
 
 def key_of(row: Row) -> Key:
     """Return the key of `row` within its table."""
-    return tuple(getattr(row, field) for field in _KEY_FIELDS[type(row)])
+    return _KEYS[type(row)](row)
 
 
-_KEY_FIELDS: Mapping[type[Row], tuple[str, ...]] = dict(TABLES.values())
+def _reader(fields: tuple[str, ...]) -> Callable[[Row], Key]:
+    """Return what reads a key: it is called for every row, and for all of them at the start."""
+    read: Callable[[Row], Any] = attrgetter(*fields)
+    return read if len(fields) > 1 else lambda row: (read(row),)
+
+
+_KEYS: Mapping[type[Row], Callable[[Row], Key]] = {kind: _reader(fields) for kind, fields in TABLES.values()}

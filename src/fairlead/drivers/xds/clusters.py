@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
 from envoy.config.core.v3 import address_pb2, base_pb2, extension_pb2, protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
@@ -15,7 +17,7 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from fairlead.drivers.xds.balancing import balancing
 from fairlead.drivers.xds.health import active, breakers, passive
-from fairlead.drivers.xds.pack import milliseconds, number, packed, resource
+from fairlead.drivers.xds.pack import milliseconds, number, packed, resource, serialized, version_of
 from fairlead.drivers.xds.protocol import Resource
 from fairlead.drivers.xds.upstream import by_ads, socket
 from fairlead.plan.endpoint import Endpoint
@@ -25,6 +27,8 @@ from fairlead.plan.gateway.trust import GatewayTrust
 
 _MOST_CLIENTS = 1 << 15
 """Of a UDP listener at a time: each holds a socket until it is idle for a while, and addresses of senders may be forged."""
+_MOST_SETTINGS = 1024
+"""Kept of those that clusters have in common."""
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -32,6 +36,15 @@ def cluster(row: GatewayCluster) -> Resource:
     """Return a cluster whose endpoints come apart from it."""
     if row.protocol == "udp":
         return _datagrams(row)
+    name = serialized(cluster_pb2.Cluster(name=row.name))
+    # Fields of a message follow each other on the wire: most clusters have all but the name in common.
+    body = name + _settings(msgspec.structs.replace(row, name=""))
+    return Resource(row.name, version_of(body), body)
+
+
+@functools.lru_cache(maxsize=_MOST_SETTINGS)
+def _settings(row: GatewayCluster) -> bytes:
+    """Return a cluster without its name, serialized."""
     traffic = row.traffic
     explicit = http_protocol_options_pb2.HttpProtocolOptions.ExplicitHttpConfig()
     if row.protocol == "h2c":
@@ -39,7 +52,6 @@ def cluster(row: GatewayCluster) -> Resource:
     else:
         explicit.http_protocol_options.CopyFrom(protocol_pb2.Http1ProtocolOptions())
     message = cluster_pb2.Cluster(
-        name=row.name,
         type=cluster_pb2.Cluster.DiscoveryType.EDS,
         eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=by_ads()),
         connect_timeout=milliseconds(traffic.connect_ms),
@@ -66,7 +78,7 @@ def cluster(row: GatewayCluster) -> Resource:
         message.outlier_detection.CopyFrom(passive(traffic.passive))
     if (transport := socket(row)) is not None:
         message.transport_socket.CopyFrom(transport)
-    return resource(row.name, message)
+    return serialized(message)
 
 
 def _datagrams(row: GatewayCluster) -> Resource:

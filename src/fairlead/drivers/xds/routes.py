@@ -5,6 +5,7 @@ Hosts are serialized each on its own and joined to tables as bytes (`hosts`).
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -43,6 +44,8 @@ _UNSENT = "connect-failure,refused-stream,reset-before-request"
 _UNSENT_RETRIES = 5
 """So many backends may end at once."""
 _OTHER_HOST_ATTEMPTS = 10
+_MOST_RETRIES = 256
+"""Kept of those that routes have in common."""
 _REPEATABLE = "GET|HEAD|OPTIONS|TRACE|PUT|DELETE"
 _CORS = "envoy.filters.http.cors"
 _NO_TIMEOUT = 0
@@ -223,7 +226,7 @@ def _forward(row: GatewayRoute) -> Any:
     if row.rewrite_host:
         action.host_rewrite_literal = row.rewrite_host
     _rewrite(action, row)
-    action.retry_policy.CopyFrom(_retries(row))
+    action.retry_policy.CopyFrom(_retries(row.retries, row.try_timeout_ms))
     return action
 
 
@@ -302,11 +305,12 @@ def _fraction(millionths: int) -> Any:
     )
 
 
-def _retries(row: GatewayRoute) -> Any:
-    """Return when a request is sent again: always when it never reached a backend, else as the route wants."""
-    tries = row.retries or Retries(attempts=_UNSENT_RETRIES)
+@functools.lru_cache(maxsize=_MOST_RETRIES)
+def _retries(wanted: Retries | None, try_timeout_ms: int | None) -> Any:
+    """Return when a request is sent again: always when it never reached a backend, else as the route wants. To be copied, not changed."""
+    tries = wanted or Retries(attempts=_UNSENT_RETRIES)
     conditions = [_UNSENT]
-    if row.retries is not None:
+    if wanted is not None:
         # Whoever wants retries wants them for lost connections too (GEP-1731).
         conditions.append("reset")
     if tries.codes:
@@ -324,8 +328,8 @@ def _retries(row: GatewayRoute) -> Any:
     )
     if tries.repeatable_only:
         policy.retriable_request_headers.append(_header(NamedValue(":method", _REPEATABLE, regex=True)))
-    if row.try_timeout_ms:
-        policy.per_try_timeout.CopyFrom(milliseconds(row.try_timeout_ms))
+    if try_timeout_ms:
+        policy.per_try_timeout.CopyFrom(milliseconds(try_timeout_ms))
     if tries.backoff_ms:
         policy.retry_back_off.base_interval.CopyFrom(milliseconds(tries.backoff_ms))
     return policy

@@ -54,7 +54,10 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
         if policy is not None and route.redirect is not None:
             # Nothing that needs protection is behind it, and a password must not be asked for before the way is encrypted.
             policy = RequestPolicy(addresses=policy.addresses, rates=policy.rates)
-        return route if policy in (None, RequestPolicy()) else msgspec.structs.replace(route, policy=policy)
+        return route if policy is None or policy == RequestPolicy() else msgspec.structs.replace(route, policy=policy)
+
+
+_OPEN = Guard()
 
 
 def guard(policies: Policies, listener: BoundListener, route: RouteKey, rule: str) -> Guard:
@@ -91,6 +94,9 @@ def rule_names(route: BoundRoute) -> tuple[str, ...]:
 
 def guarded(policies: Policies, listener: BoundListener, route: BoundRoute) -> Iterator[tuple[GatewayRoute, Guard]]:
     """Yield each of a route's rules with what its requests have to pass at a listener."""
+    if not any(policies.of(kind).policies() for kind in KINDS):
+        yield from ((each, _OPEN) for each in route.rules)
+        return
     names = rule_names(route)
     known: dict[str, Guard] = {}
     for each in route.rules:

@@ -163,8 +163,9 @@ class Policies:
 
     def concern(self, places: Iterable[Place]) -> None:
         """Note that objects changed to which policies may be attached. Costs time proportional to the objects."""
-        for place in places:
-            self._stale |= {(kind, key) for kind, each in self._of.items() for key in each.at(place)}
+        kinds = [(kind, each) for kind, each in self._of.items() if each.policies()]
+        for place in places if kinds else ():
+            self._stale |= {(kind, key) for kind, each in kinds for key in each.at(place)}
 
     def concern_all(self) -> None:
         """Note that anything may have changed."""

@@ -6,6 +6,7 @@ Source: GRPCRouteSpec.hostnames of the Gateway API v1. A route that has lost eve
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
@@ -42,6 +43,8 @@ class Rivals:
 
     def __init__(self) -> None:
         self._routes: dict[RouteKey, Contender] = {}
+        self._count: Counter[str] = Counter()
+        """Kind → routes: where there are none of the other kind, as usual, nobody is looked for."""
         self._at: dict[tuple[str, str], set[RouteKey]] = {}
         """(Kind, host) → routes that name it."""
         self._below: dict[tuple[str, str], set[RouteKey]] = {}
@@ -62,6 +65,7 @@ class Rivals:
             return set()
         changed = self.remove(route.name)
         self._routes[route.name] = route
+        self._count[route.kind] += 1
         for host in route.hosts:
             self._at.setdefault((route.kind, host), set()).add(route.name)
         for wildcard in _wildcards(route):
@@ -73,6 +77,7 @@ class Rivals:
         route = self._routes.pop(name, None)
         if route is None:
             return set()
+        self._count[route.kind] -= 1
         for host in route.hosts:
             discard(self._at, (route.kind, host), name)
         for wildcard in _wildcards(route):
@@ -109,12 +114,14 @@ class Rivals:
     def _others(self, route: Contender) -> Iterator[Contender]:
         """Yield the routes of the other kind that have a host in common."""
         kind = _OTHER[route.kind]
+        if not self._count[kind]:
+            return
         names: set[RouteKey] = set()
         for host in route.hosts:
             names |= self._below.get((kind, host), set())
             for each in (host, *_covering(host)):
                 names |= self._at.get((kind, each), set())
-        return (self._routes[each] for each in names)
+        yield from (self._routes[each] for each in names)
 
 
 class Contests:

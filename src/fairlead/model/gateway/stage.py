@@ -6,7 +6,7 @@ grant everything, as these are few and change seldom. Equal worlds give equal ro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar, cast
 
 import msgspec
@@ -267,7 +267,7 @@ class GatewayStage:
                     hosts.add((listener.table, listener.hostname or ANY))
         self._tables_read, self._extensions = self._route_tables(snapshot), snapshot.route_extensions
         self._contests, self._shadows = Contests(), Shadows()
-        every = {(kind, key) for kind, table in self._tables_read.items() for key in table}
+        every = [(kind, key) for kind, table in self._tables_read.items() for key in table]
         self._replace_all(every, snapshot, hosts, set())
         for table_name, domain in hosts:
             parts["host", f"{table_name} {domain}"] = self._place(table_name, domain, snapshot, node)
@@ -280,7 +280,7 @@ class GatewayStage:
         self._rechained = set()
         self._guards = {}
         parts |= self._take_guards(set())
-        for name in self._routes.needed.keys() | self._guard_targets.keys():
+        for name in {**self._routes.needed, **self._guard_targets}:
             parts["cluster", name] = self._cluster(name, snapshot, node)
         self._merged.update(parts)
 
@@ -313,7 +313,7 @@ class GatewayStage:
         return found
 
     def _replace_all(
-        self, routes: set[RouteKey], snapshot: Snapshot, hosts: set[tuple[str, str]], clusters: set[str]
+        self, routes: Collection[RouteKey], snapshot: Snapshot, hosts: set[tuple[str, str]], clusters: set[str]
     ) -> None:
         """Bind routes anew, and those that have lost or won hosts by that."""
         while routes:
@@ -410,7 +410,7 @@ class GatewayStage:
         listeners = self._ports.get(table, {})
         decider = listeners.get(most_exact(listeners, domain))
         if decider is None or decider.protocol in ("HTTP", "HTTPS"):
-            return self._host(table, domain)
+            return self._host(decider, table, domain)
         return self._connections(decider, domain, snapshot, node)
 
     def _connections(self, decider: BoundListener, domain: str, snapshot: Snapshot, node: Node | None) -> Rows | None:
@@ -460,9 +460,7 @@ class GatewayStage:
             del names[domain]
         self._rechained.add(decider.gateway)
 
-    def _host(self, table: str, domain: str) -> Rows | None:
-        listeners = self._ports.get(table, {})
-        decider = listeners.get(most_exact(listeners, domain))
+    def _host(self, decider: BoundListener | None, table: str, domain: str) -> Rows | None:
         routes = self._routes.at((table, domain))
         found: list[tuple[tuple[object, ...], tuple[int, int], RouteKey, GatewayRoute]] = []
         origins: set[Origin] = set()
@@ -492,7 +490,7 @@ class GatewayStage:
                 rules = [*(each for each in rules if clients.is_challenge(each)), redirect]
                 origins.add(redirect.origin)
         # Without TLS, connections are not told apart.
-        several = decider is not None and decider.chain != table and len(listeners) > 1
+        several = decider is not None and decider.chain != table and len(self._ports[table]) > 1
         row = GatewayHost(
             table=table,
             domain=domain,
@@ -574,7 +572,9 @@ def _overruled(first: RouteKey, domain: str) -> str:
 def _rows(rows: Iterable[tuple[str, Row]], origins: Iterable[Origin]) -> Rows:
     tables: dict[str, dict[Key, Row]] = {}
     causes: dict[tuple[str, Key], tuple[Origin, ...]] = {}
+    sources = tuple(origins)
     for table, row in rows:
-        tables.setdefault(table, {})[key_of(row)] = row
-        causes[table, key_of(row)] = tuple(origins)
+        key = key_of(row)
+        tables.setdefault(table, {})[key] = row
+        causes[table, key] = sources
     return Rows(cast("Mapping[str, Mapping[Key, Row]]", tables), causes)
