@@ -189,6 +189,9 @@ async def test_paths(clients: GatewayLab) -> None:
     assert [await seen("/a//b"), await seen("/a%2Fb")] == ["/a/b", "307"]
     await clients.apply(policy("paths: {mergeSlashes: false, escapedSlashes: Keep}"))
     assert [await seen("/a//b"), await seen("/a%2Fb")] == ["/a//b", "/a%2Fb"]
+    # Whoever follows a redirect to //b leaves for another host.
+    await clients.apply(policy("paths: {mergeSlashes: false}"))
+    assert [await seen("/%2Fb"), await seen("/%5Cb"), await seen("//b")] == ["400", "400", "//b"]
     await clients.apply(policy("paths: {escapedSlashes: Reject}"))
     assert [await seen("/a//b"), await seen("/a%2Fb")] == ["/a/b", "400"]
     await clients.apply(policy("paths: {escapedSlashes: Decode}"))

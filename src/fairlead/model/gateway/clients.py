@@ -167,6 +167,9 @@ def _traffic(spec: ClientTrafficPolicySpec) -> ClientTraffic:
         choices = ("Redirect", "Decode", "Keep", "Reject")
         said["escaped_slashes"] = _one_of(paths.escaped_slashes, choices, "spec.paths.escapedSlashes").lower()
         said["merge_slashes"] = paths.merge_slashes
+        if not paths.merge_slashes and said["escaped_slashes"] == "redirect":
+            # A path that begins with two slashes is another host to those who follow a redirect.
+            said["escaped_slashes"] = "reject"
     return msgspec.structs.replace(ClientTraffic(), **said)
 
 
