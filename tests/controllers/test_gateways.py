@@ -8,7 +8,9 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 from tests.controllers.lab import Lab, lab
+from tests.pki import Authority
 
 from fairlead.api import crds
 from fairlead.api.gateway import Gateway, GatewayAddress, GatewaySpec, Infrastructure, Listener, RouteMeta
@@ -22,6 +24,7 @@ from fairlead.api.resources import (
     INGRESSCLASSES,
     INGRESSES,
     LISTENERSETS,
+    SECRETS,
     NODES,
     SERVICES,
     Resource,
@@ -202,6 +205,37 @@ async def test_what_cannot_be_honored_of_an_ingress_is_an_event(
         after = {each["metadata"]["name"]: each["metadata"]["resourceVersion"] for each in it.all(EVENTS)}
         assert before.items() <= after.items()
         assert len(after) == len(before) + 2
+
+
+async def test_what_is_wrong_with_an_ingress_beside_annotations_is_an_event(tmp_path: Path, certificates: Path) -> None:
+    authority = Authority()
+    async with lab(tmp_path, certificates, RUN, nodes=1, settings=POOLS, definitions=crds.FOLDER) as it:
+        it.follow(INGRESSES)
+        it.follow(EVENTS)
+        await it.client.create(INGRESSCLASSES, made(INGRESSCLASSES, "ours", controller=INGRESS_CONTROLLER))
+        old = yaml.safe_load(authority.issue("old.example.com", days=(-2, -1)).secret("old"))
+        await it.client.create(SECRETS, {"apiVersion": "v1", **old})
+        resource = {"resource": {"apiGroup": "example.com", "kind": "Bucket", "name": "b"}}
+        service = {"service": {"name": "nobody", "port": {"number": 80}}}
+        paths = [
+            {"path": f"/{at}", "pathType": "Prefix", "backend": each} for at, each in enumerate((service, resource))
+        ]
+        tls = [{"hosts": [f"{name}.example.com"], "secretName": name} for name in ("absent", "old")]
+        spec = {"ingressClassName": "ours", "tls": tls, "rules": [{"http": {"paths": paths}}]}
+        await it.client.create(INGRESSES, made(INGRESSES, "a", **spec))
+
+        def notes() -> set[str]:
+            found = [each for each in it.all(EVENTS) if each["involvedObject"]["kind"] == "Ingress"]
+            assert all((each["type"], each["reason"]) == ("Warning", "NotHonored") for each in found)
+            return {each["message"].partition(" at 20")[0] for each in found}
+
+        expected = {
+            "spec.rules[0].http.paths[1].backend.resource: resources are no backends here: "
+            "its requests are answered with 500; name a Service",
+            "spec.tls[0].secretName: there is no Secret default/absent of type kubernetes.io/tls",
+            "spec.tls[1].secretName: the certificate of Secret default/old expired",
+        }
+        await it.until(lambda: notes() == expected, "the Events")
 
 
 async def test_a_service_of_somebody_else_is_left_alone(tmp_path: Path, certificates: Path) -> None:

@@ -28,6 +28,7 @@ from fairlead.api.resources import (
     SERVICES,
     Resource,
 )
+from fairlead.base.diagnostics import Diagnostic
 from fairlead.controllers import conditions, moments
 from fairlead.controllers.actions import Action, Create, Patch, Status
 from fairlead.controllers.actions import Event as Told
@@ -37,7 +38,7 @@ from fairlead.controllers.expectations import Key
 from fairlead.controllers.gateway import leaving, services
 from fairlead.controllers.loadbalancers.core import lacking
 from fairlead.controllers.ownership import reference_to
-from fairlead.model.gateway import status, trust
+from fairlead.model.gateway import problems, status, trust
 from fairlead.model.gateway.doors import NODE_LABEL, read_state
 from fairlead.model.gateway.ingress import gateway_of
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet
@@ -198,7 +199,7 @@ class GatewayController(Controller):
     def _events_of_ingresses(self) -> list[Action]:
         """Return Events about what cannot be honored of Ingresses, each once for as long as it holds."""
         wrong: dict[Key, set[str]] = {}
-        for each in self._stage.ingress_diagnostics():
+        for each in [*self._stage.ingress_diagnostics(), *self._certificates_of_ingresses()]:
             _, namespace, name = each.object.split("/", 2)
             text = f"{each.field}: {each.message}" if each.field else each.message
             wrong.setdefault((namespace, name), set()).add(f"{text}; {each.fix}" if each.fix else text)
@@ -211,6 +212,16 @@ class GatewayController(Controller):
             self._told[at] = frozenset(wrong[at])
             found += [Told(obj, "Warning", "NotHonored", each, standing=True) for each in sorted(wrong[at] - known)]
         return found
+
+    def _certificates_of_ingresses(self) -> Iterable[Diagnostic]:
+        """Return which certificates of Ingresses are out of their time."""
+        moment = datetime.datetime.fromtimestamp(self.context.now(), datetime.UTC).isoformat()
+
+        def wrong(listener: BoundListener) -> str:
+            found = status.certificate_conditions(listener, self._snapshot.certificates, moment)
+            return found[0].message if found else ""
+
+        return problems.of_ingress_certificates(self._stage.ingresses, self._stage.gateways, wrong)
 
     def _door(self, gateway: BoundGateway, obj: Json, resource: Resource) -> tuple[Json | None, str, list[Action]]:
         """Return the present Service of a Gateway, why it cannot have one, and what brings it nearer to what it should be."""

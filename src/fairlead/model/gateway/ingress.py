@@ -73,7 +73,7 @@ class IngressReader:
         """Kind → the policies that Ingresses mean."""
         self._joined: dict[str, tuple[object, object, Mapping[ObjectKey, object]]] = {}
         self.remarks: Mapping[ObjectKey, tuple[Diagnostic, ...]] = {}
-        """Ingress → what cannot be honored of its annotations; only those of which there is something to say."""
+        """Ingress → what cannot be honored of it; only those of which there is something to say."""
 
     def __repr__(self) -> str:
         return f"<IngressReader ingresses={len(self._known)} routes={len(self.routes)}>"
@@ -136,9 +136,9 @@ class IngressReader:
                 routes |= new.routes
                 for kind, at, policy in new.policies:
                     policies[kind][at] = policy
-                remarks[key] = tuple(_remarks(key, new.read.wishes))
+                remarks[key] = tuple(_remarks(new.read))
         for canary in (each for name in touched for each in self._peers[name].canaries()):
-            remarks[canary.key] = (*_remarks(canary.key, canary.wishes), *self._unused(canary))
+            remarks[canary.key] = (*_remarks(canary), *self._unused(canary))
         if changed:
             self.routes = routes
         self.remarks = {key: found for key, found in remarks.items() if found}
@@ -217,7 +217,20 @@ class IngressReader:
         return _Made(each, around, own, tuple(policies(each.key, each.ingress, each.wishes, own)))
 
 
-def _remarks(key: ObjectKey, wishes: Wishes) -> Iterator[Diagnostic]:
+def _remarks(each: Read) -> Iterator[Diagnostic]:
+    yield from _of_annotations(each.key, each.wishes)
+    name, spec = reference("Ingress", *each.key), each.ingress.spec
+    backends = {"spec.defaultBackend": spec.default_backend} if spec.default_backend else {}
+    for at, rule in enumerate(spec.rules or ()):
+        for number, path in enumerate(rule.http.paths if rule.http else ()):
+            backends[f"spec.rules[{at}].http.paths[{number}].backend"] = path.backend
+    for field, backend in backends.items():
+        if backend.service is None:
+            message = "resources are no backends here: its requests are answered with 500"
+            yield Diagnostic(object=name, field=f"{field}.resource", message=message, fix="name a Service")
+
+
+def _of_annotations(key: ObjectKey, wishes: Wishes) -> Iterator[Diagnostic]:
     name = reference("Ingress", *key)
     outcome = "the Ingress answers 500" if wishes.canary is None else "no request goes to this canary"
     for refused, remarks in ((True, wishes.refusals), (False, wishes.notes)):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
 from fairlead.api.decode import reference
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.model.gateway.index import RouteIndex
+from fairlead.model.gateway.ingress import IngressReader
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener
 from fairlead.model.gateway.names import PART
 from fairlead.model.gateway.policies import Policies
@@ -44,6 +45,28 @@ def of_ingresses(routes: RouteIndex) -> Iterator[Diagnostic]:
         if key[0] == "Ingress":
             found = {each.accepted.problem for each in routes.bound[key].parents if each.accepted.problem}
             yield from (Diagnostic(object=origin_of(key), message=each) for each in sorted(found))
+
+
+def of_ingress_certificates(
+    ingresses: IngressReader, gateways: Mapping[ObjectKey, BoundGateway], wrong: Callable[[BoundListener], str]
+) -> Iterator[Diagnostic]:
+    """Yield what is wrong with the certificates of Ingresses, by what is `wrong` with the listeners that they mean."""
+    for at in ingresses.gateways:
+        found: dict[ObjectKey, str] = {}
+        for listener in gateways[at].own:
+            if listener.api.tls is not None and (message := wrong(listener)):
+                for ref in listener.api.tls.certificate_refs or ():
+                    found[ref.namespace or at[0], ref.name] = message
+        for key in ingresses.members.get(at, ()) if found else ():
+            for number, tls in enumerate(ingresses.ingress(key).spec.tls or ()):
+                if message := found.get((key[0], tls.secret_name or ""), ""):
+                    field = f"spec.tls[{number}].secretName"
+                    yield Diagnostic(object=reference("Ingress", *key), field=field, message=message)
+
+
+def unresolved(listener: BoundListener) -> str:
+    """Return why a listener's certificate cannot be used, empty when it can."""
+    return listener.resolved.problem.removeprefix("tls.certificateRefs[0]: ")
 
 
 def of_policies(policies: Policies) -> Iterator[Diagnostic]:

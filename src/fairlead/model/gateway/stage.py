@@ -161,12 +161,14 @@ class GatewayStage:
         found = [*self.ingresses.diagnostics(), *problems.of_gateways(self.gateways), *problems.of_routes(self._routes)]
         for (_, domain), (first, *others) in self._overruled.items():
             found += [Diagnostic(object=origin_of(each), message=_overruled(first, domain)) for each in others]
+        found += problems.of_ingress_certificates(self.ingresses, self.gateways, problems.unresolved)
         return [*found, *problems.of_policies(self.policies)]
 
     def ingress_diagnostics(self) -> list[Diagnostic]:
         """Return what cannot be honored of Ingresses; a backend that is not there is not that. Costs time proportional to what is wrong."""
         found = [each for remarks in self.ingresses.remarks.values() for each in remarks]
         found += problems.of_ingresses(self._routes)
+        found += problems.of_ingress_certificates(self.ingresses, self.gateways, problems.unresolved)
         return [*found, *(each for each in problems.of_policies(self.policies) if each.object.startswith("Ingress/"))]
 
     def update(self, snapshot: Snapshot, touched: frozenset[ObjectKey] | None) -> Mapping[str, frozenset[Key]] | None:
