@@ -7,8 +7,9 @@ from functools import cache
 
 import msgspec
 
-from fairlead.model.gateway.annotations import haproxy, nginx, traefik
-from fairlead.model.gateway.annotations.known import Table, haproxy_ingress, haproxy_org
+from fairlead.model.gateway.annotations import haproxy_ingress, haproxy_org, known, nginx, traefik
+from fairlead.model.gateway.annotations.known import haproxy_ingress as known_haproxy_ingress
+from fairlead.model.gateway.annotations.known import haproxy_org as known_haproxy_org
 from fairlead.model.gateway.annotations.known import nginx as known_nginx
 from fairlead.model.gateway.annotations.known import traefik as known_traefik
 from fairlead.model.gateway.annotations.reader import Reader
@@ -19,16 +20,16 @@ class Prefix(msgspec.Struct, frozen=True, kw_only=True):
     """What annotations with one prefix mean."""
 
     dialect: str
-    table: Table
+    table: known.Table
     read: Callable[[Reader], Wishes]
 
 
 PREFIXES: Mapping[str, Prefix] = {
     nginx.PREFIX: Prefix(dialect="nginx", table=known_nginx.TABLE, read=nginx.read),
     traefik.PREFIX: Prefix(dialect="traefik", table=known_traefik.TABLE, read=traefik.read),
-    haproxy.ORG: Prefix(dialect="haproxy", table=haproxy_org.TABLE, read=haproxy.read_haproxy_org),
-    haproxy.COM: Prefix(dialect="haproxy", table=haproxy_org.TABLE, read=haproxy.read_haproxy_org),
-    haproxy.INGRESS: Prefix(dialect="haproxy", table=haproxy_ingress.TABLE, read=haproxy.read_haproxy_ingress),
+    haproxy_org.PREFIX: Prefix(dialect="haproxy", table=known_haproxy_org.TABLE, read=haproxy_org.read),
+    haproxy_org.OTHER_PREFIX: Prefix(dialect="haproxy", table=known_haproxy_org.TABLE, read=haproxy_org.read),
+    haproxy_ingress.PREFIX: Prefix(dialect="haproxy", table=known_haproxy_ingress.TABLE, read=haproxy_ingress.read),
 }
 """Prefix → what its annotations mean."""
 DIALECTS: tuple[str, ...] = tuple(dict.fromkeys(each.dialect for each in PREFIXES.values()))
@@ -45,7 +46,7 @@ def read(annotations: Mapping[str, str], dialect: str) -> Wishes:
         if prefix + slash in prefixes:
             given.setdefault(prefix + slash, {})[rest] = value
         elif prefix + slash == _AMBIGUOUS and dialect == "haproxy":
-            fix = f"write it with the prefix {haproxy.ORG} or {haproxy.INGRESS}"
+            fix = f"write it with the prefix {haproxy_org.PREFIX} or {haproxy_ingress.PREFIX}"
             return Wishes(refusals=(Remark(name, "may be meant for either of two controllers", fix),))
     if not given:
         return _unsaid(dialect)
