@@ -95,6 +95,14 @@ class Backend:
         return self.respond(what) or web.json_response(what, headers={"x-from": self.name})
 
 
+def _is_free(address: str, port: int) -> bool:
+    try:
+        socket.create_server((address, port), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 class _Loopback(abc.AbstractResolver):
     async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_INET) -> list[Any]:
         where = {"hostname": host, "host": "127.0.0.1", "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}
@@ -263,8 +271,8 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
             while (whole, number) not in self.ports:
                 with socket.create_server(("127.0.0.1", 0)) as free:
                     port = free.getsockname()[1]
-                # The kernel gives a port twice while nobody listens on it yet.
-                if port not in self.ports.values():
+                # The kernel gives a port twice while nobody listens on it yet, and one family's that is taken in the other.
+                if port not in self.ports.values() and _is_free("::1", port):
                     self.ports[whole, number] = port
         ports: list[Json] = [{"port": each, "targetPort": self.ports[whole, each]} for each in sorted(numbers)]
         for number in sorted(udp):
