@@ -111,6 +111,49 @@ def test_conditions_say_what_every_node_has_acknowledged(web: Lab) -> None:
     assert len(slices) == 2 * len(web.get("nodes")["items"])
 
 
+def test_status_and_metrics_tell_of_gateways_and_proxies(web: Lab) -> None:
+    web.apply(
+        """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: lacking, namespace: web}
+spec:
+  gatewayClassName: fairlead
+  listeners: [{name: tls, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: nobody}]}}]
+"""
+    )
+    try:
+
+        def shown() -> dict[str, Any]:
+            found = json.loads(web.fairlead("status", "-o", "json").stdout)
+            return {each["name"]: each for each in found["gateways"]} | {"": found}
+
+        wait_for(lambda: "lacking" in shown() and "nobody" in shown()["lacking"]["problem"], "what is wrong is told")
+        found = shown()
+        assert found["web"]["programmed"] and not found["lacking"]["programmed"]
+        assert found["web"]["addresses"] == addresses(web)
+        assert [(each["name"], each["routes"]) for each in found["web"]["listeners"]] == [("http", 1)]
+        # Objects of users do not make a lab sick.
+        assert found[""]["healthy"]
+        assert any(each["object"] == "Gateway/web/lacking" for each in found[""]["problems"])
+        proxies = [each for each in found[""]["components"] if each["component"].startswith("proxy ")]
+        assert len(proxies) == len(web.get("nodes")["items"])
+        text = web.fairlead("status").stdout
+        assert "✓ gateway web/web" in text and "✗ gateway web/lacking" in text
+    finally:
+        web.kubectl("-n", "web", "delete", "gateway/lacking")
+    assert ask(web, addresses(web)[0]) is not None
+    labels = 'namespace="web",gateway="web",port="80",protocol="TCP"'
+    served = 0
+    for node in web.get("nodes")["items"]:
+        where = f"node/{node['metadata']['name']}"
+        page = web.fairlead("exec", where, "--", "curl", "-s", "http://127.0.0.1:10249/metrics").stdout.splitlines()
+        assert f"fairlead_gateway_listener_ready{{{labels}}} 1" in page
+        counted = f'fairlead_gateway_requests_total{{{labels},code_class="2xx"}} '
+        served += sum(int(line.removeprefix(counted)) for line in page if line.startswith(counted))
+    assert served >= 1
+
+
 RAW = """
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway

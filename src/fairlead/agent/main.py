@@ -111,7 +111,7 @@ async def _serve(
     vaults: Vaults,
 ) -> None:
     engine = Engine(options.settings, floor.all, attachments=store.attachments(), observer=surface)
-    surface.attach(engine, floor.policy.counters)
+    surface.attach(engine, floor.policy.counters, floor.xds)
     floor.xds.on_lost(lambda: engine.request_resync(floor.xds.name))
     known = options.state / "cluster.json"
     flows = FlowKeeper(engine)
@@ -119,7 +119,7 @@ async def _serve(
     await host.observe()
 
     async def status(_: Mapping[str, str], __: bytes) -> Reply:
-        return Reply(0, msgspec.json.encode(engine.receipt()))
+        return Reply(0, msgspec.json.encode(msgspec.to_builtins(engine.receipt()) | {"proxy": floor.xds.report()}))
 
     async def plan(_: Mapping[str, str], __: bytes) -> Reply:
         compiled = await asyncio.to_thread(compile, engine.snapshot)

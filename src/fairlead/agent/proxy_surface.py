@@ -15,8 +15,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from fairlead.aio.plain_http import Answer, Answerer, listen
+from fairlead.drivers.xds.driver import XdsDriver
 from fairlead.engine.reconcile import Engine
-from fairlead.observe import policy_metrics
+from fairlead.observe import gateway_metrics, policy_metrics
 from fairlead.observe.proxy_metrics import ProxyMetrics
 from fairlead.plan.tables import LocalPort, ServicePort
 
@@ -35,12 +36,16 @@ class ProxySurface:
         self._metrics = ProxyMetrics()
         self._engine: Engine | None = None
         self._counters: Callable[[], Awaitable[Mapping[str, tuple[int, int]]]] | None = None
+        self._proxy: XdsDriver | None = None
         self._updated_s = 0.0
 
-    def attach(self, engine: Engine, counters: Callable[[], Awaitable[Mapping[str, tuple[int, int]]]]) -> None:
-        """Answer for this engine from now on, and for the policies that `counters` says (packets, bytes) of."""
+    def attach(
+        self, engine: Engine, counters: Callable[[], Awaitable[Mapping[str, tuple[int, int]]]], proxy: XdsDriver
+    ) -> None:
+        """Answer for this engine and proxy from now on, and for the policies that `counters` says (packets, bytes) of."""
         self._engine = engine
         self._counters = counters
+        self._proxy = proxy
 
     def healthy(self) -> bool:
         """Tell whether Services work here: the driver has applied a plan, and its last attempt did not fail."""
@@ -94,6 +99,7 @@ class ProxySurface:
     async def _metric(self, path: str) -> Answer:
         if path == "/metrics":
             text = self._metrics.render(without_local=self._without_local()) + await self._policies()
+            text += await self._gateways()
             return Answer(200, text, "text/plain; version=0.0.4; charset=utf-8")
         if path == "/proxyMode":
             return Answer(200, b"nftables")
@@ -108,6 +114,13 @@ class ProxySurface:
             log.warning("policies not counted", extra={"error": str(error)})
             return b""
         return policy_metrics.render(counts, self._engine.plan).encode()
+
+    async def _gateways(self) -> bytes:
+        if self._proxy is None or not self._proxy.states:
+            return b""
+        found = await self._proxy.counted()
+        listeners = [gateway_metrics.Counted(each.row, not each.error) for each in self._proxy.states.values()]
+        return gateway_metrics.render(listeners, found.values, found.durations).encode()
 
     def _eligible(self) -> bool:
         node = self._engine.snapshot.nodes.get(self._node) if self._engine is not None else None

@@ -1,4 +1,4 @@
-"""The health of a lab: what each process, node and driver says of itself, and what says nothing."""
+"""The health of a lab: what each process, node, driver and Gateway says of itself, and what says nothing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from fairlead.api.resources import NODES, PODS
+from fairlead.api.resources import GATEWAYCLASSES, GATEWAYS, NODES, PODS
+from fairlead.base.diagnostics import Diagnostic
 from fairlead.lab import fabric
 from fairlead.lab.components import components
+from fairlead.lab.gateway_status import KINDS, GatewayItem, gateways
 from fairlead.lab.home import LabHome
 from fairlead.lab.processes import recorded
 from fairlead.lab.topology import Topology
@@ -18,6 +20,8 @@ from fairlead.sources.client import Client
 from fairlead.sources.errors import ApiError, Unreachable
 
 _TIMEOUT = aiohttp.ClientTimeout(total=3)
+_MOST_WORDS = 3
+"""Of a proxy's complaints in one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,9 @@ class Report:
 
     lab: str
     items: tuple[Item, ...]
+    gateways: tuple[GatewayItem, ...] = ()
+    problems: tuple[Diagnostic, ...] = ()
+    """What is wrong with objects of Gateways, as nodes see it."""
 
     @property
     def healthy(self) -> bool:
@@ -42,17 +49,29 @@ class Report:
         return all(item.healthy for item in self.items)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the stable form of `-o json`: lab, healthy, components[] of component, healthy, detail."""
-        return {"lab": self.lab, "healthy": self.healthy, "components": [asdict(item) for item in self.items]}
+        """Return the stable form of `-o json` (docs/cli.md)."""
+        return {
+            "lab": self.lab,
+            "healthy": self.healthy,
+            "components": [asdict(item) for item in self.items],
+            "gateways": [asdict(each) for each in self.gateways],
+            "problems": [
+                {"object": each.object, "field": each.field, "message": each.message} for each in self.problems
+            ],
+        }
 
 
 async def collect(home: LabHome, topology: Topology) -> Report:
     """Ask every component of the lab; never raises for a dead one."""
     items = [_fabric(home, topology), *_processes(home, topology)]
     items += await _api(home, topology)
+    problems: set[Diagnostic] = set()
     for node in topology.nodes:
-        items.append(await _agent(home, node.name))
-    return Report(lab=home.name, items=tuple(items))
+        answer = await _asked(home, node.name)
+        items += _agent(node.name, answer)
+        problems |= _problems(answer)
+    found = await _gateways(home)
+    return Report(lab=home.name, items=tuple(items), gateways=found, problems=tuple(sorted(problems)))
 
 
 def _fabric(home: LabHome, topology: Topology) -> Item:
@@ -103,15 +122,56 @@ async def _api(home: LabHome, topology: Topology) -> list[Item]:
     return items
 
 
-async def _agent(home: LabHome, node: str) -> Item:
-    component = f"network {node}"
+async def _gateways(home: LabHome) -> tuple[GatewayItem, ...]:
+    try:
+        async with Client.from_kubeconfig(home.kubeconfig, user_agent="fairlead-status") as client:
+            found, _ = await client.list(GATEWAYS)
+            classes, _ = await client.list(GATEWAYCLASSES)
+    except (ApiError, Unreachable):
+        # That it does not answer is said already.
+        return ()
+    return tuple(gateways(found, classes))
+
+
+async def _asked(home: LabHome, node: str) -> dict[str, Any] | str:
+    """Return what a node's agent says, or why it says nothing."""
     socket = home.node(node) / "agent.sock"
     try:
         async with (
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket)), timeout=_TIMEOUT) as session,
             session.get("http://agent/status") as response,
         ):
-            answer = msgspec.json.decode(await response.read())
+            return msgspec.json.decode(await response.read(), type=dict[str, Any])
     except (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError) as error:
-        return Item(component=component, healthy=False, detail=f"agent does not answer: {error}")
-    return Item(component=component, healthy=bool(answer.get("healthy")), detail=str(answer.get("summary", "")))
+        return f"agent does not answer: {error}"
+
+
+def _agent(node: str, answer: dict[str, Any] | str) -> list[Item]:
+    """Return a node's network and, where it serves Gateways, its proxy."""
+    component = f"network {node}"
+    if isinstance(answer, str):
+        return [Item(component=component, healthy=False, detail=answer)]
+    healthy, summary = bool(answer.get("healthy")), str(answer.get("summary", ""))
+    return [Item(component=component, healthy=healthy, detail=summary), *_proxy(node, answer)]
+
+
+def _proxy(node: str, answer: dict[str, Any]) -> list[Item]:
+    proxy = answer.get("proxy") or {}
+    if not proxy.get("listeners"):
+        return []
+    driver: dict[str, Any] = next((each for each in answer.get("drivers", ()) if each["driver"] == "xds"), {})
+    failed = [f"{' '.join(map(str, each['key']))}: {each['error']}" for each in driver.get("failed", ())]
+    words = driver.get("error") or "; ".join(failed[:_MOST_WORDS])
+    if len(failed) > _MOST_WORDS:
+        words += f"; and {len(failed) - _MOST_WORDS} more"
+    detail = (
+        f"pid {proxy['pid']}, {proxy['serving']} of {proxy['listeners']} ports, revision {driver.get('revision', '')}"
+    )
+    return [Item(component=f"proxy {node}", healthy=not words, detail=f"{detail}; {words}" if words else detail)]
+
+
+def _problems(answer: dict[str, Any] | str) -> set[Diagnostic]:
+    if isinstance(answer, str):
+        return set()
+    found = msgspec.convert(answer.get("diagnostics", ()), tuple[Diagnostic, ...])
+    return {each for each in found if each.object.partition("/")[0] in KINDS}

@@ -17,6 +17,7 @@ import msgspec
 from fairlead.api.certificate import KeyPair
 from fairlead.api.credentials import CredentialData
 from fairlead.drivers.protocol import Failure, Outcome
+from fairlead.drivers.xds.admin import Counts
 from fairlead.drivers.xds.hosts import HostTables
 from fairlead.drivers.xds.needs import chains_of, forwards_of, listeners_of, needs_of, not_serving, shared, tables_of
 from fairlead.drivers.xds.process import DRAIN_S, Process
@@ -65,6 +66,16 @@ class ListenerState(msgspec.Struct, frozen=True):
     row: AnyListener
     error: str = ""
     """Why it does not serve what the plan says, in Envoy's words where it has some."""
+
+
+class ProxyReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node's proxy is and does."""
+
+    pid: int | None
+    listeners: int
+    """Ports of Gateways that the plan has for it."""
+    serving: int
+    """Of these, those that serve what the plan says."""
 
 
 class XdsDriver:
@@ -121,6 +132,20 @@ class XdsDriver:
     def pid(self) -> int | None:
         """Return the number of the proxy's process, None when there is none."""
         return self._process.pid
+
+    @property
+    def states(self) -> Mapping[str, ListenerState]:
+        """Return the state of every listener, by name; none before the first plan."""
+        return self._states or {}
+
+    def report(self) -> ProxyReport:
+        """Return what the node's proxy is and serves now."""
+        ports = sum(not each.error for each in self.states.values())
+        return ProxyReport(pid=self._process.pid if self.states else None, listeners=len(self.states), serving=ports)
+
+    async def counted(self) -> Counts:
+        """Return what the proxy counts of Gateways; nothing without one."""
+        return await self._process.admin.counted() if self._process.pid is not None else Counts()
 
     def on_states(self, callback: Callable[[Mapping[str, ListenerState]], None]) -> None:
         """Call `callback` with the state of every listener whenever one of them changed."""

@@ -91,7 +91,7 @@ def udp_listener(row: GatewayUdpListener) -> Resource:
                 name="envoy.filters.udp_listener.udp_proxy", typed_config=packed(proxy)
             )
         ],
-        stat_prefix=row.name.replace("/", "_"),
+        stat_prefix=row.stat_prefix,
     )
     return resource(row.name, message)
 

@@ -69,7 +69,7 @@ def listener(row: GatewayListener) -> Resource:
         listener_filters=[*clients.listener_filters(row.socket), *([_inspector()] if has_tls else [])],
         socket_options=clients.socket_options(row.socket),
         per_connection_buffer_limit_bytes=number(_BUFFER_BYTES),
-        stat_prefix=row.name.replace("/", "_"),
+        stat_prefix=row.stat_prefix,
     )
     return resource(row.name, message)
 

@@ -114,6 +114,11 @@ class GatewayListener(msgspec.Struct, frozen=True, kw_only=True):
     sets: tuple[tuple[str, int], ...] = ()
     """(short name, generation) of the ListenerSets whose listeners it has, for receipts."""
 
+    @property
+    def stat_prefix(self) -> str:
+        """Return how the proxy calls what it counts of it: no part of a name has an underscore."""
+        return self.name.replace("/", "_")
+
 
 class GatewayUdpListener(msgspec.Struct, frozen=True, kw_only=True):
     """A UDP port of this node's proxy, whose datagrams go to one cluster. Key: `name`."""
@@ -130,6 +135,11 @@ class GatewayUdpListener(msgspec.Struct, frozen=True, kw_only=True):
     """Prefixes of clients whose datagrams are thrown away."""
     generation: int = 0
     sets: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def stat_prefix(self) -> str:
+        """Return how the proxy calls what it counts of it."""
+        return self.name.replace("/", "_")
 
 
 AnyListener: TypeAlias = GatewayListener | GatewayUdpListener
