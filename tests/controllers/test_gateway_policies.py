@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.controllers.lab import lab
 from tests.controllers.test_gateways import POOLS, RUN, conditions, made
 from tests.pki import Authority
@@ -13,10 +14,12 @@ from fairlead.api import crds
 from fairlead.api.resources import (
     BACKENDTLSPOLICIES,
     BACKENDTRAFFICPOLICIES,
+    CLIENTTRAFFICPOLICIES,
     CONFIGMAPS,
     GATEWAYCLASSES,
     GATEWAYS,
     HTTPROUTES,
+    SECRETS,
     SERVICES,
 )
 from fairlead.model.gateway.names import CONTROLLER
@@ -88,3 +91,37 @@ async def test_tls_to_backends_is_told_what_is_missing(tmp_path: Path, certifica
         await it.client.create(CONFIGMAPS, {**bundle, "data": {"ca.crt": Authority().pem}})
         good = {"Accepted": ("True", "Accepted"), "ResolvedRefs": ("True", "ResolvedRefs")}
         await it.until(lambda: told() == good, "the ConfigMap is there")
+
+
+async def test_http3_is_a_port_of_the_service_and_a_condition(tmp_path: Path, certificates: Path) -> None:
+    async with lab(tmp_path, certificates, RUN, nodes=1, settings=POOLS, definitions=crds.FOLDER) as it:
+        it.follow(SERVICES)
+        it.follow(GATEWAYS)
+        await it.client.create(GATEWAYCLASSES, made(GATEWAYCLASSES, "fairlead", controllerName=CONTROLLER))
+        pair = yaml.safe_load(Authority().issue("a.example").secret("pair"))
+        await it.client.create(SECRETS, {"apiVersion": "v1", **pair})
+        https = {"name": "https", "port": 443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "pair"}]}}
+        await it.client.create(GATEWAYS, made(GATEWAYS, "web", gatewayClassName="fairlead", listeners=[https]))
+
+        def ports() -> list[tuple[int, str, int]]:
+            spec = (it.get(SERVICES, "fairlead-gateway-web") or {"spec": {}})["spec"]
+            return [(each["port"], each["protocol"], each["targetPort"]) for each in spec.get("ports", ())]
+
+        def told() -> tuple[str, str] | None:
+            listeners = ((it.get(GATEWAYS, "web") or {}).get("status") or {}).get("listeners") or [{}]
+            return conditions({"status": listeners[0]}).get("fairlead.dev/HTTP3")
+
+        tcp, udp = (443, "TCP", 20000), (443, "UDP", 20001)
+        await it.until(lambda: ports() == [tcp] and told() is None, "TCP alone")
+        ref = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "web"}
+        await it.client.create(CLIENTTRAFFICPOLICIES, made(CLIENTTRAFFICPOLICIES, "p", targetRefs=[ref], http3={}))
+        await it.until(lambda: ports() == [tcp, udp] and told() == ("False", "Pending"), "UDP of the same number")
+        for proxy, wanted, verdict in (
+            ({"mode": "Required"}, [tcp], ("False", "ProxyProtocol")),
+            (None, [tcp, udp], ("False", "Pending")),
+        ):
+            change = {"spec": {"proxyProtocol": proxy}}
+            await it.client.patch(CLIENTTRAFFICPOLICIES, "p", change, namespace="default")
+            await it.until(lambda w=wanted, v=verdict: ports() == w and told() == v, verdict[1])
+        await it.client.delete(CLIENTTRAFFICPOLICIES, "p", namespace="default")
+        await it.until(lambda: ports() == [tcp] and told() is None, "TCP alone again")

@@ -24,8 +24,8 @@ from fairlead.api.resources import (
     INGRESSCLASSES,
     INGRESSES,
     LISTENERSETS,
-    SECRETS,
     NODES,
+    SECRETS,
     SERVICES,
     Resource,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -235,6 +236,60 @@ def test_the_internet_reaches_ports_of_tcp_udp_and_tls(web: Lab) -> None:
             "Accepted": "True",
             "ResolvedRefs": "True",
         }
+
+
+QUICK = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: quick, namespace: web, annotations: {fairlead.dev/certificate: lab}}
+spec:
+  gatewayClassName: fairlead
+  listeners:
+    - {name: https, port: 443, protocol: HTTPS, hostname: quick.example.com, tls: {certificateRefs: [{name: quick}]}}
+---
+apiVersion: fairlead.dev/v1alpha1
+kind: ClientTrafficPolicy
+metadata: {name: quick, namespace: web}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: quick}]
+  http3: {}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: quick, namespace: web}
+spec: {parentRefs: [{name: quick}], rules: [{backendRefs: [{name: hello, port: 80}]}]}
+"""
+
+
+def test_the_internet_speaks_http3(web: Lab, tmp_path: Path) -> None:
+    web.apply(QUICK)
+    served = '--for=jsonpath={.status.listeners[0].conditions[?(@.type=="fairlead.dev/HTTP3")].status}=True'
+    web.kubectl("-n", "web", "wait", "gateway/quick", served, "--timeout=60s", timeout_s=90)
+    (tmp_path / "ca.pem").write_bytes(base64.b64decode(web.get("secret/quick", "-n", "web")["data"]["ca.crt"]))
+    found = [each["value"] for each in web.get("gateway/quick", "-n", "web")["status"]["addresses"]]
+    assert [":" in each for each in found] == [False, True]
+    host, authority = "quick.example.com", str(tmp_path / "ca.pem")
+    for address in found:
+        ask = (sys.executable, "-m", "tests.drivers.xds.h3", address, "443", host, authority)
+        status, _, body = wait_for(lambda ask=ask: outside(web, *ask), "an answer over HTTP/3").partition(" ")
+        said = json.loads(body)
+        # The client's own address, as the load balancer and the node leave it alone.
+        client = "fd10:198::10" if ":" in address else "198.51.100.10"
+        assert (status, said["headers"]["x-forwarded-for"]) == ("200", client)
+        at = f"[{address}]" if ":" in address else address
+        over_tcp = (
+            "curl",
+            "-sgm5",
+            "-D",
+            "-",
+            "--cacert",
+            authority,
+            "--resolve",
+            f"{host}:443:{at}",
+            f"https://{host}/",
+        )
+        assert 'alt-svc: h3=":443"' in outside(web, *over_tcp)
+    web.kubectl("-n", "web", "delete", "gateway/quick", "clienttrafficpolicy/quick", "httproute/quick")
 
 
 def test_the_host_reaches_it_through_loopback(web: Lab) -> None:

@@ -97,6 +97,10 @@ class ClientPaths(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=
     """`Redirect`, `Decode`, `Keep` or `Reject`."""
 
 
+class Http3(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Clients may use HTTP/3 as well. That it is said is all that it says."""
+
+
 class ClientTrafficPolicySpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """`spec` of a ClientTrafficPolicy."""
 
@@ -109,6 +113,8 @@ class ClientTrafficPolicySpec(msgspec.Struct, frozen=True, kw_only=True, rename=
     timeouts: ClientTimeouts | None = None
     connections: ClientConnections | None = None
     paths: ClientPaths | None = None
+    http3: Http3 | None = None
+    """None: over TCP alone."""
     external_traffic_policy: str | None = None
     """`Local` or `Cluster`, of the Gateway's Service."""
 

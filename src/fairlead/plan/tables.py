@@ -20,7 +20,7 @@ from fairlead.plan.egress import EgressAddress, EgressHolder, EgressRange, Egres
 from fairlead.plan.endpoint import Endpoint as Endpoint
 from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
 from fairlead.plan.gateway.forward import GatewayForward
-from fairlead.plan.gateway.listener import GatewayCertificate, GatewayListener, GatewayUdpListener
+from fairlead.plan.gateway.listener import GatewayCertificate, GatewayListener, GatewayQuicListener, GatewayUdpListener
 from fairlead.plan.gateway.policy import GatewayJwt
 from fairlead.plan.gateway.presence import GatewayDrain, GatewayHealthPort
 from fairlead.plan.gateway.route import GatewayHost
@@ -269,6 +269,7 @@ Row: TypeAlias = (
     | GatewayHost
     | GatewayJwt
     | GatewayListener
+    | GatewayQuicListener
     | GatewayUdpListener
     | GatewayTrust
 )
@@ -312,6 +313,7 @@ TABLES: Mapping[str, tuple[type[Row], tuple[str, ...]]] = {
     "gateway_jwt": (GatewayJwt, ("name",)),
     "gateway_forwards": (GatewayForward, ("name",)),
     "gateway_listeners": (GatewayListener, ("name",)),
+    "gateway_quic_listeners": (GatewayQuicListener, ("name",)),
     "gateway_udp_listeners": (GatewayUdpListener, ("name",)),
     "gateway_health_ports": (GatewayHealthPort, ("name",)),
     "gateway_drains": (GatewayDrain, ("reason",)),

@@ -259,7 +259,8 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
         found = decode(kind, obj)
         assert not isinstance(found, Diagnostic), found
         if kind == "Gateway":
-            udp = {each["port"] for each in obj["spec"]["listeners"] if each["protocol"] == "UDP"}
+            # HTTP/3 has a UDP port beside HTTPS; without the wish for it nobody listens there.
+            udp = {each["port"] for each in obj["spec"]["listeners"] if each["protocol"] in ("UDP", "HTTPS")}
             tcp = {each["port"] for each in obj["spec"]["listeners"] if each["protocol"] != "UDP"}
             self.door(metadata["namespace"], metadata["name"], *tcp, udp=udp)
         return ObjectChanged(kind, key, found)

@@ -234,7 +234,8 @@ class GatewayController(Controller):
         taken = services.node_ports(self._informers["Service"].store.values())
         try:
             external = self._stage.clients.external(gateway.key)
-            wanted = services.desired(gateway, present, taken, reference_to(obj, resource), external)
+            http3 = {each.port for each in self._stage.clients.over_quic(gateway)}
+            wanted = services.desired(gateway, present, taken, reference_to(obj, resource), external, http3)
         except ValueError as error:
             return present, str(error), []
         if present is None:
@@ -273,6 +274,7 @@ class GatewayController(Controller):
             conditions += status.certificate_conditions(listener, self._snapshot.certificates, moment)
             revoked = self._stage.clients.of(listener).revocation
             conditions += status.revocation_conditions(listener, revoked, self._snapshot.trust_material, moment)
+            conditions += status.http3_conditions(listener, gateway, serving, self._stage.clients.http3(listener))
             known = former.get(listener.api.name, {}).get("conditions")
             found.append(
                 status.listener_status(listener, self._stage.attached(listener))

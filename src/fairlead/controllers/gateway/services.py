@@ -35,8 +35,11 @@ def desired(
     taken: Collection[int],
     owner: Json,
     external: str = "Local",
+    http3: Collection[int] = (),
 ) -> Json:
     """Return the Service that a Gateway should have: a port keeps what `present` gave it, a new one gets what is free.
+
+    `http3` are the ports of listeners that serve HTTP/3 as well: UDP beside TCP.
 
     Raises ValueError when every port of the nodes is taken.
     """
@@ -47,7 +50,8 @@ def desired(
     }
     used = set(taken)
     ports = []
-    for number, protocol in sorted({(each.api.port, each.transport) for each in gateway.listeners if each.usable}):
+    wanted = {(each.api.port, each.transport) for each in gateway.listeners if each.usable}
+    for number, protocol in sorted(wanted | {(each, "UDP") for each in http3}):
         target = known.get((number, protocol))
         if not isinstance(target, int) or not FIRST_PORT <= target <= LAST_PORT:
             target = next((each for each in range(FIRST_PORT, LAST_PORT + 1) if each not in used), None)

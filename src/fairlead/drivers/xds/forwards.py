@@ -67,7 +67,7 @@ def by_name(name: str) -> Any:
 
 def udp_listener(row: GatewayUdpListener) -> Resource:
     """Return a listener of datagrams on all of the node's addresses."""
-    first, *others = [_udp_address(each, row.port) for each in row.addresses]
+    first, *others = [udp_address(each, row.port) for each in row.addresses]
     action = matcher_pb2.Matcher.OnMatch(
         action=xds_extension_pb2.TypedExtensionConfig(
             name="route", typed_config=packed(route_pb2.Route(cluster=row.cluster))
@@ -111,7 +111,8 @@ def _unless(refused: Iterable[str], action: Any) -> Any:
     return matcher_pb2.Matcher(matcher_list=of(matchers=[matcher]))
 
 
-def _udp_address(text: str, port: int) -> Any:
+def udp_address(text: str, port: int) -> Any:
+    """Return an address to take datagrams at."""
     return address_pb2.Address(
         socket_address=address_pb2.SocketAddress(
             address=text, port_value=port, protocol=address_pb2.SocketAddress.Protocol.UDP

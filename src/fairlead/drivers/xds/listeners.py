@@ -6,7 +6,7 @@ normalized before they are matched, and names with underscores, which backends m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -52,9 +52,10 @@ FORGEABLE_BY_OUTSIDERS = "x-forwarded-"
 _KEY_MS = 1000
 """How long a proxy that starts waits for a key: nothing else serves until then, and keys are where the API server is."""
 _BUFFER_BYTES = 1 << 20
-_STREAMS = 128
-_WINDOW_BYTES = 1 << 16
-_CONNECTION_WINDOW_BYTES = 1 << 20
+STREAMS = 128
+"""Requests of a connection at a time."""
+WINDOW_BYTES = 1 << 16
+CONNECTION_WINDOW_BYTES = 1 << 20
 
 
 def listener(row: GatewayListener) -> Resource:
@@ -65,7 +66,7 @@ def listener(row: GatewayListener) -> Resource:
         name=row.name,
         address=first,
         additional_addresses=[listener_pb2.AdditionalAddress(address=each) for each in others],
-        filter_chains=[each for chain in row.chains for each in _chains(chain)],
+        filter_chains=[each for chain in row.chains for each in split(chain, _chain)],
         listener_filters=[*clients.listener_filters(row.socket), *([_inspector()] if has_tls else [])],
         socket_options=clients.socket_options(row.socket),
         per_connection_buffer_limit_bytes=number(_BUFFER_BYTES),
@@ -80,17 +81,17 @@ def _inspector() -> Any:
     )
 
 
-def _chains(chain: GatewayChain) -> Iterator[Any]:
+def split(chain: GatewayChain, build: Callable[[GatewayChain], Any]) -> Iterator[Any]:
     """Yield the chains of one: where some proxies are believed, their connections have another than those of the rest."""
     believed = chain.client.trusted_cidrs if isinstance(chain.action, ToHosts) else ()
     if not believed:
-        yield _chain(chain)
+        yield build(chain)
         return
-    theirs = _chain(chain)
+    theirs = build(chain)
     theirs.name = f"{chain.name}~believed"
     theirs.filter_chain_match.direct_source_prefix_ranges.extend(clients.ranges(believed))
     yield theirs
-    yield _chain(msgspec.structs.replace(chain, client=msgspec.structs.replace(chain.client, trusted_cidrs=())))
+    yield build(msgspec.structs.replace(chain, client=msgspec.structs.replace(chain.client, trusted_cidrs=())))
 
 
 def _chain(chain: GatewayChain) -> Any:
@@ -104,7 +105,7 @@ def _chain(chain: GatewayChain) -> Any:
     message.filter_chain_match.source_prefix_ranges.extend(clients.ranges(_halves(chain.sources)))
     if isinstance(chain.tls, Terminated):
         alpn = chain.client.alpn if isinstance(chain.action, ToHosts) else ()
-        context = packed(_tls(chain.tls, clients.tls(chain.client), alpn))
+        context = packed(tls_context(chain.tls, clients.tls(chain.client), alpn))
         message.transport_socket.CopyFrom(
             base_pb2.TransportSocket(name="envoy.transport_sockets.tls", typed_config=context)
         )
@@ -128,12 +129,17 @@ def _action(chain: GatewayChain) -> Any:
                 name="envoy.filters.network.direct_response", typed_config=packed(direct_response_pb2.Config())
             )
         case ToHosts(table=table):
-            manager = _http(table, chain.client, tls=chain.tls is not None)
+            message = manager(table, chain.client, tls=chain.tls is not None)
             if isinstance(chain.tls, Terminated) and chain.tls.clients is not None and not chain.tls.clients.optional:
-                _tell_client(manager)
-            return listener_components_pb2.Filter(
-                name="envoy.filters.network.http_connection_manager", typed_config=packed(manager)
-            )
+                _tell_client(message)
+            return requests(message)
+
+
+def requests(message: Any) -> Any:
+    """Return what reads requests as a filter of connections."""
+    return listener_components_pb2.Filter(
+        name="envoy.filters.network.http_connection_manager", typed_config=packed(message)
+    )
 
 
 def _tell_client(manager: Any) -> None:
@@ -145,7 +151,8 @@ def _tell_client(manager: Any) -> None:
     )
 
 
-def _tls(tls: Terminated, common: Any, alpn: Iterable[str]) -> Any:
+def tls_context(tls: Terminated, common: Any, alpn: Iterable[str]) -> Any:
+    """Return how TLS ends here."""
     secrets = [secret_pb2.SdsSecretConfig(name=each, sds_config=by_ads(_KEY_MS)) for each in tls.certificates]
     message = tls_pb2.DownstreamTlsContext(
         common_tls_context=tls_pb2.CommonTlsContext(
@@ -170,26 +177,27 @@ def _tls(tls: Terminated, common: Any, alpn: Iterable[str]) -> Any:
     return message
 
 
-def _http(table: str, client: ClientTraffic, *, tls: bool) -> Any:
-    manager = hcm_pb2.HttpConnectionManager
-    message = manager(
+def manager(table: str, client: ClientTraffic, *, tls: bool) -> Any:
+    """Return what reads the requests of connections and looks them up in a table of hosts."""
+    kind = hcm_pb2.HttpConnectionManager
+    message = kind(
         stat_prefix="gateway",
-        codec_type=manager.CodecType.AUTO,
+        codec_type=kind.CodecType.AUTO,
         rds=hcm_pb2.Rds(config_source=by_ads(), route_config_name=table),
         http_filters=[
             *places(),
             hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=packed(_router())),
         ],
-        upgrade_configs=[manager.UpgradeConfig(upgrade_type="websocket")],
+        upgrade_configs=[kind.UpgradeConfig(upgrade_type="websocket")],
         use_remote_address=boolean(True),
         early_header_mutation_extensions=[_without(client)],
         normalize_path=boolean(True),
         http2_protocol_options=protocol_pb2.Http2ProtocolOptions(
-            max_concurrent_streams=number(_STREAMS),
-            initial_stream_window_size=number(_WINDOW_BYTES),
-            initial_connection_window_size=number(_CONNECTION_WINDOW_BYTES),
+            max_concurrent_streams=number(STREAMS),
+            initial_stream_window_size=number(WINDOW_BYTES),
+            initial_connection_window_size=number(CONNECTION_WINDOW_BYTES),
         ),
-        server_header_transformation=manager.ServerHeaderTransformation.PASS_THROUGH,
+        server_header_transformation=kind.ServerHeaderTransformation.PASS_THROUGH,
     )
     clients.shape(message, client, tls=tls)
     return message

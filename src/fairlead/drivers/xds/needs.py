@@ -9,20 +9,25 @@ from fairlead.plan.gateway.listener import (
     AnyListener,
     GatewayChain,
     GatewayListener,
+    GatewayQuicListener,
     GatewayUdpListener,
     ToBackends,
     ToHosts,
 )
 from fairlead.plan.plan import Plan
 
-_TABLES = {GatewayListener: "gateway_listeners", GatewayUdpListener: "gateway_udp_listeners"}
+_TABLES = {
+    GatewayListener: "gateway_listeners",
+    GatewayQuicListener: "gateway_quic_listeners",
+    GatewayUdpListener: "gateway_udp_listeners",
+}
 
 
 def listeners_of(plan: Plan) -> Iterator[AnyListener]:
-    """Yield the listeners of a plan, of TCP and UDP."""
+    """Yield the listeners of a plan, of TCP, QUIC and UDP."""
     for table in _TABLES.values():
         for row in plan.table(table).values():
-            if isinstance(row, GatewayListener | GatewayUdpListener):
+            if isinstance(row, GatewayListener | GatewayQuicListener | GatewayUdpListener):
                 yield row
 
 
@@ -34,7 +39,7 @@ def not_serving(row: AnyListener, words: str) -> Failure:
 def chains_of(rows: Iterable[AnyListener]) -> Iterator[GatewayChain]:
     """Yield the chains of some listeners."""
     for row in rows:
-        if isinstance(row, GatewayListener):
+        if isinstance(row, GatewayListener | GatewayQuicListener):
             yield from row.chains
 
 

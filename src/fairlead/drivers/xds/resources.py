@@ -8,7 +8,7 @@ from __future__ import annotations
 from fairlead.drivers.xds.protocol import Resource
 from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
 from fairlead.plan.gateway.forward import GatewayForward
-from fairlead.plan.gateway.listener import GatewayListener, GatewayUdpListener
+from fairlead.plan.gateway.listener import GatewayListener, GatewayQuicListener, GatewayUdpListener
 from fairlead.plan.gateway.presence import GatewayHealthPort
 from fairlead.plan.gateway.trust import GatewayTrust
 from fairlead.plan.tables import Row
@@ -29,6 +29,7 @@ TABLES = {
     "gateway_certificates": SECRET,
     "gateway_trusts": SECRET,
     "gateway_listeners": LISTENER,
+    "gateway_quic_listeners": LISTENER,
     "gateway_udp_listeners": LISTENER,
     "gateway_health_ports": LISTENER,
     "gateway_forwards": EXTENSION,
@@ -38,7 +39,7 @@ TABLES = {
 
 def resource(row: Row) -> Resource:
     """Return a row of `TABLES`, but for certificates, as a resource; raises TypeError for others."""
-    from fairlead.drivers.xds import clusters, forwards, listeners, presence
+    from fairlead.drivers.xds import clusters, forwards, listeners, presence, quic
 
     match row:
         case GatewayCluster():
@@ -47,6 +48,8 @@ def resource(row: Row) -> Resource:
             return clusters.endpoints(row)
         case GatewayListener():
             return listeners.listener(row)
+        case GatewayQuicListener():
+            return quic.listener(row)
         case GatewayUdpListener():
             return forwards.udp_listener(row)
         case GatewayHealthPort():

@@ -49,6 +49,8 @@ _MOST_RETRIES = 256
 _REPEATABLE = "GET|HEAD|OPTIONS|TRACE|PUT|DELETE"
 _CORS = "envoy.filters.http.cors"
 _NO_TIMEOUT = 0
+_REMEMBERED_S = 3600
+"""For how long clients try HTTP/3 of their own accord; where it is gone they come back over TCP."""
 _NO_CLUSTER = "none"
 """Names of clusters have slashes."""
 _HIGHEST_WEIGHT = (1 << 32) - 1
@@ -77,9 +79,22 @@ def host(row: GatewayHost, find: Find) -> tuple[bytes, str]:
     if row.chain:
         routes = list(_of_chain(routes, row.chain))
     message = route_pb2.VirtualHost(name=row.domain, domains=[row.domain], routes=routes)
+    if row.http3:
+        _tell_of_http3(message, row.http3)
     if any(route.session is not None for route in row.routes):
         sessions.install(message)
     return serialized(table_pb2.RouteConfiguration(virtual_hosts=[message])), missing
+
+
+def _tell_of_http3(host: Any, port: int) -> None:
+    """Have clients told where the same is to be had over HTTP/3 (RFC 7838, RFC 9114), whatever the backend says of itself."""
+    option = base_pb2.HeaderValueOption
+    host.response_headers_to_add.append(
+        option(
+            header=base_pb2.HeaderValue(key="alt-svc", value=f'h3=":{port}"; ma={_REMEMBERED_S}'),
+            append_action=option.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+        )
+    )
 
 
 def _of_chain(routes: Iterable[Any], chain: str) -> Iterator[Any]:

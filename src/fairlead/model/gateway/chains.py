@@ -17,12 +17,13 @@ from fairlead.api.trust_material import TrustMaterial
 from fairlead.model.gateway.clients import ClientPolicies
 from fairlead.model.gateway.hosts import ANY
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, Clients
-from fairlead.model.gateway.names import GATEWAY_LABEL, listener_name, set_name
+from fairlead.model.gateway.names import GATEWAY_LABEL, listener_name, quic_name, set_name
 from fairlead.plan.gateway.listener import (
     ChainTls,
     GatewayCertificate,
     GatewayChain,
     GatewayListener,
+    GatewayQuicListener,
     GatewayUdpListener,
     KnownClients,
     PassedThrough,
@@ -49,23 +50,35 @@ def rows(
 ) -> Iterator[tuple[str, Row]]:
     """Yield (table, row): a listener for each port that the Gateway's Service leads to, and the certificates."""
     addresses = node.internal_ips if node is not None else ()
-    # A Service that somebody else made under this name leads nowhere.
-    if service is None or service.metadata.label(GATEWAY_LABEL) != gateway.key[1] or not addresses:
+    if not addresses or not _leads_to(service, gateway):
         return
-    for port in service.spec.ports or ():
-        transport = port.protocol or "TCP"
-        listeners = gateway.on_port(port.port, transport)
-        if not listeners or not isinstance(port.target_port, int):
-            continue
-        name = listener_name(gateway.key, port.port, transport)
+    quic = policies.over_quic(gateway)
+    for number, transport, target in _doors(gateway, service):
+        listeners = gateway.on_port(number, transport)
+        name = listener_name(gateway.key, number, transport)
         generation = gateway.api.metadata.generation
+        if not listeners:
+            if transport == "UDP" and (listeners := tuple(each for each in quic if each.port == number)):
+                yield (
+                    "gateway_quic_listeners",
+                    GatewayQuicListener(
+                        name=quic_name(gateway.key, number),
+                        port=target,
+                        public_port=number,
+                        addresses=addresses,
+                        chains=_sorted(_chains(listeners, policies, server_names)),
+                        generation=generation,
+                        sets=_generations(gateway, listeners),
+                    ),
+                )
+            continue
         if transport == "UDP":
             yield (
                 "gateway_udp_listeners",
                 GatewayUdpListener(
                     name=name,
-                    port=port.target_port,
-                    public_port=port.port,
+                    port=target,
+                    public_port=number,
                     addresses=addresses,
                     cluster=name,
                     refused=server_names(name).get(ANY, ()),
@@ -78,10 +91,10 @@ def rows(
             "gateway_listeners",
             GatewayListener(
                 name=name,
-                port=port.target_port,
-                public_port=port.port,
+                port=target,
+                public_port=number,
                 addresses=addresses,
-                chains=tuple(sorted(_chains(listeners, policies, server_names), key=lambda each: each.name)),
+                chains=_sorted(_chains(listeners, policies, server_names)),
                 socket=policies.of(listeners[0]).socket,
                 generation=generation,
                 sets=_generations(gateway, listeners),
@@ -95,6 +108,32 @@ def rows(
     if gateway.client is not None:
         digest = certificates[gateway.client].digest
         yield "gateway_certificates", GatewayCertificate(name="/".join(gateway.client), digest=digest)
+
+
+def ports_of_http3(gateway: BoundGateway, service: Service | None, policies: ClientPolicies) -> frozenset[int]:
+    """Return the ports of a Gateway at which its Service leads to HTTP/3."""
+    wanted = {each.port for each in policies.over_quic(gateway)}
+    return frozenset(
+        number for number, transport, _ in _doors(gateway, service) if transport == "UDP" and number in wanted
+    )
+
+
+def _leads_to(service: Service | None, gateway: BoundGateway) -> bool:
+    # One that somebody else made under this name leads nowhere.
+    return service is not None and service.metadata.label(GATEWAY_LABEL) == gateway.key[1]
+
+
+def _doors(gateway: BoundGateway, service: Service | None) -> Iterator[tuple[int, str, int]]:
+    """Yield (client's port, transport, port of the node) of each port that leads to the proxies."""
+    if service is None or not _leads_to(service, gateway):
+        return
+    for port in service.spec.ports or ():
+        if isinstance(port.target_port, int):
+            yield port.port, port.protocol or "TCP", port.target_port
+
+
+def _sorted(found: Iterable[GatewayChain]) -> tuple[GatewayChain, ...]:
+    return tuple(sorted(found, key=lambda each: each.name))
 
 
 def forward_name(chain: str, domain: str) -> str:

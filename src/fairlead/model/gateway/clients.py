@@ -7,7 +7,7 @@ port. There the listener that goes first decides; another's policy that says som
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -19,6 +19,7 @@ from fairlead.api.clienttraffic import (
     ForwardedFor,
 )
 from fairlead.api.gateway import GROUP
+from fairlead.model.gateway import http3
 from fairlead.model.gateway.attachment import Attachments, Place, PolicyKind, Reading
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, ListenerKey, Verdict
 from fairlead.model.gateway.trust import Revocation, revocation
@@ -50,6 +51,7 @@ class ClientPolicy(msgspec.Struct, frozen=True, kw_only=True):
     redirect: Redirect | None = None
     external: str = "Local"
     revocation: Revocation = Revocation()
+    http3: bool = False
 
 
 def read(policy: ClientTrafficPolicy, snapshot: Snapshot) -> Reading:
@@ -92,6 +94,8 @@ def unheld(value: ClientPolicy, transport: str) -> frozenset[str]:
     }
     if value.redirect is not None:
         found.add("httpsRedirect")
+    if value.http3:
+        found.add("http3")
     if transport == "UDP":
         others: dict[str, object] = {
             "proxyProtocol": value.socket.proxy_protocol,
@@ -131,7 +135,16 @@ def _policy(spec: ClientTrafficPolicySpec) -> ClientPolicy:
         port = number(wanted.port, 1, 65535, "spec.httpsRedirect.port")
         # The scheme's own port is left unsaid.
         redirect = Redirect(status=wanted.status_code, scheme="https", port=port if port != 443 else 0)
-    return ClientPolicy(traffic=_traffic(spec), socket=socket, redirect=redirect, external=external or "Local")
+    traffic = _traffic(spec)
+    if spec.http3 is not None and traffic.tls_max == "1.2":
+        raise ValueError("spec.http3: needs TLS 1.3, which spec.tls.maxVersion excludes (RFC 9001, 4.2)")
+    return ClientPolicy(
+        traffic=traffic,
+        socket=socket,
+        redirect=redirect,
+        external=external or "Local",
+        http3=spec.http3 is not None,
+    )
 
 
 def _traffic(spec: ClientTrafficPolicySpec) -> ClientTraffic:
@@ -236,6 +249,7 @@ class ClientPolicies:
         self._attachments = attachments
         self._of: dict[ListenerKey, ClientPolicy] = {}
         self._named: dict[ListenerKey, ObjectKey] = {}
+        self._http3: dict[ListenerKey, Verdict] = {}
         self.overruled: dict[ObjectKey, str] = {}
         """Policies that hold nowhere, as others go first, and why."""
         for gateway in gateways:
@@ -243,8 +257,9 @@ class ClientPolicies:
             for each in gateway.listeners:
                 if each.usable and each.transport == "TCP":
                     ports.setdefault(each.port, []).append(each)
+            datagrams = {each.port for each in gateway.listeners if each.usable and each.transport == "UDP"}
             for listeners in ports.values():
-                self._settle(listeners)
+                self._settle(listeners, datagrams)
 
     def of(self, listener: BoundListener) -> ClientPolicy:
         """Return what holds for a listener."""
@@ -258,12 +273,21 @@ class ClientPolicies:
         origin = f"{KIND.kind}/{'/'.join(self._named[listener.key])}"
         return GatewayRoute(path_kind="prefix", path="/", redirect=found, origin=origin)
 
+    def http3(self, listener: BoundListener) -> Verdict | None:
+        """Return whether a listener serves HTTP/3 as well; None where nobody wishes that."""
+        return self._http3.get(listener.key)
+
+    def over_quic(self, gateway: BoundGateway) -> tuple[BoundListener, ...]:
+        """Return the listeners of a Gateway that serve HTTP/3 as well."""
+        verdicts = ((each, self.http3(each)) for each in gateway.listeners)
+        return tuple(each for each, verdict in verdicts if verdict is not None and not verdict.problem)
+
     def external(self, gateway: ObjectKey) -> str:
         """Return the `externalTrafficPolicy` of a Gateway's Service."""
         reading = self._attachments.applying(Place(GROUP, "Gateway", *gateway))
         return reading.value.external if reading is not None and isinstance(reading.value, ClientPolicy) else "Local"
 
-    def _settle(self, listeners: list[BoundListener]) -> None:
+    def _settle(self, listeners: list[BoundListener], datagrams: Collection[int]) -> None:
         """Find what holds for the listeners of a port, the one that goes first first."""
         first = listeners[0]
         lead = self._wanted(first) or ClientPolicy()
@@ -279,10 +303,12 @@ class ClientPolicies:
                 self.overruled[self._named[each.key]] = (
                     f"listener {each.api.name}: another listener of port {each.port} goes first, and what this says goes for all of them"
                 )
-                held = msgspec.structs.replace(held, redirect=None)
+                held = msgspec.structs.replace(held, redirect=None, http3=False)
                 if each.protocol != "HTTP":
                     held = msgspec.structs.replace(held, traffic=ClientTraffic())
             self._of[each.key] = held
+            if held.http3 and (verdict := http3.verdict(each, held.socket, datagrams)) is not None:
+                self._http3[each.key] = verdict
 
     def _wanted(self, listener: BoundListener) -> ClientPolicy | None:
         kind, (namespace, name) = listener.owner

@@ -41,6 +41,11 @@ def set_name(listener_set: ListenerSet) -> str:
     return hashlib.sha256(f"{metadata.namespace}/{metadata.name}/{metadata.uid}".encode()).hexdigest()[:16]
 
 
+def quic_name(gateway: ObjectKey, port: int) -> str:
+    """Return how the proxy calls what a Gateway has on a port for HTTP/3."""
+    return f"{listener_name(gateway, port)}/quic"
+
+
 def listener_name(gateway: ObjectKey, port: int, transport: str = "TCP") -> str:
     """Return how the proxy calls what a Gateway has on a port."""
     name = f"{gateway[0]}/{gateway[1]}/{port}"

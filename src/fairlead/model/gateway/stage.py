@@ -105,6 +105,8 @@ class GatewayStage:
         """The Gateways' own Services, which say where the proxy listens → the Gateway."""
         self._trust_read: Mapping[ObjectKey, TrustMaterial] = {}
         self._trust: Mapping[ObjectKey, TrustMaterial] = {}
+        self._http3: dict[ObjectKey, frozenset[int]] = {}
+        """Gateway → the ports at which clients get HTTP/3 too."""
         self._merged = MergedRows()
 
     def __repr__(self) -> str:
@@ -262,6 +264,10 @@ class GatewayStage:
         # Those that are bound no more have a status to lose.
         self._rebound |= known
         self._doors = {(namespace, service_name(name)): (namespace, name) for namespace, name in gateways}
+        self._http3 = {
+            at: chains.ports_of_http3(gateways[at], snapshot.services.get(door), self.clients)
+            for door, at in self._doors.items()
+        }
         for gateway in gateways.values():
             for listener in gateway.listeners:
                 if listener.usable:
@@ -498,8 +504,13 @@ class GatewayStage:
             domain=domain,
             routes=tuple(rules),
             chain=decider.chain if decider is not None and several else "",
+            http3=decider.port if decider is not None and self._tells_of_http3(decider) else 0,
         )
         return _rows([("gateway_hosts", row)], sorted(origins))
+
+    def _tells_of_http3(self, listener: BoundListener) -> bool:
+        verdict = self.clients.http3(listener)
+        return verdict is not None and not verdict.problem and listener.port in self._http3[listener.gateway]
 
     def _cluster(self, name: str, snapshot: Snapshot, node: Node | None) -> Rows | None:
         target = self._routes.needed[name][0] if name in self._routes.needed else self._guard_targets.get(name)

@@ -90,6 +90,8 @@ CERTIFICATES = "fairlead.dev/CertificatesValid"
 """Type of a condition of listeners that is there only while it is False."""
 REVOCATION = "fairlead.dev/RevocationListsValid"
 """Type of a condition of listeners that is there only while it is False."""
+HTTP3 = "fairlead.dev/HTTP3"
+"""Type of a condition of listeners that is there only where a ClientTrafficPolicy wants HTTP/3."""
 _LONGEST = 1024
 """Of a message; the API's limit is 32,768."""
 _AFFECTED = "fairlead.dev/PolicyAffected"
@@ -276,6 +278,18 @@ def listener_conditions(listener: BoundListener, gateway: BoundGateway, serving:
     return [*found, programmed, *overlaps]
 
 
+def http3_conditions(
+    listener: BoundListener, gateway: BoundGateway, serving: Serving, wish: Verdict | None
+) -> list[Condition]:
+    """Return whether every node serves a listener over HTTP/3 too; nothing where `wish` says that nobody wants that."""
+    if wish is None:
+        return []
+    if wish.problem:
+        return [_condition(HTTP3, wish, "")]
+    waiting = serving.problem or _waiting(gateway, serving, [listener], transport="UDP")
+    return [Condition(HTTP3, False, "Pending", waiting) if waiting else Condition(HTTP3, True, "Programmed")]
+
+
 def certificate_conditions(
     listener: BoundListener, certificates: Mapping[ObjectKey, Certificate], now: str
 ) -> list[Condition]:
@@ -409,9 +423,11 @@ def _words(listeners: Iterable[BoundListener]) -> str:
     return words if len(words) <= _LONGEST else words[: _LONGEST - 2] + " …"
 
 
-def _waiting(gateway: BoundGateway, serving: Serving, listeners: Sequence[BoundListener]) -> str:
-    """Return why not every node serves the ports of some listeners; empty when all do."""
-    ports = {port_key(each.api.port, each.transport) for each in listeners}
+def _waiting(
+    gateway: BoundGateway, serving: Serving, listeners: Sequence[BoundListener], *, transport: str | None = None
+) -> str:
+    """Return why not every node serves the ports of some listeners, of their own transport or another one; empty when all do."""
+    ports = {port_key(each.api.port, transport or each.transport) for each in listeners}
     sets = {each.key: each for each in gateway.sets}
     told = {
         set_name(sets[each.listener_set].api): sets[each.listener_set].api.metadata.generation

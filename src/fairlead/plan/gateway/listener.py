@@ -142,7 +142,22 @@ class GatewayUdpListener(msgspec.Struct, frozen=True, kw_only=True):
         return self.name.replace("/", "_")
 
 
-AnyListener: TypeAlias = GatewayListener | GatewayUdpListener
+class GatewayQuicListener(msgspec.Struct, frozen=True, kw_only=True):
+    """A UDP port of this node's proxy, at which some chains of a TCP port of the same number take connections of HTTP/3. Key: `name`."""
+
+    protocol: ClassVar[str] = "UDP"
+    name: str
+    """`NAMESPACE/GATEWAY/PORT/quic`."""
+    port: int
+    public_port: int
+    addresses: tuple[str, ...]
+    chains: tuple[GatewayChain, ...]
+    """Each ends TLS, without certificates of clients, and looks requests up in the table of hosts that it has over TCP too."""
+    generation: int = 0
+    sets: tuple[tuple[str, int], ...] = ()
+
+
+AnyListener: TypeAlias = GatewayListener | GatewayQuicListener | GatewayUdpListener
 
 
 class GatewayCertificate(msgspec.Struct, frozen=True, kw_only=True):

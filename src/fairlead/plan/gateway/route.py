@@ -168,3 +168,5 @@ class GatewayHost(msgspec.Struct, frozen=True, kw_only=True):
     routes: tuple[GatewayRoute, ...]
     chain: str = ""
     """The one whose connections may ask for it: those of others get 421 (RFC 9110, 15.5.20); empty: all of the table's may."""
+    http3: int = 0
+    """Port at which clients are told that the same is to be had over HTTP/3; 0: they are told nothing."""
