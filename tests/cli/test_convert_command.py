@@ -52,6 +52,24 @@ def test_json_is_a_list_that_kubectl_takes(tmp_path: Path) -> None:
     assert result.return_value == 0
 
 
+def test_annotations_of_services_are_named(tmp_path: Path) -> None:
+    annotations = {"traefik.ingress.kubernetes.io/service.sticky.cookie": "true", "example.com/other": "x"}
+    service = {
+        "kind": "Service",
+        "metadata": {"name": "web", "annotations": annotations},
+        "spec": {"ports": [{"port": 80}]},
+    }
+    (tmp_path / "a.yaml").write_text(f"{ingress()}---\n{yaml.safe_dump({'apiVersion': 'v1', **service})}")
+    result = run("-f", str(tmp_path))
+    warnings = [line for line in result.stderr.splitlines() if line.startswith("warning")]
+    assert len(warnings) == 1
+    assert (
+        "Service/default/web metadata.annotations[traefik.ingress.kubernetes.io/service.sticky.cookie]" in warnings[0]
+    )
+    assert "write it on the Ingresses" in warnings[0]
+    assert result.return_value == 1
+
+
 def test_standard_input() -> None:
     result = run("-f", "-", text=ingress())
     assert [each["kind"] for each in yaml.safe_load_all(result.stdout)] == ["GatewayClass", "Gateway", "HTTPRoute"]
