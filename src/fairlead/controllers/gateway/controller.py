@@ -44,6 +44,7 @@ from fairlead.model.gateway.ingress import gateway_of
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet
 from fairlead.model.gateway.names import CONTROLLER, GATEWAY_LABEL, service_name
 from fairlead.model.gateway.stage import GatewayStage
+from fairlead.sources.errors import ApiError
 from fairlead.sources.informer import Informer, key_of
 from fairlead.sources.named import NamedObjects
 from fairlead.world.events import Event, ObjectChanged
@@ -85,6 +86,8 @@ class GatewayController(Controller):
         """The same of policies."""
         self._told: dict[Key, frozenset[str]] = {}
         """Ingress → what was said of it by Events, as it has no conditions."""
+        self._promised: set[int] = set()
+        """Ports of nodes that a Gateway has got in this round, which the informer may not have seen yet."""
         self._given: frozenset[str] = frozenset()
         """Addresses that classes of Ingresses had."""
         self._informers = {kind: self.follow(resource) for kind, resource in _FOLLOWED.items()}
@@ -109,24 +112,35 @@ class GatewayController(Controller):
         touched = self._snapshot.services_changed_since(before.token)
         self._stage.update(self._snapshot, touched)
         self._unwritten |= self._stage.take_rebound()
+        refused: list[ApiError] = []
         for gateway_class in list(self._informers["GatewayClass"].store.values()):
-            await self.perform(key, self._class_actions(gateway_class))
-        await self.perform(key, list(self._leaving()))
+            await self._attempt(key, self._class_actions(gateway_class), refused)
+        await self._attempt(key, list(self._leaving()), refused)
+        self._promised = set()
         for gateway in self._stage.gateways.values():
-            if gateway.key in self._stage.ingresses.gateways:
-                await self.perform(key, self._ingress_actions(gateway))
-            else:
-                await self.perform(key, self._gateway_actions(gateway))
-        await self.perform(key, self._events_of_ingresses())
+            is_class = gateway.key in self._stage.ingresses.gateways
+            actions = self._ingress_actions(gateway) if is_class else self._gateway_actions(gateway)
+            await self._attempt(key, actions, refused)
+        await self._attempt(key, self._events_of_ingresses(), refused)
         self._look_again()
         for route in sorted(self._unwritten):
-            if route[0] in _STATUSES:
-                await self.perform(key, self._route_actions(*route))
-            self._unwritten.discard(route)
+            if route[0] not in _STATUSES or await self._attempt(key, self._route_actions(*route), refused):
+                self._unwritten.discard(route)
         self._unstated |= self._stage.policies.take_restated()
         for policy in sorted(self._unstated):
-            await self.perform(key, self._policy_actions(*policy))
-            self._unstated.discard(policy)
+            if await self._attempt(key, self._policy_actions(*policy), refused):
+                self._unstated.discard(policy)
+        if refused:
+            raise refused[0]
+
+    async def _attempt(self, key: Key, actions: Iterable[Action], refused: list[ApiError]) -> bool:
+        """Perform actions; tell whether all went well, and note a refusal: what is refused to one must not keep others waiting."""
+        try:
+            await self.perform(key, actions)
+        except ApiError as error:
+            refused.append(error)
+            return False
+        return True
 
     def _look_again(self) -> None:
         """Wake when the next certificate becomes valid or expires, or a list of revoked ones is out of date."""
@@ -231,13 +245,14 @@ class GatewayController(Controller):
             return present, f"Service {'/'.join(at)} exists and is not this Gateway's", []
         if not any(each.usable for each in gateway.listeners) or status.unsupported_address(gateway):
             return present, "", []
-        taken = services.node_ports(self._informers["Service"].store.values())
+        taken = services.node_ports(self._informers["Service"].store.values()) | self._promised
         try:
             external = self._stage.clients.external(gateway.key)
             http3 = {each.port for each in self._stage.clients.over_quic(gateway)}
             wanted = services.desired(gateway, present, taken, reference_to(obj, resource), external, http3)
         except ValueError as error:
             return present, str(error), []
+        self._promised |= services.node_ports([wanted])
         if present is None:
             return None, "", [Create(SERVICES, wanted, owner=obj)]
         return present, "", [Patch(SERVICES, present, wanted)] if services.differs(present, wanted) else []

@@ -11,6 +11,7 @@ from fairlead.model.gateway.listeners import BoundGateway
 from fairlead.model.gateway.names import FIRST_PORT, GATEWAY_LABEL, LAST_PORT, service_name
 
 Json = dict[str, Any]
+_LONGEST_LABEL = 63
 
 
 def is_of_gateway(service: Mapping[str, Any]) -> bool:
@@ -41,8 +42,12 @@ def desired(
 
     `http3` are the ports of listeners that serve HTTP/3 as well: UDP beside TCP.
 
-    Raises ValueError when every port of the nodes is taken.
+    Raises ValueError when every port of the nodes is taken, and for a name that is longer than a label's value may be.
     """
+    if len(gateway.key[1]) > _LONGEST_LABEL:
+        raise ValueError(
+            f"metadata.name has {len(gateway.key[1])} characters; {_LONGEST_LABEL} are the most for a Gateway, as its name is a label"
+        )
     spec = gateway.api.spec
     known = {
         (each["port"], each.get("protocol", "TCP")): each.get("targetPort")
