@@ -36,7 +36,7 @@ def listener(row: GatewayQuicListener) -> Resource:
         additional_addresses=[listener_pb2.AdditionalAddress(address=each) for each in others],
         filter_chains=[each for chain in row.chains for each in listeners.split(chain, _chain)],
         udp_listener_config=udp_listener_config_pb2.UdpListenerConfig(quic_options=_options(row.chains)),
-        stat_prefix=row.name.replace("/", "_"),
+        stat_prefix=row.stat_prefix,
     )
     return resource(row.name, message)
 

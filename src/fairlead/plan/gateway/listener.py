@@ -156,6 +156,11 @@ class GatewayQuicListener(msgspec.Struct, frozen=True, kw_only=True):
     generation: int = 0
     sets: tuple[tuple[str, int], ...] = ()
 
+    @property
+    def stat_prefix(self) -> str:
+        """Return how the proxy calls what it counts of it."""
+        return self.name.replace("/", "_")
+
 
 AnyListener: TypeAlias = GatewayListener | GatewayQuicListener | GatewayUdpListener
 
