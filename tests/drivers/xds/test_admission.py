@@ -18,8 +18,9 @@ from tests.drivers.xds.test_l4_routes import TERMINATE, gateway, listener, route
 from tests.drivers.xds.test_proxy_life import secret, trusting
 
 from fairlead.model.compile import Compiler
-from fairlead.model.gateway import status
+from fairlead.model.gateway import admission, status
 from fairlead.model.gateway.stage import GatewayStage
+from fairlead.plan.render import render
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -318,6 +319,73 @@ async def test_more_prefixes_than_a_listener_can_have_close_the_route(world: Wor
     assert await said(lab.ports["many", 25], V4) == ""
     reason, message = affected(lab, "TCPRoute", "many")
     assert (reason, "allow fewer" in message) == ("PolicyInvalid", True)
+
+
+async def test_names_close_whose_policies_are_more_than_a_listener_can_have(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "MOST_REFUSALS", 20)
+    lab = world.lab
+    spec = "clientCIDRs: {deny: [192.0.2.1/32, 192.0.2.3/32, 192.0.2.5/32, 192.0.2.7/32, 192.0.2.9/32, 127.0.0.2/32]}"
+
+    async def open_names() -> list[str]:
+        port = lab.ports["crowd", 443]
+        names = ("a", "b", "c", "free")
+        return [each for each in names if await said(port, V4, world.gate, f"{each}.example.com") == "220 hello"]
+
+    def names(*found: str) -> str:
+        return "".join(
+            route("TLSRoute", f"crowd-{each}", "crowd", "first", f"{each}.example.com") + "\n" for each in found
+        )
+
+    policies = "".join(policy(f"crowd-{each}", spec, of="TLSRoute", target=f"crowd-{each}") for each in ("a", "b", "c"))
+    await lab.apply(
+        gateway("crowd", listener("s", 443, "TLS", extra=TERMINATE)) + names("a", "b", "c", "free") + policies
+    )
+    assert await open_names() == ["a", "b", "c", "free"]
+    await lab.apply(
+        route("TLSRoute", "crowd-d", "crowd", "first", "d.example.com")
+        + policy("crowd-d", spec, of="TLSRoute", target="crowd-d")
+    )
+    assert await open_names() == ["free"]
+    assert affected(lab, "TLSRoute", "crowd-a")[0] == "PolicyInvalid"
+    assert any("more than 20" in each for each in lab.complaints("Gateway/default/crowd"))
+    assert render(lab.plan) == render(Compiler().compile(lab.snapshot).plan)
+    await lab.delete("TLSRoute", "crowd-d")
+    assert await open_names() == ["a", "b", "c", "free"]
+    assert affected(lab, "TLSRoute", "crowd-a")[0] == "PolicyAffected"
+    assert render(lab.plan) == render(Compiler().compile(lab.snapshot).plan)
+
+
+async def test_the_address_is_the_one_that_a_load_balancer_tells(world: World) -> None:
+    lab = world.lab
+    await lab.apply(
+        gateway("told", listener("t", 25, "TCP"))
+        + route("TCPRoute", "told", "told", "first")
+        + policy("told", "clientCIDRs: {deny: [192.0.2.0/24, '2001:db8::/32']}", of="TCPRoute")
+        + """
+---
+kind: ClientTrafficPolicy
+metadata: {name: told}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: told}]
+  proxyProtocol: {mode: Required}
+"""
+    )
+    cases = {
+        "TCP4 192.0.2.9 192.0.2.1": b"",
+        "TCP4 198.51.100.9 192.0.2.1": b"220 hello",
+        "TCP6 2001:db8::9 2001:db8::1": b"",
+        "TCP6 2001:db9::9 2001:db8::1": b"220 hello",
+    }
+    for header, wanted in cases.items():
+        async with connected(lab.ports["told", 25]) as (reader, writer):
+            writer.write(f"PROXY {header} 5555 25\r\n".encode())
+            try:
+                found = await asyncio.wait_for(reader.read(100), 5)
+            except ConnectionError:
+                found = b""
+            assert found == wanted, header
 
 
 async def test_a_policy_for_what_is_sent_to_a_service_says_nothing_about_datagrams(world: World) -> None:

@@ -7,7 +7,7 @@ to it or to its listener; of a policy for a whole Gateway it goes by, as that is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +22,9 @@ from fairlead.plan.gateway.policy import Access, Addresses
 
 MOST_PREFIXES = 1 << 14
 """Of those that are refused: what lies between many single addresses of IPv6 takes a hundred prefixes for each."""
+
+MOST_REFUSALS = 1 << 19
+"""Prefixes for server names of one listener: Envoy makes a tree of them for each name, 7 µs and 170 bytes for each prefix of each."""
 
 
 class Admission(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,13 +69,28 @@ def admission(policies: Policies, listener: BoundListener, route: BoundRoute) ->
     return Admission(refused=refused, sources=tuple(sorted(sources.items())), problem=problem)
 
 
-def words(policies: Policies, route: BoundRoute, listeners: Iterable[BoundListener]) -> tuple[str, str]:
-    """Return (what decides whose connections a route takes from some listeners, why nobody's are), each empty where there is nothing."""
+def crowd(listener: str, refusals: int) -> str:
+    """Return why nobody gets through to server names with policies at a listener, empty when it can hold so many prefixes for all names."""
+    if refusals <= MOST_REFUSALS:
+        return ""
+    return (
+        f"listener {listener}: policies of its server names refuse {refusals} prefixes together, more than {MOST_REFUSALS}: "
+        "allow fewer, or deny in place of allowing"
+    )
+
+
+def words(
+    policies: Policies, route: BoundRoute, listeners: Iterable[BoundListener], crowded: Callable[[BoundListener], str]
+) -> tuple[str, str]:
+    """Return (what decides whose connections a route takes from some listeners, why nobody's are), each empty where there is nothing.
+
+    `crowded` says of a listener why nobody gets through to names of it with policies.
+    """
     found: dict[tuple[str, str], None] = {}
     problem = ""
     for listener in listeners:
         each = admission(policies, listener, route)
-        problem = problem or each.problem
+        problem = problem or each.problem or (crowded(listener) if each.refused else "")
         found |= dict.fromkeys(each.sources)
     says = "; ".join(f"{check}: {source}" for check, source in found)
     return says, f"nobody gets through: {problem}" if problem else ""

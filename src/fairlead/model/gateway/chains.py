@@ -47,8 +47,12 @@ def rows(
     bundles: Mapping[ObjectKey, TrustMaterial],
     policies: ClientPolicies,
     server_names: ServerNames,
+    crowded: Callable[[BoundListener], str],
 ) -> Iterator[tuple[str, Row]]:
-    """Yield (table, row): a listener for each port that the Gateway's Service leads to, and the certificates."""
+    """Yield (table, row): a listener for each port that the Gateway's Service leads to, and the certificates.
+
+    `crowded` says why nobody gets through to those server names of a listener for which some clients are refused.
+    """
     addresses = node.internal_ips if node is not None else ()
     if not addresses or not _leads_to(service, gateway):
         return
@@ -66,7 +70,7 @@ def rows(
                         port=target,
                         public_port=number,
                         addresses=addresses,
-                        chains=_sorted(_chains(listeners, policies, server_names)),
+                        chains=_sorted(_chains(listeners, policies, server_names, crowded)),
                         generation=generation,
                         sets=_generations(gateway, listeners),
                     ),
@@ -94,7 +98,7 @@ def rows(
                 port=target,
                 public_port=number,
                 addresses=addresses,
-                chains=_sorted(_chains(listeners, policies, server_names)),
+                chains=_sorted(_chains(listeners, policies, server_names, crowded)),
                 socket=policies.of(listeners[0]).socket,
                 generation=generation,
                 sets=_generations(gateway, listeners),
@@ -142,22 +146,22 @@ def forward_name(chain: str, domain: str) -> str:
 
 
 def _chains(
-    listeners: Collection[BoundListener], policies: ClientPolicies, server_names: ServerNames
+    listeners: Collection[BoundListener],
+    policies: ClientPolicies,
+    server_names: ServerNames,
+    crowded: Callable[[BoundListener], str],
 ) -> Iterator[GatewayChain]:
     for chain, each in {each.chain: each for each in listeners}.items():
         client = policies.of(each).traffic
         known = _clients(each, policies)
         match each.protocol:
-            case "TLS" | "HTTPS" if known is not None and known.nobody:
-                for domain in server_names(chain) if each.protocol == "TLS" else (each.hostname or ANY,):
-                    yield GatewayChain(
-                        name=forward_name(chain, domain),
-                        action=ToNobody(),
-                        server_names=_names(domain),
-                        tls=PassedThrough(),
-                    )
+            case "HTTPS" if known is not None and known.nobody:
+                yield _closed(chain, each.hostname or ANY)
             case "TLS":
                 names = server_names(chain)
+                if crowded(each):
+                    yield from (_closed(chain, domain) for domain, refused in names.items() if refused)
+                    names = {domain: refused for domain, refused in names.items() if not refused}
                 yield from _refusals(chain, names, PassedThrough())
                 for domain in names:
                     name = forward_name(chain, domain)
@@ -177,6 +181,12 @@ def _chains(
                 yield GatewayChain(name=chain, action=hosts, server_names=host, tls=_tls(each, known), client=client)
             case _:
                 yield GatewayChain(name=chain, action=ToHosts(table=each.table), client=client)
+
+
+def _closed(chain: str, domain: str) -> GatewayChain:
+    """Return a chain by which nobody gets through to a server name."""
+    name = forward_name(chain, domain)
+    return GatewayChain(name=name, action=ToNobody(), server_names=_names(domain), tls=PassedThrough())
 
 
 def _refusals(chain: str, names: Mapping[str, tuple[str, ...]], tls: ChainTls | None) -> Iterator[GatewayChain]:

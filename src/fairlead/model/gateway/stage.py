@@ -6,6 +6,7 @@ grant everything, as these are few and change seldom. Equal worlds give equal ro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar, cast
 
@@ -19,7 +20,7 @@ from fairlead.api.service import Service
 from fairlead.api.trust_material import TrustMaterial
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.model.gateway import chains, clients, doors, forwards, problems
-from fairlead.model.gateway.admission import Admission, admission
+from fairlead.model.gateway.admission import Admission, admission, crowd
 from fairlead.model.gateway.admission import words as admission_words
 from fairlead.model.gateway.attachment import Place, Reading
 from fairlead.model.gateway.backends import Target, endpoints_of
@@ -89,6 +90,8 @@ class GatewayStage:
         self._shadows = Shadows()
         self._forwarded: dict[str, dict[str, tuple[str, ...]]] = {}
         """Chain → the server names for which connections are handed on → prefixes of clients that are refused."""
+        self._refusals: Counter[str] = Counter()
+        """Chain → how many prefixes its server names refuse, together."""
         self._rechained: set[ObjectKey] = set()
         """Gateways that have more or fewer server names than their rows say."""
         self._overruled: dict[tuple[str, str], tuple[RouteKey, ...]] = {}
@@ -164,6 +167,10 @@ class GatewayStage:
         for (_, domain), (first, *others) in self._overruled.items():
             found += [Diagnostic(object=origin_of(each), message=_overruled(first, domain)) for each in others]
         found += problems.of_ingress_certificates(self.ingresses, self.gateways, problems.unresolved)
+        for gateway in self.gateways.values():
+            name = reference("Gateway", *gateway.key)
+            said = (self._crowded(each) for each in gateway.listeners if each.usable)
+            found += [Diagnostic(object=name, message=each) for each in dict.fromkeys(said) if each]
         return [*found, *problems.of_policies(self.policies)]
 
     def ingress_diagnostics(self) -> list[Diagnostic]:
@@ -257,7 +264,7 @@ class GatewayStage:
         self._around = Surroundings(gateways, sets_of(gateways.values()), snapshot.namespaces, grants, self._tls)
         known = self.bound.keys()
         self._routes = RouteIndex(gateways)
-        self._forwarded, self._overruled = {}, {}
+        self._forwarded, self._refusals, self._overruled = {}, Counter(), {}
         parts: dict[ObjectKey, Rows | None] = dict.fromkeys(self._merged.owners())
         hosts: set[tuple[str, str]] = set()
         self._ports = {}
@@ -389,7 +396,12 @@ class GatewayStage:
             and parent.section_name in (None, each.listener.api.name)
             and parent.port in (None, each.listener.api.port)
         ]
-        return (admission_words if route.key[0] in FORWARDED else words)(self.policies, route, at)
+        if route.key[0] in FORWARDED:
+            return admission_words(self.policies, route, at, self._crowded)
+        return words(self.policies, route, at)
+
+    def _crowded(self, listener: BoundListener) -> str:
+        return crowd(listener.api.name, self._refusals[listener.chain])
 
     def _gateway(self, key: ObjectKey, snapshot: Snapshot, node: Node | None) -> Rows:
         gateway = self.gateways[key]
@@ -402,6 +414,7 @@ class GatewayStage:
             snapshot.trust_material,
             self.clients,
             lambda chain: self._forwarded.get(chain, {}),
+            self._crowded,
         )
         causes = [reference("Gateway", *key)]
         causes += [reference("ListenerSet", *each.key) for each in gateway.sets if each.attached]
@@ -462,6 +475,10 @@ class GatewayStage:
         names = self._forwarded.setdefault(decider.chain, {})
         if refused == names.get(domain):
             return
+        crowded = bool(self._crowded(decider))
+        self._refusals[decider.chain] += len(refused or ()) - len(names.get(domain, ()))
+        if bool(self._crowded(decider)) != crowded:
+            self._rebound |= self._routes.of_gateways([decider.gateway])
         if refused is not None:
             names[domain] = refused
         else:
