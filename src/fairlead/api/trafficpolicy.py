@@ -30,6 +30,8 @@ class RateLimit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Every rule has to let a request pass."""
 
     rules: tuple[RateRule, ...]
+    exempt_cidrs: tuple[str, ...] | None = msgspec.field(default=None, name="exemptCIDRs")
+    """Clients whose requests are not counted."""
 
 
 class Compression(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):

@@ -39,6 +39,22 @@ async def test_a_rate_for_each_client(lab: GatewayLab) -> None:
     assert set(map(tuple, found.values())) == {(200, 200, 429)}
 
 
+async def test_clients_that_are_not_counted(lab: GatewayLab) -> None:
+    by = {"Route": "", "ClientAddress": ", by: ClientAddress", "Header": ", by: Header, header: X-Tenant"}
+    for name, more in by.items():
+        host = f"exempt-{name.lower()}"
+        spec = f"rateLimit: {{exemptCIDRs: [127.0.0.2/32, '::1/128'], rules: [{{requests: 1, unit: Hour{more}}}]}}"
+        await lab.apply(route(host) + limits(host, spec))
+        found = {
+            source: [await status_from(lab, source, f"{host}.example.com") for _ in range(3)]
+            for source in ("127.0.0.2", "::1", "127.0.0.1")
+        }
+        assert found == {"127.0.0.2": [200] * 3, "::1": [200] * 3, "127.0.0.1": [200, 429, 429]}, name
+    await lab.apply(limits("exempt-route", "rateLimit: {exemptCIDRs: [me], rules: [{requests: 1}]}"))
+    assert await status_from(lab, "127.0.0.2", "exempt-route.example.com") == 500
+    assert "spec.rateLimit.exemptCIDRs[0]: 'me' is no prefix" in lab.complaints("TrafficPolicy/default/exempt-route")[0]
+
+
 async def test_a_rate_for_each_value_of_a_header_and_for_those_without(lab: GatewayLab) -> None:
     spec = "rateLimit: {rules: [{requests: 1, unit: Hour, by: Header, header: X-Tenant}]}"
     await lab.apply(route("tenants") + limits("tenants", spec))

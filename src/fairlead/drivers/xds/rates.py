@@ -12,6 +12,7 @@ from envoy.extensions.filters.http.local_ratelimit.v3 import local_rate_limit_pb
 from envoy.type.v3 import percent_pb2, token_bucket_pb2
 
 from fairlead.drivers.xds.pack import milliseconds, number
+from fairlead.drivers.xds.unbound import unless_from
 from fairlead.plan.gateway.policy import RateRule
 
 _MOST_COUNTS = 10_000
@@ -47,28 +48,27 @@ _DRAFT = (
 
 def _buckets(number_: str, rule: RateRule) -> Iterator[tuple[list[Any], Any]]:
     """Yield what a rule asks of a request, and the buckets of that."""
-    which = _Action(generic_key=_Action.GenericKey(descriptor_key="rule", descriptor_value=number_))
+    which = [_Action(generic_key=_Action.GenericKey(descriptor_key="rule", descriptor_value=number_))]
+    own = [("rule", number_)]
+    if rule.exempt:
+        # Whoever is exempt asks for no bucket.
+        which.append(unless_from(_Action(), "counted", rule.exempt))
+        own.append(("counted", "yes"))
     bucket = token_bucket_pb2.TokenBucket(
         max_tokens=rule.burst, tokens_per_fill=number(rule.requests), fill_interval=milliseconds(rule.seconds * 1000)
     )
     if rule.by_client:
         client = _Action.MaskedRemoteAddress(v4_prefix_mask_len=number(32), v6_prefix_mask_len=number(_IPV6_CLIENT))
-        yield (
-            [which, _Action(masked_remote_address=client)],
-            _bucket(bucket, ("rule", number_), ("masked_remote_address", "")),
-        )
+        yield [*which, _Action(masked_remote_address=client)], _bucket(bucket, *own, ("masked_remote_address", ""))
     elif rule.by_header:
         value = _Action.RequestHeaders(header_name=rule.by_header, descriptor_key="value")
-        yield [which, _Action(request_headers=value)], _bucket(bucket, ("rule", number_), ("value", ""))
+        yield [*which, _Action(request_headers=value)], _bucket(bucket, *own, ("value", ""))
         # Leaving the header out must not be a way around the limit.
         absent = route_pb2.HeaderMatcher(name=rule.by_header, present_match=True, invert_match=True)
         none = _Action.HeaderValueMatch(descriptor_key="absent", descriptor_value="yes", headers=[absent])
-        yield (
-            [which, _Action(header_value_match=none)],
-            _bucket(bucket, ("rule", number_), ("absent", "yes")),
-        )
+        yield [*which, _Action(header_value_match=none)], _bucket(bucket, *own, ("absent", "yes"))
     else:
-        yield [which], _bucket(bucket, ("rule", number_))
+        yield which, _bucket(bucket, *own)
 
 
 def _bucket(bucket: Any, *entries: tuple[str, str]) -> Any:

@@ -1,14 +1,18 @@
 """Messages and fields of Envoy 1.40 that `xds-protos` does not know yet.
 
-Source: envoy.extensions.filters.http.filter_chain.v3, body_size_limit.v3 and ext_authz.v3, CircuitBreakers.Thresholds.RetryBudget.
+Source: envoy.extensions.filters.http.filter_chain.v3, body_size_limit.v3 and ext_authz.v3, CircuitBreakers.Thresholds.RetryBudget, RateLimit.Action.
 """
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Iterable
 from typing import Any
 
 from envoy.config.core.v3 import extension_pb2
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
+from envoy.type.matcher.v3 import address_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool, empty_pb2, message_factory, wrappers_pb2
+from xds.core.v3 import cidr_pb2
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _FILTERS = "envoy.extensions.filters.http"
@@ -50,7 +54,9 @@ _limit = _messages(
 )
 FilterChain, FilterChainConfig, FilterChainConfigPerRoute = _chain.values()
 BodySizeLimit = _limit["BodySizeLimit"]
-_PATH_OVERRIDE, _BUDGET_INTERVAL = 10, 3
+_INVERTED = bytes((2 << 3, 1))
+"""`invert_match` of an AddressMatcher."""
+_PATH_OVERRIDE, _BUDGET_INTERVAL, _REMOTE_ADDRESS_MATCH = 10, 3, 13
 
 
 def override_path(service: Any, path: str) -> None:
@@ -61,6 +67,23 @@ def override_path(service: Any, path: str) -> None:
 def budget_interval(budget: Any, interval: Any) -> None:
     """Set `budget_interval` of a RetryBudget: of which while the requests are of which it is a part."""
     _set(budget, _BUDGET_INTERVAL, interval.SerializeToString())
+
+
+def unless_from(action: Any, key: str, prefixes: Iterable[str]) -> Any:
+    """Return a RateLimit.Action that was empty with its `remote_address_match`: an entry of this key, yes, for clients of other prefixes alone."""
+    networks = [ipaddress.ip_network(each) for each in prefixes]
+    ranges = [
+        cidr_pb2.CidrRange(
+            address_prefix=str(each.network_address), prefix_len=wrappers_pb2.UInt32Value(value=each.prefixlen)
+        )
+        for each in networks
+    ]
+    message = empty_pb2.Empty()
+    matcher = address_pb2.AddressMatcher(ranges=ranges).SerializeToString() + _INVERTED
+    for number, value in ((1, b"yes"), (2, key.encode()), (4, matcher)):
+        _set(message, number, value)
+    _set(action, _REMOTE_ADDRESS_MATCH, message.SerializeToString())
+    return action
 
 
 def _set(message: Any, number: int, value: bytes) -> None:

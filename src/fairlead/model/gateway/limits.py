@@ -41,7 +41,7 @@ def read(policy: TrafficPolicy, _snapshot: Snapshot) -> Reading:
     checks: dict[str, Mapping[str, Any]] = {}
     try:
         if spec.rate_limit is not None:
-            checks["rateLimit"] = {"rates": _rates(spec.rate_limit, "spec.rateLimit.rules")}
+            checks["rateLimit"] = {"rates": _rates(spec.rate_limit, "spec.rateLimit")}
         if spec.max_request_bytes is not None:
             checks["maxRequestBytes"] = {
                 "max_bytes": values.number(spec.max_request_bytes, 1, _MOST, "spec.maxRequestBytes")
@@ -65,11 +65,12 @@ KIND = PolicyKind(
 
 def _rates(wanted: RateLimit, field: str) -> tuple[rows.RateRule, ...]:
     if not 1 <= len(wanted.rules) <= _MOST_RULES:
-        raise RuleError(f"{field}: from 1 to {_MOST_RULES} rules are needed")
-    return tuple(_rate(each, f"{field}[{at}]") for at, each in enumerate(wanted.rules))
+        raise RuleError(f"{field}.rules: from 1 to {_MOST_RULES} rules are needed")
+    exempt = values.prefixes(wanted.exempt_cidrs, f"{field}.exemptCIDRs")
+    return tuple(_rate(each, exempt, f"{field}.rules[{at}]") for at, each in enumerate(wanted.rules))
 
 
-def _rate(rule: RateRule, field: str) -> rows.RateRule:
+def _rate(rule: RateRule, exempt: tuple[str, ...], field: str) -> rows.RateRule:
     if rule.unit not in UNITS:
         raise RuleError(f"{field}.unit: must be one of {', '.join(UNITS)}")
     if rule.by not in ("Route", "ClientAddress", "Header"):
@@ -86,6 +87,7 @@ def _rate(rule: RateRule, field: str) -> rows.RateRule:
         burst=burst,
         by_client=rule.by == "ClientAddress",
         by_header=rule.header.lower(),
+        exempt=exempt,
     )
 
 

@@ -5,7 +5,6 @@ Each check is read apart from the others: one that cannot be had is a problem of
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -278,22 +277,10 @@ def names(found: tuple[str, ...] | None, field: str) -> tuple[str, ...]:
     return tuple(values.token(each, f"{field}[{at}]") for at, each in enumerate(bounded(found, field)))
 
 
-def prefixes(found: tuple[str, ...] | None, field: str) -> tuple[str, ...]:
-    """Return prefixes; raises RuleError."""
-    for at, each in enumerate(bounded(found, field)):
-        try:
-            ipaddress.ip_network(each)
-        except ValueError:
-            raise RuleError(
-                f"{field}[{at}]: {each[:64]!r} is no prefix such as 192.0.2.0/24 or 2001:db8::/32"
-            ) from None
-    return found or ()
-
-
 def _addresses(wanted: ClientCIDRs) -> Mapping[str, Any]:
     field = "spec.clientCIDRs"
-    allow = prefixes(wanted.allow, f"{field}.allow") if wanted.allow is not None else None
-    return {"addresses": Addresses(allow=allow, deny=prefixes(wanted.deny, f"{field}.deny"))}
+    allow = values.prefixes(wanted.allow, f"{field}.allow") if wanted.allow is not None else None
+    return {"addresses": Addresses(allow=allow, deny=values.prefixes(wanted.deny, f"{field}.deny"))}
 
 
 def _whole_path(text: str, field: str) -> str:
@@ -319,7 +306,7 @@ def _rule(rule: AuthorizationRule, field: str, known: Mapping[str, Any]) -> Acce
     ]
     if rule.operation is not None:
         headers.append(Header(name=":method", values=names(rule.operation.methods, f"{field}.operation.methods")))
-    ranges = prefixes(who.client_cidrs, f"{field}.principal.clientCIDRs")
+    ranges = values.prefixes(who.client_cidrs, f"{field}.principal.clientCIDRs")
     return AccessRule(
         allow=_allows(rule.action, f"{field}.action"),
         who=Who(addresses=ranges, claims=claims, headers=tuple(headers)),

@@ -6,6 +6,7 @@ are those of the definitions' schemas, wider where Ingresses allow more.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Any
 
@@ -77,6 +78,18 @@ def bounded(found: tuple[Any, ...] | None, field: str) -> tuple[Any, ...]:
     """Return a list that is not too long, empty for None; raises RuleError."""
     if len(found or ()) > _MOST_ENTRIES:
         raise RuleError(f"{field}: at most {_MOST_ENTRIES} entries")
+    return found or ()
+
+
+def prefixes(found: tuple[str, ...] | None, field: str) -> tuple[str, ...]:
+    """Return prefixes; raises RuleError."""
+    for at, each in enumerate(bounded(found, field)):
+        try:
+            ipaddress.ip_network(each)
+        except ValueError:
+            raise RuleError(
+                f"{field}[{at}]: {each[:64]!r} is no prefix such as 192.0.2.0/24 or 2001:db8::/32"
+            ) from None
     return found or ()
 
 

@@ -38,6 +38,8 @@ class RateRule(msgspec.Struct, frozen=True, kw_only=True):
     """One bucket for each client's address."""
     by_header: str = ""
     """One bucket for each value of this header, and one for requests without it."""
+    exempt: tuple[str, ...] = ()
+    """Prefixes of clients that need no token."""
 
 
 class ApiKeys(msgspec.Struct, frozen=True, kw_only=True):

@@ -123,10 +123,13 @@ def _affinity(reader: Reader) -> SessionPersistence | None:
 def _own_limits(reader: Reader) -> TrafficPolicySpec | None:
     most = reader.take("proxy-body-size", values.size, 0)
     requests = reader.take("limit-rps", values.number(1, 1_000_000), 0)
+    exempt = reader.take("limit-whitelist", values.prefixes, None)
     rules = (RateRule(requests=requests, by="ClientAddress"),) if requests else ()
     if not most and not rules:
         return None
-    return TrafficPolicySpec(rate_limit=RateLimit(rules=rules) if rules else None, max_request_bytes=most or None)
+    return TrafficPolicySpec(
+        rate_limit=RateLimit(rules=rules, exempt_cidrs=exempt) if rules else None, max_request_bytes=most or None
+    )
 
 
 def _changed_headers(reader: Reader, direction: str) -> HeaderFilter | None:

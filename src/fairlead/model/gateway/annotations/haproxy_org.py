@@ -63,9 +63,11 @@ def _rate(reader: Reader) -> TrafficPolicySpec | None:
     """Return how many requests a client may send in a period that is a unit of time."""
     requests = reader.take("rate-limit-requests", values.number(1, 1_000_000), 0)
     unit = reader.take("rate-limit-period", _unit, "Second")
+    exempt = reader.take("rate-limit-whitelist", values.prefixes, None)
     if not requests:
         return None
-    return TrafficPolicySpec(rate_limit=RateLimit(rules=(RateRule(requests=requests, unit=unit, by="ClientAddress"),)))
+    rule = RateRule(requests=requests, unit=unit, by="ClientAddress")
+    return TrafficPolicySpec(rate_limit=RateLimit(rules=(rule,), exempt_cidrs=exempt))
 
 
 def _unit(text: str) -> str:

@@ -232,6 +232,7 @@ def _limits(reader: Reader) -> TrafficPolicySpec | None:
     take = reader.take
     most = take("proxy-body-size", values.size, 0)
     factor = take("limit-burst-multiplier", values.number(1, 1000), _BURST)
+    exempt = take("limit-whitelist", values.prefixes, None) or take("limit-allowlist", values.prefixes, None)
     rules = []
     for name, unit in (("limit-rpm", "Minute"), ("limit-rps", "Second")):
         requests = take(name, values.number(0, 1_000_000), 0)
@@ -240,7 +241,7 @@ def _limits(reader: Reader) -> TrafficPolicySpec | None:
     if not most and not rules:
         return None
     return TrafficPolicySpec(
-        rate_limit=RateLimit(rules=tuple(rules)) if rules else None, max_request_bytes=most or None
+        rate_limit=RateLimit(rules=tuple(rules), exempt_cidrs=exempt) if rules else None, max_request_bytes=most or None
     )
 
 

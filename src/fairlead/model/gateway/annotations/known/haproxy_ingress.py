@@ -51,7 +51,7 @@ TABLE: Table = {
         "by the request's own method; 200 lets it pass; `auth-headers-succeed` has to name the headers",
         "auth-url", "auth-headers-succeed", "auth-headers-request", "auth-headers-fail",
     ),
-    **honored("TrafficPolicy `rateLimit` by client, counted by each node on its own; 429", "limit-rps"),
+    **honored("TrafficPolicy `rateLimit` by client, counted by each node on its own; 429", "limit-rps", "limit-whitelist"),
     **honored("TrafficPolicy `maxRequestBytes`", "proxy-body-size"),
     **warned("the service is asked by the request's own method", "auth-method", "auth-external-placement"),
     **warned(
@@ -97,7 +97,6 @@ TABLE: Table = {
     **refused("name the hosts; a pattern of hosts cannot be served", "server-alias-regex", "redirect-from-regex"),
     **refused("answers of backends go to the client as they are", "http-response-n"),
     **refused("connections are not counted by client; limit requests: limit-rps", "limit-connections"),
-    **refused("write a TrafficPolicy: its rates hold for all clients", "limit-whitelist"),
     **refused("write a ClientTrafficPolicy with `tls`, which holds for a Gateway", "ssl-cipher-suites", "ssl-ciphers", "ssl-options-host"),
     **refused("make a Gateway with a TLS listener of mode Passthrough, and a TLSRoute", "ssl-passthrough", "ssl-passthrough-http-port", switch=True),
     **refused("there is no such firewall; write what it does as a SecurityPolicy", "waf", "waf-mode"),

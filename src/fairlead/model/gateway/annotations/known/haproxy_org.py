@@ -35,7 +35,7 @@ TABLE: Table = {
     **honored("SecurityPolicy `clientCIDRs`, for prefixes; others get 403", "allow-list", "whitelist", "deny-list", "blacklist"),
     **honored(
         "TrafficPolicy `rateLimit` by client, for periods of `1s`, `1m`, `1h`, `1d`, counted by each node on its own; 429",
-        "rate-limit-requests", "rate-limit-period",
+        "rate-limit-requests", "rate-limit-period", "rate-limit-whitelist",
     ),
     **warned("clients above the limit are answered with 429, and their number is bounded", "rate-limit-status-code", "rate-limit-size"),
     **warned("backends are watched by Kubernetes; write a BackendTrafficPolicy for more", "check", "check-http", "check-interval", "timeout-check"),
@@ -55,7 +55,6 @@ TABLE: Table = {
     ),
     **refused("a ClientTrafficPolicy with `forwardedFor` says whose word about clients counts", "src-ip-header"),
     **refused("write a ClientTrafficPolicy with `proxyProtocol`", "proxy-protocol"),
-    **refused("write a TrafficPolicy: its rates hold for all clients", "rate-limit-whitelist"),
     **refused("make a Gateway whose `spec.tls.frontend` validates clients' certificates", "client-ca", "client-crt-optional", "client-strict-sni"),
     **refused("make a Gateway with a TLS listener of mode Passthrough, and a TLSRoute", "ssl-passthrough", switch=True),
     **refused("every route has its own rules already; write an HTTPRoute for other ones", "standalone-backend", switch=True),

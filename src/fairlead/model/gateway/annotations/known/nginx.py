@@ -70,7 +70,7 @@ TABLE: Table = {
     **honored("clients get the service's Set-Cookie, whatever it decides", "auth-always-set-cookie"),
     **honored(
         "TrafficPolicy `rateLimit` by client, counted by each node on its own; 429, not 503",
-        "limit-rps", "limit-rpm", "limit-burst-multiplier",
+        "limit-rps", "limit-rpm", "limit-burst-multiplier", "limit-whitelist", "limit-allowlist",
     ),
     **honored("TrafficPolicy `maxRequestBytes`; without it there is no limit, not 1m", "proxy-body-size"),
     **honored("`requestMirror`, for `http://SERVICE.NAMESPACE.svc[:PORT]$request_uri`; another namespace needs a ReferenceGrant", "mirror-target"),
@@ -134,7 +134,6 @@ TABLE: Table = {
     **refused("answers of backends go to the client as they are", "proxy-redirect-from", "proxy-redirect-to", switch=True),
     **refused("what is mirrored has the request's Host; write a filter RequestMirror in an HTTPRoute", "mirror-host"),
     **refused("connections are not counted by client; limit requests: limit-rps, limit-rpm", "limit-connections"),
-    **refused("write a TrafficPolicy: its rates hold for all clients", "limit-whitelist", "limit-allowlist"),
     **refused("write a TrafficPolicy: each node counts on its own", "global-rate-limit", "global-rate-limit-window", "global-rate-limit-key", "global-rate-limit-ignored-cidrs"),
     **refused("write a ClientTrafficPolicy with `tls.cipherSuites`, which holds for a Gateway", "ssl-ciphers"),
     **refused("make a Gateway with a TLS listener of mode Passthrough, and a TLSRoute", "ssl-passthrough", switch=True),
