@@ -100,7 +100,10 @@ def gateway(routes: int, rounds: int, seconds: int, output: str) -> None:
     """
     from fairlead.cli.progress import Progress
     from fairlead.lab.bench import gateway as benchmark
+    from fairlead.lab.bench.gateway_serving import absent
 
+    for words in absent():
+        click.echo(words, err=True)
     with Progress() as progress:
         report = benchmark.run(routes=routes, rounds=rounds, seconds=seconds, step=progress.step)
     click.echo(report.as_json() if output == "json" else report.as_text())

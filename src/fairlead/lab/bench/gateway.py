@@ -18,7 +18,7 @@ from fairlead.api.decode import decode
 from fairlead.drivers.xds.driver import XdsDriver
 from fairlead.lab import ports
 from fairlead.lab.bench import gateway_serving
-from fairlead.lab.bench.processes import resident_mb
+from fairlead.lab.bench.processes import cpu_s, resident_mb
 from fairlead.lab.bench.report import Measurement, Report, machine, quantile
 from fairlead.lab.bench.sync import without_collection
 from fairlead.model.compile import Compiler
@@ -51,14 +51,22 @@ async def _measure(folder: Path, routes: int, port: int, rounds: int, seconds: i
     case = f"{routes} routes"
     try:
         with step(f"serving {routes} routes"):
-            begin = time.perf_counter()
+            begin, begin_cpu = time.perf_counter(), time.process_time()
             plan = compiler.compile(snapshot).plan
-            compiled = time.perf_counter()
+            compiled, compiled_cpu = time.perf_counter(), time.process_time()
             await _apply(driver, plan)
-            applied = time.perf_counter()
+            applied, applied_cpu = time.perf_counter(), time.process_time()
         rows = [
             Measurement(case=case, metric="compile everything", value=compiled - begin, unit="s"),
             Measurement(case=case, metric="start Envoy, until all is acknowledged", value=applied - compiled, unit="s"),
+            # What a busy machine changes less.
+            Measurement(
+                case=case, metric="compile everything, processor time", value=compiled_cpu - begin_cpu, unit="s"
+            ),
+            Measurement(
+                case=case, metric="start Envoy, our processor time", value=applied_cpu - compiled_cpu, unit="s"
+            ),
+            Measurement(case=case, metric="start Envoy, its processor time", value=cpu_s(driver.pid or 0), unit="s"),
             Measurement(case=case, metric="memory of Envoy", value=resident_mb(driver.pid or 0), unit="MB"),
         ]
         for what, change in (("endpoint", _moved_endpoint), ("route", _moved_route)):

@@ -1,6 +1,8 @@
 """What a request costs: our configuration against one that a person would write for the same Envoy, and nginx and haproxy where they are found.
 
-One backend, an Envoy that answers by itself, and one load generator for all of them, in turns; the server under load has a processor of its
+The hand-written one is of a single host and has what Envoy's documentation advises at the edge, with our retries and our way of sharing
+requests out; it counts all that Envoy counts by default, or nothing, as a second peer. It has neither what removes forged headers nor places
+for policies. One backend, an Envoy that answers by itself, and one load generator for all of them, in turns; the server under load has a processor of its
 own where there are two. All of it on loopback, and all of it is ended when the measurement is.
 """
 
@@ -29,7 +31,9 @@ from fairlead.lab.bench.report import Measurement
 
 Step = Callable[[str], contextlib.AbstractContextManager[None]]
 
-OURS, PEER = "fairlead", "hand-written"
+OURS, PEER, SILENT = "fairlead", "hand-written", "hand-written, no counters"
+_OTHERS = ("nginx", "haproxy")
+"""Programs that are Debian packages of the same name."""
 _CONNECTIONS = 16
 _START_S, _POLL_S = 20.0, 0.02
 _FIRST_PORT = 21000
@@ -60,6 +64,12 @@ def require() -> None:
         raise UserError("there is no wrk to make the load", fix="apt-get install wrk")
 
 
+def absent() -> list[str]:
+    """Return what to say of peers that are not installed."""
+    missing = [each for each in _OTHERS if shutil.which(each, path=_path()) is None]
+    return [f"{each} is not there and not measured; apt-get install {each}" for each in missing]
+
+
 @contextlib.asynccontextmanager
 async def backend(folder: Path) -> AsyncIterator[int]:
     """Run what answers every request; yield its port."""
@@ -83,7 +93,8 @@ async def serving(
             pid = await stack.enter_async_context(_running(command(port), port, processor=0))
             targets[name] = Target(pid, port)
         for number in range(rounds):
-            for name, target in targets.items():
+            # To and fro: whatever a server leaves behind it leaves to each of its neighbors.
+            for name, target in list(targets.items())[:: -1 if number % 2 else 1]:
                 with step(f"requests, round {number + 1} of {rounds}: {name}"):
                     samples.setdefault(name, []).append(await _load(target, host, path, seconds))
     return list(_rows(samples))
@@ -96,11 +107,13 @@ def _rows(samples: Mapping[str, Sequence[Sample]]) -> Iterator[Measurement]:
         ("request, p99", "ms", "p99_ms", -1),
         ("processor time per request", "µs", "cpu_us", -1),
     ):
-        values = {name: median(getattr(each, key) for each in found) for name, found in samples.items()}
-        for name, value in values.items():
-            against, ratio = (PEER, (value / values[PEER]) ** better) if name == OURS else (None, None)
+        values = {name: [getattr(each, key) for each in found] for name, found in samples.items()}
+        # Of the same round: the machine may be busier in another.
+        ratios = [(mine / theirs) ** better for mine, theirs in zip(values[OURS], values[PEER], strict=True)]
+        for name, found in values.items():
+            against, ratio = (PEER, median(ratios)) if name == OURS else (None, None)
             yield Measurement(
-                case=f"serving: {name}", metric=metric, value=value, unit=unit, against=against, ratio=ratio
+                case=f"serving: {name}", metric=metric, value=median(found), unit=unit, against=against, ratio=ratio
             )
 
 
@@ -129,10 +142,19 @@ def _ms(number: str, unit: str) -> float:
 
 
 def _peers(folder: Path, host: str, backend_port: int) -> dict[str, Callable[[int], list[str]]]:
-    retries = {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 2}
+    others = f"{_TYPE}envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+    retries = {
+        "retry_on": "connect-failure,refused-stream,reset-before-request",
+        "num_retries": 5,
+        "retry_host_predicate": [
+            {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": {"@type": others}}
+        ],
+        "host_selection_retry_max_attempts": 10,
+    }
     route = {"match": {"prefix": "/"}, "route": {"cluster": "backend", "timeout": "0s", "retry_policy": retries}}
     found: dict[str, Callable[[int], list[str]]] = {
-        PEER: lambda port: _envoy(folder, host, port, route, [_cluster(backend_port)])
+        PEER: lambda port: _envoy(folder, host, port, route, [_cluster(backend_port)]),
+        SILENT: lambda port: _envoy(folder, host, port, route, [_cluster(backend_port)], counts=False),
     }
     if program := shutil.which("nginx", path=_path()):
         found["nginx"] = lambda port: _nginx(program, folder, port, backend_port)
@@ -145,9 +167,19 @@ def _path() -> str:
     return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
-def _envoy(folder: Path, domain: str, port: int, route: dict[str, Any], clusters: list[dict[str, Any]]) -> list[str]:
+def _envoy(
+    folder: Path,
+    domain: str,
+    port: int,
+    route: dict[str, Any],
+    clusters: list[dict[str, Any]],
+    *,
+    counts: bool = True,
+) -> list[str]:
     """Return an Envoy of one host, as its documentation advises for proxies at the edge."""
-    router = {"@type": f"{_TYPE}envoy.extensions.filters.http.router.v3.Router"}
+    router: dict[str, Any] = {"@type": f"{_TYPE}envoy.extensions.filters.http.router.v3.Router"}
+    if not counts:
+        router["dynamic_stats"] = False
     manager = {
         "@type": f"{_TYPE}envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "edge",
@@ -163,7 +195,9 @@ def _envoy(folder: Path, domain: str, port: int, route: dict[str, Any], clusters
     }
     filters = [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
     listener = {"name": "edge", "address": _address(port), "filter_chains": [{"filters": filters}]}
-    config = {"static_resources": {"listeners": [listener], "clusters": clusters}}
+    config: dict[str, Any] = {"static_resources": {"listeners": [listener], "clusters": clusters}}
+    if not counts:
+        config["stats_config"] = {"stats_matcher": {"reject_all": True}}
     path = folder / f"envoy-{port}.json"
     path.write_bytes(msgspec.json.encode(config))
     return [
@@ -181,7 +215,13 @@ def _envoy(folder: Path, domain: str, port: int, route: dict[str, Any], clusters
 def _cluster(port: int) -> dict[str, Any]:
     endpoints = [{"lb_endpoints": [{"endpoint": {"address": _address(port)}}]}]
     assignment = {"cluster_name": "backend", "endpoints": endpoints}
-    return {"name": "backend", "type": "STATIC", "connect_timeout": "5s", "load_assignment": assignment}
+    return {
+        "name": "backend",
+        "type": "STATIC",
+        "lb_policy": "LEAST_REQUEST",
+        "connect_timeout": "5s",
+        "load_assignment": assignment,
+    }
 
 
 def _address(port: int) -> dict[str, Any]:
