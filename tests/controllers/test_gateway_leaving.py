@@ -12,8 +12,9 @@ from tests.controllers.test_gateways import POOLS, RUN, conditions, made
 from fairlead.api import crds
 from fairlead.api.resources import GATEWAYCLASSES, GATEWAYS, INGRESSCLASSES, INGRESSES, LISTENERSETS, SERVICES
 from fairlead.controllers.gateway.leaving import IN_USE
+from fairlead.controllers.ownership import reference_to
 from fairlead.model.gateway.ingress_classes import CONTROLLER as INGRESS_CONTROLLER
-from fairlead.model.gateway.names import CONTROLLER
+from fairlead.model.gateway.names import CONTROLLER, GATEWAY_LABEL
 
 Json = dict[str, Any]
 DOOR = "fairlead-gateway-web"
@@ -56,6 +57,28 @@ async def test_a_gateway_of_another_class_is_not_said_to_be_served(
         assert (await it.client.get(GATEWAYS, "web", namespace="default"))["metadata"]["resourceVersion"] == version
         await it.client.patch(GATEWAYS, "web", {"spec": {"gatewayClassName": "ours"}}, namespace="default")
         await it.until(lambda: it.get(SERVICES, DOOR), "the Service again")
+
+
+async def test_what_other_implementations_make_is_left_alone(tmp_path: Path, certificates: Path) -> None:
+    async with lab(tmp_path, certificates, RUN, nodes=1, settings=POOLS, definitions=crds.FOLDER) as it:
+        await with_gateway(it)
+        # As Istio does: the label that the Gateway API knows, and the Gateway as owner.
+        listener = {"name": "http", "port": 80, "protocol": "HTTP"}
+        theirs = made(GATEWAYS, "theirs", gatewayClassName="theirs", listeners=[listener])
+        gateway = await it.client.create(GATEWAYS, theirs)
+        service = made(SERVICES, "theirs-istio", ports=[{"port": 80}])
+        service["metadata"] |= {
+            "labels": {GATEWAY_LABEL: "theirs"},
+            "ownerReferences": [reference_to(gateway, GATEWAYS)],
+        }
+        await it.client.create(SERVICES, service)
+        conditions_ = [{**each, "status": "True"} for each in gateway["status"]["conditions"]]
+        await it.client.replace(GATEWAYS, {**gateway, "status": {"conditions": conditions_}}, subresource="status")
+        # The controller has gone round when this has its Service.
+        await it.client.create(GATEWAYS, made(GATEWAYS, "next", gatewayClassName="ours", listeners=[listener]))
+        await it.until(lambda: ((it.get(GATEWAYS, "next") or {}).get("status") or {}).get("addresses"), "the next one")
+        assert it.get(SERVICES, "theirs-istio") is not None
+        assert conditions(it.get(GATEWAYS, "theirs"))["Programmed"][0] == "True"
 
 
 async def test_a_class_stays_as_long_as_it_has_gateways(tmp_path: Path, certificates: Path) -> None:

@@ -80,7 +80,8 @@ def addresses(services: Iterable[Json]) -> frozenset[str]:
         each["ip"]
         for service in services
         if service["metadata"]["namespace"] == namespace
-        and (service["metadata"].get("labels") or {}).get(GATEWAY_LABEL, "").startswith(prefix)
+        and is_of_gateway(service)
+        and service["metadata"]["labels"][GATEWAY_LABEL].startswith(prefix)
         for each in (service.get("status") or {}).get("loadBalancer", {}).get("ingress") or ()
         if each.get("ip")
     )

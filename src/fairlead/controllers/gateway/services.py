@@ -15,8 +15,10 @@ _LONGEST_LABEL = 63
 
 
 def is_of_gateway(service: Mapping[str, Any]) -> bool:
-    """Tell whether a Service is the door of some Gateway."""
-    return GATEWAY_LABEL in (service["metadata"].get("labels") or {})
+    """Tell whether a Service is the door of some Gateway of ours; other implementations use the label too (GEP-1762)."""
+    metadata = service["metadata"]
+    gateway = (metadata.get("labels") or {}).get(GATEWAY_LABEL)
+    return gateway is not None and metadata["name"] == service_name(gateway)
 
 
 def node_ports(services: Iterable[Mapping[str, Any]]) -> set[int]:
