@@ -347,6 +347,9 @@ def test_what_a_gateway_asks_of_its_service() -> None:
     assert not services.differs(wanted, wanted)
     again = services.desired(bound, wanted, {20000, 20001, 20002, 20003}, {})
     assert again["spec"]["ports"] == wanted["spec"]["ports"]
+    # What an older Gateway's Service leads to is not kept, whoever wrote it here.
+    moved = services.desired(bound, wanted, {20000, 20001, 20002, 20003}, {}, foreign={("TCP", 20001), ("UDP", 20003)})
+    assert [each["targetPort"] for each in moved["spec"]["ports"]] == [20004, 20003]
     with pytest.raises(ValueError, match="all ports of nodes"):
         services.desired(bound, None, range(20000, 25000), {})
 

@@ -89,9 +89,9 @@ def answer(failed: int, **proxy: int) -> dict[str, Any]:
     return {
         "healthy": True,
         "summary": "all",
-        "drivers": [{"driver": "nft"}, {"driver": "xds", "revision": "7", "failed": rows}],
+        "drivers": [{"driver": "nft"}, {"driver": "xds", "revision": "7"}],
         "diagnostics": wrong,
-        **({"proxy": {"pid": 9, **proxy}} if proxy else {}),
+        "proxies": {"": {"pid": 9, "failed": rows, **proxy}} if proxy else {},
     }
 
 
@@ -106,6 +106,18 @@ def test_what_a_proxy_does() -> None:
     assert not healthy
     assert detail.startswith("pid 9, 1 of 2 ports, revision 7; web/g/80 h0: Envoy: no; ")
     assert detail.endswith("; and 2 more")
+    both = answer(0, listeners=1, serving=1)
+    both["proxies"]["web.own"] = {
+        "pid": 10,
+        "listeners": 1,
+        "serving": 0,
+        "failed": answer(1, listeners=1)["proxies"][""]["failed"],
+    }
+    assert [(each.component, each.healthy) for each in lab_status._agent("n1", both)] == [
+        ("network n1", True),
+        ("proxy n1", True),
+        ("proxy n1 web.own", False),
+    ]
     assert [each.object for each in lab_status._problems(answer(0))] == ["HTTPRoute/web/r"]
     assert lab_status._agent("n1", "agent does not answer: x")[0].healthy is False
 

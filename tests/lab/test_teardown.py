@@ -14,12 +14,14 @@ from fairlead.lab.teardown import remove
 
 def test_the_memory_that_proxies_shared_is_removed_with_the_lab(tmp_path: Path) -> None:
     home = LabHome(name=f"t{os.getpid() % 100000}", folder=tmp_path / "home")
-    base = generations.first_base()
-    shared = Path(f"/dev/shm/envoy_shared_memory_{base * 10}")
-    shared.touch()
-    record = home.node("node-1") / "agent/envoy/process.json"
-    record.parent.mkdir(parents=True)
-    record.write_bytes(msgspec.json.encode([generations.Generation(0, "", "", 0, base)]))
+    memory = []
+    for folder in ("agent/envoy", "agent/envoy/gateways/shop.web"):
+        base = generations.first_base()
+        memory.append(Path(f"/dev/shm/envoy_shared_memory_{base * 10}"))
+        memory[-1].touch()
+        record = home.node("node-1") / folder / "process.json"
+        record.parent.mkdir(parents=True)
+        record.write_bytes(msgspec.json.encode([generations.Generation(0, "", "", 0, base)]))
     remove(home)
-    assert not shared.exists() and not home.folder.exists()
+    assert not any(each.exists() for each in memory) and not home.folder.exists()
     remove(home)

@@ -316,7 +316,7 @@ spec:
     (of_listener, *_) = status.listener_conditions(found.own[0], found, serving)
     assert not of_listener.status
     assert not stage.tables().get("gateway_listeners")
-    (condition,) = status.class_conditions(snapshot.gateway_classes["", "set"])
+    (condition,) = status.class_conditions(snapshot.gateway_classes["", "set"], snapshot.gateway_parameters)
     assert (condition.status, condition.reason) == ((False, "InvalidParameters") if of_class else (True, "Accepted"))
 
 

@@ -19,7 +19,7 @@ from fairlead.drivers.nft.driver import NftDriver
 from fairlead.drivers.nft.egress.driver import EgressDriver
 from fairlead.drivers.nft.policy.driver import PolicyDriver
 from fairlead.drivers.protocol import Driver
-from fairlead.drivers.xds.driver import XdsDriver
+from fairlead.drivers.xds.proxies import Proxies
 from fairlead.world.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,8 @@ class Drivers(msgspec.Struct, frozen=True):
     netlink: NetlinkDriver
     policy: PolicyDriver
     """One of `others`; also tells what it counts."""
-    xds: XdsDriver
-    """One of `others`; also tells what the proxy serves."""
+    xds: Proxies
+    """One of `others`; also tells what the proxies serve."""
     others: Sequence[Driver]
     dns: DnsDriver | None = None
     """One of `others`, when the cluster has DNS addresses."""
@@ -65,10 +65,10 @@ def make(
 ) -> Drivers:
     """Return the drivers for the network namespace of this process; raises ValueError for an upstream that is no address.
 
-    `is_healthy` tells whether Services work on this node; `proxy` is the folder of the gateway's proxy, `vaults` have its secrets.
+    `is_healthy` tells whether Services work on this node; `proxy` is the folder of the gateways' proxies, `vaults` have their secrets.
     """
     policy = PolicyDriver()
-    xds = XdsDriver(proxy, settings.node, vaults.certificates.get, vaults.credentials.get)
+    xds = Proxies(proxy, settings.node, vaults.certificates.get, vaults.credentials.get)
     others: list[Driver] = [NftDriver(), policy, EgressDriver(), ConntrackDriver(), HealthDriver(is_healthy), xds]
     dns: DnsDriver | None = None
     if settings.cluster_dns:

@@ -22,6 +22,7 @@ from fairlead.api.credentials import Credentials
 from fairlead.api.egressgateway import EgressGateway
 from fairlead.api.endpointslice import EndpointSlice
 from fairlead.api.gateway import Gateway, GatewayClass, ReferenceGrant
+from fairlead.api.gatewayparameters import GatewayParameters
 from fairlead.api.httproute import GRPCRoute, HTTPRoute
 from fairlead.api.ingress import Ingress, IngressClass
 from fairlead.api.l4route import TCPRoute, TLSRoute, UDPRoute
@@ -74,6 +75,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     security_policies: tuple[SecurityPolicy, ...] = ()
     traffic_policies: tuple[TrafficPolicy, ...] = ()
     route_extensions: tuple[RouteExtension, ...] = ()
+    gateway_parameters: tuple[GatewayParameters, ...] = ()
 
 
 def facts_of(snapshot: Snapshot) -> Facts:

@@ -14,7 +14,8 @@ from typing import Any
 from fairlead.aio.backoff import delays
 from fairlead.api.node import Node
 from fairlead.api.resources import ENDPOINTSLICES, SERVICES
-from fairlead.drivers.xds.driver import ListenerState, XdsDriver
+from fairlead.drivers.xds.driver import ListenerState
+from fairlead.drivers.xds.proxies import Proxies
 from fairlead.engine.reconcile import Engine
 from fairlead.model.gateway.doors import NODE_LABEL, slices
 from fairlead.model.gateway.names import service_name
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 class GatewayReporter:
     """Keeps one node's EndpointSlices of Gateways at what its proxy has said."""
 
-    def __init__(self, client: Client, engine: Engine, driver: XdsDriver, node: str) -> None:
+    def __init__(self, client: Client, engine: Engine, driver: Proxies, node: str) -> None:
         self._client = client
         self._engine = engine
         self._node = node

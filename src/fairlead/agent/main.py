@@ -119,7 +119,7 @@ async def _serve(
     await host.observe()
 
     async def status(_: Mapping[str, str], __: bytes) -> Reply:
-        return Reply(0, msgspec.json.encode(msgspec.to_builtins(engine.receipt()) | {"proxy": floor.xds.report()}))
+        return Reply(0, msgspec.json.encode(msgspec.to_builtins(engine.receipt()) | {"proxies": floor.xds.report()}))
 
     async def plan(_: Mapping[str, str], __: bytes) -> Reply:
         compiled = await asyncio.to_thread(compile, engine.snapshot)

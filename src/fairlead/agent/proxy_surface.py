@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from fairlead.aio.plain_http import Answer, Answerer, listen
-from fairlead.drivers.xds.driver import XdsDriver
+from fairlead.drivers.xds.proxies import Proxies
 from fairlead.engine.reconcile import Engine
 from fairlead.observe import gateway_metrics, policy_metrics
 from fairlead.observe.proxy_metrics import ProxyMetrics
@@ -36,16 +36,16 @@ class ProxySurface:
         self._metrics = ProxyMetrics()
         self._engine: Engine | None = None
         self._counters: Callable[[], Awaitable[Mapping[str, tuple[int, int]]]] | None = None
-        self._proxy: XdsDriver | None = None
+        self._proxies: Proxies | None = None
         self._updated_s = 0.0
 
     def attach(
-        self, engine: Engine, counters: Callable[[], Awaitable[Mapping[str, tuple[int, int]]]], proxy: XdsDriver
+        self, engine: Engine, counters: Callable[[], Awaitable[Mapping[str, tuple[int, int]]]], proxies: Proxies
     ) -> None:
-        """Answer for this engine and proxy from now on, and for the policies that `counters` says (packets, bytes) of."""
+        """Answer for this engine and its proxies from now on, and for the policies that `counters` says (packets, bytes) of."""
         self._engine = engine
         self._counters = counters
-        self._proxy = proxy
+        self._proxies = proxies
 
     def healthy(self) -> bool:
         """Tell whether Services work here: the driver has applied a plan, and its last attempt did not fail."""
@@ -116,10 +116,10 @@ class ProxySurface:
         return policy_metrics.render(counts, self._engine.plan).encode()
 
     async def _gateways(self) -> bytes:
-        if self._proxy is None or not self._proxy.states:
+        if self._proxies is None or not self._proxies.states:
             return b""
-        found = await self._proxy.counted()
-        listeners = [gateway_metrics.Counted(each.row, not each.error) for each in self._proxy.states.values()]
+        found = await self._proxies.counted()
+        listeners = [gateway_metrics.Counted(each.row, not each.error) for each in self._proxies.states.values()]
         return gateway_metrics.render(listeners, found.values, found.durations).encode()
 
     def _eligible(self) -> bool:

@@ -16,6 +16,7 @@ from fairlead.api.credentials import Credentials
 from fairlead.api.egressgateway import EgressGateway
 from fairlead.api.endpointslice import EndpointSlice
 from fairlead.api.gateway import Gateway, GatewayClass, ReferenceGrant
+from fairlead.api.gatewayparameters import GatewayParameters
 from fairlead.api.httproute import GRPCRoute, HTTPRoute
 from fairlead.api.ingress import Ingress, IngressClass
 from fairlead.api.l4route import TCPRoute, TLSRoute, UDPRoute
@@ -62,6 +63,7 @@ ApiObject: TypeAlias = (
     | SecurityPolicy
     | TrafficPolicy
     | RouteExtension
+    | GatewayParameters
 )
 
 KINDS: Mapping[str, type[ApiObject]] = {
@@ -95,6 +97,7 @@ KINDS: Mapping[str, type[ApiObject]] = {
     "SecurityPolicy": SecurityPolicy,
     "TrafficPolicy": TrafficPolicy,
     "RouteExtension": RouteExtension,
+    "GatewayParameters": GatewayParameters,
 }
 """Kind → type of the objects that the network is compiled from."""
 

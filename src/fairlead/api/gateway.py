@@ -30,6 +30,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     group: str
     kind: str
     name: str
+    namespace: str | None = None
 
 
 class GatewayClassSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):

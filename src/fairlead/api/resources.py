@@ -107,6 +107,7 @@ _OWN = "fairlead.dev"
 CLIENTTRAFFICPOLICIES = Resource(_OWN, "v1alpha1", "clienttrafficpolicies", "ClientTrafficPolicy")
 NODEPOLICYREPORTS = Resource(_OWN, "v1alpha1", "nodepolicyreports", "NodePolicyReport", namespaced=False)
 EGRESSGATEWAYS = Resource(_OWN, "v1alpha1", "egressgateways", "EgressGateway", namespaced=False)
+GATEWAYPARAMETERS = Resource(_OWN, "v1alpha1", "gatewayparameters", "GatewayParameters")
 ROUTEEXTENSIONS = Resource(_OWN, "v1alpha1", "routeextensions", "RouteExtension")
 BACKENDTRAFFICPOLICIES = Resource(_OWN, "v1alpha1", "backendtrafficpolicies", "BackendTrafficPolicy")
 SECURITYPOLICIES = Resource(_OWN, "v1alpha1", "securitypolicies", "SecurityPolicy")
@@ -127,6 +128,7 @@ GATEWAY_KINDS: Mapping[str, Resource] = {
     "GatewayClass": GATEWAYCLASSES,
     "Gateway": GATEWAYS,
     "ListenerSet": LISTENERSETS,
+    "GatewayParameters": GATEWAYPARAMETERS,
     "ClientTrafficPolicy": CLIENTTRAFFICPOLICIES,
     "HTTPRoute": HTTPROUTES,
     "GRPCRoute": GRPCROUTES,

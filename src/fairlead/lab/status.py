@@ -147,27 +147,30 @@ async def _asked(home: LabHome, node: str) -> dict[str, Any] | str:
 
 
 def _agent(node: str, answer: dict[str, Any] | str) -> list[Item]:
-    """Return a node's network and, where it serves Gateways, its proxy."""
+    """Return a node's network and, where it serves Gateways, its proxies."""
     component = f"network {node}"
     if isinstance(answer, str):
         return [Item(component=component, healthy=False, detail=answer)]
     healthy, summary = bool(answer.get("healthy")), str(answer.get("summary", ""))
-    return [Item(component=component, healthy=healthy, detail=summary), *_proxy(node, answer)]
+    return [Item(component=component, healthy=healthy, detail=summary), *_proxies(node, answer)]
 
 
-def _proxy(node: str, answer: dict[str, Any]) -> list[Item]:
-    proxy = answer.get("proxy") or {}
-    if not proxy.get("listeners"):
-        return []
+def _proxies(node: str, answer: dict[str, Any]) -> list[Item]:
+    """Return the proxy that Gateways share, and those of Gateways' own, as far as they have something to serve."""
     driver: dict[str, Any] = next((each for each in answer.get("drivers", ()) if each["driver"] == "xds"), {})
-    failed = [f"{' '.join(map(str, each['key']))}: {each['error']}" for each in driver.get("failed", ())]
-    words = driver.get("error") or "; ".join(failed[:_MOST_WORDS])
-    if len(failed) > _MOST_WORDS:
-        words += f"; and {len(failed) - _MOST_WORDS} more"
-    detail = (
-        f"pid {proxy['pid']}, {proxy['serving']} of {proxy['listeners']} ports, revision {driver.get('revision', '')}"
-    )
-    return [Item(component=f"proxy {node}", healthy=not words, detail=f"{detail}; {words}" if words else detail)]
+    found = []
+    for name, proxy in (answer.get("proxies") or {}).items():
+        failed = [f"{' '.join(map(str, each['key']))}: {each['error']}" for each in proxy["failed"]]
+        if not proxy["listeners"] and not failed:
+            continue
+        words = driver.get("error") or "; ".join(failed[:_MOST_WORDS])
+        if len(failed) > _MOST_WORDS:
+            words += f"; and {len(failed) - _MOST_WORDS} more"
+        served = f"{proxy['serving']} of {proxy['listeners']} ports"
+        detail = f"pid {proxy['pid']}, {served}, revision {driver.get('revision', '')}"
+        component = f"proxy {node} {name}".rstrip()
+        found.append(Item(component=component, healthy=not words, detail=f"{detail}; {words}" if words else detail))
+    return found
 
 
 def _problems(answer: dict[str, Any] | str) -> set[Diagnostic]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fairlead.drivers.xds import generations
+from fairlead.drivers.xds.process import RECORD
 from fairlead.lab import fabric
 from fairlead.lab.home import LabHome
 from fairlead.lab.processes import kill_all, namespace_inodes
@@ -35,7 +36,7 @@ def remove(home: LabHome) -> Removed:
     """Kill the lab's processes, delete its namespaces and mounts, and its folder. Repeatable."""
     names = sorted(fabric.existing(home))
     processes = kill_all(home, namespace_inodes(names))
-    for record in home.folder.glob("nodes/*/agent/envoy/process.json"):
+    for record in home.folder.glob(f"nodes/*/agent/envoy/**/{RECORD}"):
         generations.forget(generations.read(record))
     for name in names:
         subprocess.run(["ip", "netns", "delete", name], stdin=subprocess.DEVNULL, capture_output=True, check=False)

@@ -18,6 +18,7 @@ from fairlead.api.credentials import Credentials
 from fairlead.api.egressgateway import EgressGateway
 from fairlead.api.endpointslice import EndpointSlice
 from fairlead.api.gateway import Gateway, GatewayClass, ReferenceGrant
+from fairlead.api.gatewayparameters import GatewayParameters
 from fairlead.api.httproute import GRPCRoute, HTTPRoute
 from fairlead.api.ingress import Ingress, IngressClass
 from fairlead.api.l4route import TCPRoute, TLSRoute, UDPRoute
@@ -67,6 +68,7 @@ TABLES: Mapping[str, str] = {
     "SecurityPolicy": "security_policies",
     "TrafficPolicy": "traffic_policies",
     "RouteExtension": "route_extensions",
+    "GatewayParameters": "gateway_parameters",
 }
 """Kind → the field of a snapshot that holds its objects: everything that a plan is compiled from."""
 
@@ -127,6 +129,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     security_policies: Mapping[ObjectKey, SecurityPolicy] = {}
     traffic_policies: Mapping[ObjectKey, TrafficPolicy] = {}
     route_extensions: Mapping[ObjectKey, RouteExtension] = {}
+    gateway_parameters: Mapping[ObjectKey, GatewayParameters] = {}
     attachments: Mapping[tuple[str, str], Attachment] = {}
     undecodable: Mapping[tuple[str, ObjectKey], Diagnostic] = {}
     """(kind, key) of objects that cannot be understood."""

@@ -24,7 +24,7 @@ from fairlead.api.credentials import CredentialData
 from fairlead.api.decode import CLUSTER_SCOPED, decode
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.drivers.protocol import Outcome
-from fairlead.drivers.xds.driver import XdsDriver
+from fairlead.drivers.xds.proxies import Proxies
 from fairlead.model.compile import Compiler
 from fairlead.model.gateway.names import CONTROLLER, GATEWAY_LABEL, service_name
 from fairlead.plan.plan import Plan
@@ -36,6 +36,8 @@ from fairlead.world.snapshot import Snapshot
 Json = dict[str, Any]
 NODE = "n1"
 DRAIN_S = 1
+PATIENCE_S = 30.0
+"""Tests of one proxy that harms no other set a shorter one."""
 CLASS = f"""
 kind: GatewayClass
 metadata: {{name: fairlead}}
@@ -115,8 +117,9 @@ class _Loopback(abc.AbstractResolver):
 class GatewayLab:
     """One node's proxy, and a world that grows by what tests apply."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, drain_s: int = DRAIN_S) -> None:
         self.folder = folder
+        self.drain_s = drain_s
         self.pairs: dict[str, KeyPair] = {}
         self.credentials: dict[str, CredentialData] = {}
         self.hidden = False
@@ -130,9 +133,11 @@ class GatewayLab:
         self.backends: dict[str, Backend] = {}
         self._client: aiohttp.ClientSession | None = None
 
-    def new_driver(self) -> XdsDriver:
+    def new_driver(self, *, patience_s: float = PATIENCE_S) -> Proxies:
         """Return what the next agent would make."""
-        return XdsDriver(self.folder / "envoy", NODE, self.pairs.get, self._find, drain_s=DRAIN_S)
+        return Proxies(
+            self.folder / "envoy", NODE, self.pairs.get, self._find, drain_s=self.drain_s, patience_s=patience_s
+        )
 
     def _find(self, digest: str) -> CredentialData | None:
         return None if self.hidden else self.credentials.get(digest)
@@ -184,15 +189,23 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
 
     async def apply(self, text: str, *, fails: bool = False) -> Outcome:
         """Apply manifests and wait until the proxy follows them."""
-        events = [event for each in yaml.safe_load_all(text) if each for event in self.events(each)]
-        self.snapshot = fold(self.snapshot, events)
+        self.add(text)
         outcome = await self.settle()
         assert bool(outcome.failed) == fails, outcome.failed
         return outcome
 
+    def add(self, text: str) -> None:
+        """Have manifests applied without telling the proxy."""
+        events = [event for each in yaml.safe_load_all(text) if each for event in self.events(each)]
+        self.snapshot = fold(self.snapshot, events)
+
     async def delete(self, kind: str, name: str, namespace: str = "default") -> Outcome:
-        self.snapshot = fold(self.snapshot, [ObjectChanged(kind, (namespace, name), None)])
+        self.remove(kind, name, namespace)
         return await self.settle()
+
+    def remove(self, kind: str, name: str, namespace: str = "default") -> None:
+        """Have an object deleted without telling the proxy."""
+        self.snapshot = fold(self.snapshot, [ObjectChanged(kind, (namespace, name), None)])
 
     @property
     def plan(self) -> Plan:

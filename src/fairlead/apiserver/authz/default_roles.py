@@ -25,7 +25,7 @@ _GATEWAY = (
     "gatewayclasses.gateway.networking.k8s.io gateways.gateway.networking.k8s.io listenersets.gateway.networking.k8s.io "
     "httproutes.gateway.networking.k8s.io grpcroutes.gateway.networking.k8s.io "
     "tlsroutes.gateway.networking.k8s.io tcproutes.gateway.networking.k8s.io udproutes.gateway.networking.k8s.io "
-    "clienttrafficpolicies.fairlead.dev "
+    "clienttrafficpolicies.fairlead.dev gatewayparameters.fairlead.dev "
     "referencegrants.gateway.networking.k8s.io backendtrafficpolicies.fairlead.dev securitypolicies.fairlead.dev "
     "trafficpolicies.fairlead.dev routeextensions.fairlead.dev "
     "backendtlspolicies.gateway.networking.k8s.io"

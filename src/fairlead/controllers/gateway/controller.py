@@ -165,7 +165,7 @@ class GatewayController(Controller):
         if of_class is None or of_class.spec.controller_name != CONTROLLER:
             return
         wanted = {
-            "conditions": self._timed(status.class_conditions(of_class), obj),
+            "conditions": self._timed(status.class_conditions(of_class, self._snapshot.gateway_parameters), obj),
             "supportedFeatures": [{"name": each} for each in status.FEATURES],
         }
         yield from _status(GATEWAYCLASSES, obj, wanted)
@@ -249,7 +249,9 @@ class GatewayController(Controller):
         try:
             external = self._stage.clients.external(gateway.key)
             http3 = {each.port for each in self._stage.clients.over_quic(gateway)}
-            wanted = services.desired(gateway, present, taken, reference_to(obj, resource), external, http3)
+            foreign = {port for port, holder in self._stage.holders.items() if holder != gateway.key}
+            owner = reference_to(obj, resource)
+            wanted = services.desired(gateway, present, taken, owner, external, http3, foreign=foreign)
         except ValueError as error:
             return present, str(error), []
         self._promised |= services.node_ports([wanted])

@@ -39,12 +39,14 @@ def desired(
     owner: Json,
     external: str = "Local",
     http3: Collection[int] = (),
+    *,
+    foreign: Collection[tuple[str, int]] = (),
 ) -> Json:
     """Return the Service that a Gateway should have: a port keeps what `present` gave it, a new one gets what is free.
 
-    `http3` are the ports of listeners that serve HTTP/3 as well: UDP beside TCP.
-
-    Raises ValueError when every port of the nodes is taken, and for a name that is longer than a label's value may be.
+    `http3` are the ports of listeners that serve HTTP/3 as well: UDP beside TCP. `foreign` are the ports of nodes, (transport, number),
+    that other Gateways have whatever `present` says. Raises ValueError when every port of the nodes is taken, and for a name that is longer
+    than a label's value may be.
     """
     if len(gateway.key[1]) > _LONGEST_LABEL:
         raise ValueError(
@@ -60,7 +62,8 @@ def desired(
     wanted = {(each.api.port, each.transport) for each in gateway.listeners if each.usable}
     for number, protocol in sorted(wanted | {(each, "UDP") for each in http3}):
         target = known.get((number, protocol))
-        if not isinstance(target, int) or not FIRST_PORT <= target <= LAST_PORT:
+        fits = isinstance(target, int) and FIRST_PORT <= target <= LAST_PORT
+        if not fits or (protocol, target) in foreign:
             target = next((each for each in range(FIRST_PORT, LAST_PORT + 1) if each not in used), None)
             if target is None:
                 raise ValueError(f"all ports of nodes from {FIRST_PORT} to {LAST_PORT} are taken by other Gateways")

@@ -98,6 +98,15 @@ class Admin:
             return Counts()
         return Counts(values={each.name: each.value for each in stats.stats if each.name}, durations=durations)
 
+    async def shut(self) -> bool:
+        """Have the proxy take no more clients, and ask those it has to leave with their next answers; tell whether it took it."""
+        try:
+            await self._ask("POST", "/healthcheck/fail")
+            await self._ask("POST", "/drain_listeners")
+        except OSError:
+            return False
+        return True
+
     async def reopen_logs(self) -> bool:
         """Have the proxy open its logs anew by their names; tell whether it did."""
         try:

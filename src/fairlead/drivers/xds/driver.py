@@ -76,6 +76,8 @@ class ProxyReport(msgspec.Struct, frozen=True, kw_only=True):
     """Ports of Gateways that the plan has for it."""
     serving: int
     """Of these, those that serve what the plan says."""
+    failed: tuple[Failure, ...] = ()
+    """What it was told and did not do."""
 
 
 class XdsDriver:
@@ -120,6 +122,8 @@ class XdsDriver:
         """(table, domain) → which credentials are missing there."""
         self._draining: tuple[int | None, bool] | None = None
         """(process, whether it was told to have its clients leave), None before anyone was told anything."""
+        self._is_shut = False
+        """Whether the process takes no listeners any more."""
         self._states: dict[str, ListenerState] | None = None
         """None before the first plan."""
         self._lost: Callable[[], None] = lambda: None
@@ -168,6 +172,8 @@ class XdsDriver:
             if not any(listeners_of(plan)):
                 return await self._end(plan)
             self._stay()
+            if self._is_shut:
+                await self._stop(plan)
             return await self._serve(plan, everything=everything)
 
     async def _serve(self, plan: Plan, *, everything: bool) -> Outcome:
@@ -229,12 +235,16 @@ class XdsDriver:
 
     async def _end(self, plan: Plan) -> Outcome:
         """Nothing is to be served: listeners go at once, and the proxy when its clients have left or had time to."""
-        if self._server is None or not self._server.streams:
+        if self._process.pid is None:
             return await self._stop(plan)
         if self._leaving is None:
-            gone = set(self._cache.of(LISTENER))
-            await self._tell(self._take(plan))
-            await self._wait({LISTENER: gone})
+            if self._server is None or not self._server.streams:
+                # An earlier agent's: it has what its clients need, and is left with that.
+                self._is_shut = await self._process.admin.shut()
+            else:
+                gone = set(self._cache.of(LISTENER))
+                await self._tell(self._take(plan))
+                await self._wait({LISTENER: gone})
             if not await self._process.admin.connections():
                 return await self._stop(plan)
             self._leaving = asyncio.create_task(self._leave(), name="proxy leaves")
@@ -260,6 +270,7 @@ class XdsDriver:
         """Take everything down."""
         was_there = self._process.pid is not None
         await self._process.end()
+        self._is_shut = False
         await self._release()
         self._cache = Cache(TYPES, FOLLOWERS)
         self._hosts, self._digests, self._closed = HostTables(), {}, {}

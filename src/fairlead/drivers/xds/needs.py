@@ -1,10 +1,12 @@
-"""What the listeners of a plan need: tables of hosts, forwards, certificates. Pure."""
+"""What the rows of a plan need: listeners their tables of hosts, forwards and certificates, and these their clusters. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
 from fairlead.drivers.protocol import Failure
+from fairlead.plan.gateway.cluster import GatewayCluster
+from fairlead.plan.gateway.forward import GatewayForward
 from fairlead.plan.gateway.listener import (
     AnyListener,
     GatewayChain,
@@ -14,7 +16,10 @@ from fairlead.plan.gateway.listener import (
     ToBackends,
     ToHosts,
 )
+from fairlead.plan.gateway.policy import GatewayJwt, RequestPolicy
+from fairlead.plan.gateway.route import GatewayHost
 from fairlead.plan.plan import Plan
+from fairlead.plan.tables import Row
 
 _TABLES = {
     GatewayListener: "gateway_listeners",
@@ -74,3 +79,34 @@ def needs_of(row: AnyListener) -> Iterator[tuple[str, str]]:
             yield "gateway_certificates", certificate
         if chain.trust:
             yield "gateway_trusts", chain.trust
+
+
+def uses(row: Row) -> Iterator[tuple[str, str]]:
+    """Yield the rows that a row names, by table and first part of the key: of hosts all of that table of hosts are meant."""
+    match row:
+        case GatewayListener() | GatewayQuicListener() | GatewayUdpListener():
+            _, *others = needs_of(row)
+            yield from others
+        case GatewayHost(routes=routes):
+            for route in routes:
+                yield from (("gateway_clusters", each.cluster) for each in route.clusters)
+                yield from (("gateway_clusters", each.cluster) for each in route.mirrors)
+                if route.policy is not None:
+                    yield from _of_policy(route.policy)
+        case GatewayJwt(providers=providers):
+            yield from (("gateway_clusters", each.cluster) for each in providers if each.cluster)
+        case GatewayForward(shares=shares):
+            yield from (("gateway_clusters", each.cluster) for each in shares)
+        case GatewayCluster(name=name, tls=tls):
+            yield "gateway_endpoints", name
+            if tls is not None and tls.trust:
+                yield "gateway_trusts", tls.trust
+            if tls is not None and tls.certificate:
+                yield "gateway_certificates", tls.certificate
+
+
+def _of_policy(policy: RequestPolicy) -> Iterator[tuple[str, str]]:
+    if policy.jwt:
+        yield "gateway_jwt", policy.jwt
+    if policy.external is not None:
+        yield "gateway_clusters", policy.external.cluster

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 USER = 64079
 """The proxy's user and group: a number that nobody else has."""
 XDS_SOCKET, ADMIN_SOCKET = "xds.sock", "admin.sock"
+RECORD = "process.json"
+"""File in the proxy's folder: its processes."""
 DRAIN_S = 60
 """How long clients may take to leave a listener or a process that has no future."""
 MOST_LOG_BYTES = 8 << 20
@@ -262,7 +264,7 @@ class Process:
 
     @property
     def _record(self) -> Path:
-        return self._folder / "process.json"
+        return self._folder / RECORD
 
 
 @functools.cache

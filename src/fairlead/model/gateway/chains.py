@@ -17,7 +17,8 @@ from fairlead.api.trust_material import TrustMaterial
 from fairlead.model.gateway.clients import ClientPolicies
 from fairlead.model.gateway.hosts import ANY
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, Clients
-from fairlead.model.gateway.names import GATEWAY_LABEL, listener_name, quic_name, set_name
+from fairlead.model.gateway.names import listener_name, quic_name, set_name
+from fairlead.model.gateway.node_ports import NodePort, door
 from fairlead.plan.gateway.listener import (
     ChainTls,
     GatewayCertificate,
@@ -41,7 +42,8 @@ ServerNames = Callable[[str], Mapping[str, tuple[str, ...]]]
 
 def rows(
     gateway: BoundGateway,
-    service: Service | None,
+    services: Mapping[ObjectKey, Service],
+    holders: Mapping[NodePort, ObjectKey],
     node: Node | None,
     certificates: Mapping[ObjectKey, Certificate],
     bundles: Mapping[ObjectKey, TrustMaterial],
@@ -51,13 +53,17 @@ def rows(
 ) -> Iterator[tuple[str, Row]]:
     """Yield (table, row): a listener for each port that the Gateway's Service leads to, and the certificates.
 
+    `holders` say whose each port of the nodes is; what is another Gateway's is not listened on.
     `crowded` says why nobody gets through to those server names of a listener for which some clients are refused.
     """
     addresses = node.internal_ips if node is not None else ()
-    if not addresses or not _leads_to(service, gateway):
+    service = door(gateway.key, services)
+    if not addresses or gateway.unplaced.problem:
         return
     quic = policies.over_quic(gateway)
-    for number, transport, target in _doors(gateway, service):
+    for number, transport, target in _doors(service):
+        if holders.get((transport, target)) != gateway.key:
+            continue
         listeners = gateway.on_port(number, transport)
         name = listener_name(gateway.key, number, transport)
         generation = gateway.api.metadata.generation
@@ -73,6 +79,7 @@ def rows(
                         chains=_sorted(_chains(listeners, policies, server_names, crowded)),
                         generation=generation,
                         sets=_generations(gateway, listeners),
+                        proxy=gateway.proxy,
                     ),
                 )
             continue
@@ -88,6 +95,7 @@ def rows(
                     refused=server_names(name).get(ANY, ()),
                     generation=generation,
                     sets=_generations(gateway, listeners),
+                    proxy=gateway.proxy,
                 ),
             )
             continue
@@ -102,6 +110,7 @@ def rows(
                 socket=policies.of(listeners[0]).socket,
                 generation=generation,
                 sets=_generations(gateway, listeners),
+                proxy=gateway.proxy,
             ),
         )
         for key in {key for each in listeners for key in each.certificates}:
@@ -109,29 +118,23 @@ def rows(
         known = [found for each in listeners if (found := _clients(each, policies)) is not None]
         for trust in {each.trust.name: each.trust for each in known if not each.nobody}.values():
             yield "gateway_trusts", trust.row(bundles)
-    if gateway.client is not None:
+    if service is not None and gateway.client is not None:
         digest = certificates[gateway.client].digest
         yield "gateway_certificates", GatewayCertificate(name="/".join(gateway.client), digest=digest)
 
 
-def ports_of_http3(gateway: BoundGateway, service: Service | None, policies: ClientPolicies) -> frozenset[int]:
+def ports_of_http3(
+    gateway: BoundGateway, services: Mapping[ObjectKey, Service], policies: ClientPolicies
+) -> frozenset[int]:
     """Return the ports of a Gateway at which its Service leads to HTTP/3."""
     wanted = {each.port for each in policies.over_quic(gateway)}
-    return frozenset(
-        number for number, transport, _ in _doors(gateway, service) if transport == "UDP" and number in wanted
-    )
+    doors = _doors(door(gateway.key, services))
+    return frozenset(number for number, transport, _ in doors if transport == "UDP" and number in wanted)
 
 
-def _leads_to(service: Service | None, gateway: BoundGateway) -> bool:
-    # One that somebody else made under this name leads nowhere.
-    return service is not None and service.metadata.label(GATEWAY_LABEL) == gateway.key[1]
-
-
-def _doors(gateway: BoundGateway, service: Service | None) -> Iterator[tuple[int, str, int]]:
+def _doors(service: Service | None) -> Iterator[tuple[int, str, int]]:
     """Yield (client's port, transport, port of the node) of each port that leads to the proxies."""
-    if service is None or not _leads_to(service, gateway):
-        return
-    for port in service.spec.ports or ():
+    for port in (service.spec.ports or ()) if service is not None else ():
         if isinstance(port.target_port, int):
             yield port.port, port.protocol or "TCP", port.target_port
 

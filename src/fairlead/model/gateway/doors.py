@@ -18,6 +18,7 @@ from fairlead.api.endpointslice import SERVICE_NAME, EndpointSlice
 from fairlead.api.node import Node
 from fairlead.api.service import Service
 from fairlead.base.addresses import is_ipv6
+from fairlead.model.gateway.listeners import BoundGateway
 from fairlead.model.gateway.names import GATEWAY_LABEL, is_door, service_name
 from fairlead.model.services import ZONE
 from fairlead.plan.gateway.listener import AnyListener
@@ -138,7 +139,7 @@ def slices(gateway: ObjectKey, node: Node | None, states: Iterable[tuple[AnyList
 
 
 def health_port(
-    gateway: ObjectKey, service: Service | None, slices: Iterable[EndpointSlice], node: Node | None
+    gateway: BoundGateway, service: Service | None, slices: Iterable[EndpointSlice], node: Node | None
 ) -> GatewayHealthPort | None:
     """Return where the proxy answers load balancers for a Gateway; None while this node is no ready endpoint of it, or nobody asks."""
     if service is None or node is None or not is_door(service.metadata) or not node.internal_ips:
@@ -150,11 +151,12 @@ def health_port(
     if not any(each.ready and each.node_name == node.metadata.name for each in endpoints):
         return None
     return GatewayHealthPort(
-        name=f"{gateway[0]}/{gateway[1]}/health",
+        name="/".join((*gateway.key, "health")),
         port=spec.health_check_node_port,
         addresses=node.internal_ips,
         namespace=service.metadata.namespace,
         service=service.metadata.name,
+        proxy=gateway.proxy,
     )
 
 

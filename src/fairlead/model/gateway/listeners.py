@@ -170,6 +170,15 @@ class BoundGateway(msgspec.Struct, frozen=True, kw_only=True):
     """The certificate by which it is known to backends (`spec.tls.backend`)."""
     client_resolved: Verdict | None = None
     """What became of the reference to it; None: there is none."""
+    proxy: str = ""
+    """Name of the proxy that serves it alone; empty: the shared one does."""
+    unplaced: Verdict = Verdict()
+    """Why nodes have no proxy for it."""
+
+    @property
+    def age(self) -> tuple[str, str]:
+        """Return what orders Gateways: the oldest goes first, then the first by name."""
+        return self.api.metadata.creation_timestamp or "9999", "/".join(self.key)
 
     @property
     def listeners(self) -> tuple[BoundListener, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from fairlead.api.gateway import GROUP, Gateway, GatewayClass, ListenerNamespaces, Parameters
+from fairlead.api.gateway import GROUP, Gateway, GatewayClass, ListenerNamespaces
 from fairlead.api.listenerset import ListenerSet
 from fairlead.api.pod import Namespace
 from fairlead.base.selectors import SelectorError
@@ -28,6 +28,7 @@ from fairlead.model.gateway.listeners import (
     read,
 )
 from fairlead.model.gateway.names import CONTROLLER
+from fairlead.model.gateway.parameters import Objects, with_settings
 from fairlead.model.gateway.trust import FALLBACK, Trust, resolve
 from fairlead.world.events import ObjectKey
 
@@ -43,6 +44,7 @@ def our_gateways(
     sets: Mapping[ObjectKey, ListenerSet],
     namespaces: Mapping[ObjectKey, Namespace],
     references: References,
+    parameters: Objects,
 ) -> dict[ObjectKey, BoundGateway]:
     """Return the Gateways whose class names this controller. Costs time proportional to all Gateways and ListenerSets."""
     ours = {name: each for (_, name), each in classes.items() if each.spec.controller_name == CONTROLLER}
@@ -56,7 +58,7 @@ def our_gateways(
         if (of_class := ours.get(gateway.spec.gateway_class_name)) is not None:
             members = sorted(of_gateway.get(key, ()), key=lambda member: _age(member, sets[member]))
             bound = _bind(key, gateway, {member: sets[member] for member in members}, namespaces, references)
-            found[key] = _refused(bound, of_class)
+            found[key] = with_settings(bound, of_class, parameters)
     return found
 
 
@@ -69,38 +71,6 @@ def ingress_gateways(gateways: Mapping[ObjectKey, Gateway], references: Referenc
         listeners = tuple(msgspec.structs.replace(each, kinds=("Ingress",)) for each in bound.own)
         found[key] = msgspec.structs.replace(bound, own=listeners)
     return found
-
-
-def class_verdict(of_class: GatewayClass) -> Verdict:
-    """Return whether Gateways of a class of ours can be what the class asks for."""
-    return _parameters(of_class.spec.parameters_ref, "spec.parametersRef")
-
-
-def _refused(bound: BoundGateway, of_class: GatewayClass) -> BoundGateway:
-    """Return a Gateway without anything that serves, if it asks for settings that nobody here knows."""
-    of_its_own = bound.api.spec.infrastructure.parameters_ref if bound.api.spec.infrastructure else None
-    refused = _parameters(of_its_own, "spec.infrastructure.parametersRef")
-    if not refused.problem and (problem := class_verdict(of_class).problem):
-        refused = Verdict("InvalidParameters", f"GatewayClass {of_class.metadata.name}: {problem}")
-    if not refused.problem:
-        return bound
-    wrong = Verdict("Invalid", refused.problem)
-
-    def idle(listeners: tuple[BoundListener, ...]) -> tuple[BoundListener, ...]:
-        return tuple(msgspec.structs.replace(each, accepted=wrong, conflicted=Verdict()) for each in listeners)
-
-    return msgspec.structs.replace(
-        bound,
-        refused=refused,
-        own=idle(bound.own),
-        sets=tuple(msgspec.structs.replace(each, listeners=idle(each.listeners)) for each in bound.sets),
-    )
-
-
-def _parameters(ref: Parameters | None, field: str) -> Verdict:
-    if ref is None:
-        return Verdict()
-    return Verdict("InvalidParameters", f"{field}: {ref.group}/{ref.kind} holds no settings that are known")
 
 
 class _Consent(Grants):

@@ -17,6 +17,7 @@ FIRST_PORT, LAST_PORT = 20000, 24999
 PART = "~"
 """Parts a route's name from what tells apart the several that one Ingress means; never part of an object's name."""
 _LONGEST = 63
+_LONGEST_FOLDER = 200
 _PREFIX = "fairlead-gateway-"
 
 
@@ -33,6 +34,14 @@ def is_door(service: ObjectMeta) -> bool:
     """Tell whether a Service is the one through which a Gateway is reached; other implementations use the label too (GEP-1762)."""
     gateway = service.label(GATEWAY_LABEL)
     return gateway is not None and service.name == service_name(gateway)
+
+
+def proxy_name(gateway: ObjectKey) -> str:
+    """Return the name of a Gateway's own proxy, which is a folder's too. A namespace has no dots, so that no two have one name."""
+    name = f"{gateway[0]}.{gateway[1]}"
+    if len(name) <= _LONGEST_FOLDER:
+        return name
+    return f"{name[: _LONGEST_FOLDER - 17]}_{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def set_name(listener_set: ListenerSet) -> str:

@@ -22,6 +22,8 @@ def of_gateways(gateways: Mapping[ObjectKey, BoundGateway]) -> Iterator[Diagnost
     for key, gateway in gateways.items():
         name = reference("Gateway", *key)
         yield from _of_listeners(name, gateway.own)
+        if gateway.unplaced.problem:
+            yield Diagnostic(object=name, field="spec.infrastructure.parametersRef", message=gateway.unplaced.problem)
         for each in gateway.sets:
             whose = reference("ListenerSet", *each.key)
             if each.allowed.problem:

@@ -34,6 +34,8 @@ from fairlead.model.gateway.ingress import IngressReader
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, References
 from fairlead.model.gateway.merging import ingress_gateways, our_gateways, sets_of
 from fairlead.model.gateway.names import service_name
+from fairlead.model.gateway.node_ports import NodePort, holders
+from fairlead.model.gateway.parameters import placed
 from fairlead.model.gateway.policies import FORWARDED, Objects, Policies, route_place, service_place
 from fairlead.model.gateway.rivals import Contests
 from fairlead.model.gateway.routes import (
@@ -66,6 +68,7 @@ _SURROUNDINGS = (
     "gateway_classes",
     "gateways",
     "listener_sets",
+    "gateway_parameters",
     "client_traffic_policies",
     "certificates",
     "reference_grants",
@@ -110,6 +113,8 @@ class GatewayStage:
         self._trust: Mapping[ObjectKey, TrustMaterial] = {}
         self._http3: dict[ObjectKey, frozenset[int]] = {}
         """Gateway → the ports at which clients get HTTP/3 too."""
+        self._holders: Mapping[NodePort, ObjectKey] = {}
+        """Whose each port of the nodes is."""
         self._merged = MergedRows()
 
     def __repr__(self) -> str:
@@ -143,6 +148,11 @@ class GatewayStage:
             notes += [_overruled(each[0], place[1]) for place, each in rivals.items() if key in each[1:]]
             parents.append(msgspec.structs.replace(parent, notes=(*parent.notes, *notes)))
         return msgspec.structs.replace(route, parents=tuple(parents))
+
+    @property
+    def holders(self) -> Mapping[NodePort, ObjectKey]:
+        """Return whose each port of the nodes is, where Gateways' Services lead."""
+        return self._holders
 
     @property
     def sets(self) -> Mapping[ObjectKey, BoundSet]:
@@ -254,12 +264,20 @@ class GatewayStage:
     def _start_anew(self, snapshot: Snapshot, node: Node | None) -> None:
         grants = Grants(snapshot.reference_grants)
         references = References(snapshot.certificates, snapshot.trust_material, grants)
-        gateways = {
-            **ingress_gateways(self.ingresses.gateways, references),
-            **our_gateways(
-                snapshot.gateway_classes, snapshot.gateways, snapshot.listener_sets, snapshot.namespaces, references
-            ),
-        }
+        gateways = placed(
+            {
+                **ingress_gateways(self.ingresses.gateways, references),
+                **our_gateways(
+                    snapshot.gateway_classes,
+                    snapshot.gateways,
+                    snapshot.listener_sets,
+                    snapshot.namespaces,
+                    references,
+                    snapshot.gateway_parameters,
+                ),
+            }
+        )
+        self._holders = holders(gateways.values(), snapshot.services)
         self.clients = ClientPolicies(gateways.values(), self.policies.of(clients.KIND.kind))
         self._around = Surroundings(gateways, sets_of(gateways.values()), snapshot.namespaces, grants, self._tls)
         known = self.bound.keys()
@@ -271,10 +289,7 @@ class GatewayStage:
         # Those that are bound no more have a status to lose.
         self._rebound |= known
         self._doors = {(namespace, service_name(name)): (namespace, name) for namespace, name in gateways}
-        self._http3 = {
-            at: chains.ports_of_http3(gateways[at], snapshot.services.get(door), self.clients)
-            for door, at in self._doors.items()
-        }
+        self._http3 = {at: chains.ports_of_http3(gateways[at], snapshot.services, self.clients) for at in gateways}
         for gateway in gateways.values():
             for listener in gateway.listeners:
                 if listener.usable:
@@ -405,10 +420,10 @@ class GatewayStage:
 
     def _gateway(self, key: ObjectKey, snapshot: Snapshot, node: Node | None) -> Rows:
         gateway = self.gateways[key]
-        service = snapshot.services.get((key[0], service_name(key[1])))
         rows = chains.rows(
             gateway,
-            service,
+            snapshot.services,
+            self._holders,
             node,
             snapshot.certificates,
             snapshot.trust_material,
@@ -422,7 +437,7 @@ class GatewayStage:
 
     def _health(self, key: ObjectKey, snapshot: Snapshot, node: Node | None) -> Rows | None:
         door = key[0], service_name(key[1])
-        row = doors.health_port(key, snapshot.services.get(door), snapshot.slices_of.get(door, ()), node)
+        row = doors.health_port(self.gateways[key], snapshot.services.get(door), snapshot.slices_of.get(door, ()), node)
         if row is None or not any(each.usable for each in self.gateways[key].listeners):
             return None
         return _rows([("gateway_health_ports", row)], [reference("Service", *door)])

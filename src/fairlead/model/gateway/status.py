@@ -18,8 +18,8 @@ from fairlead.api.trust_material import TrustMaterial
 from fairlead.model.gateway.attachment import MOST_ANCESTORS, PolicyState
 from fairlead.model.gateway.doors import NodeState, port_key
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, Verdict
-from fairlead.model.gateway.merging import class_verdict
 from fairlead.model.gateway.names import CONTROLLER, set_name
+from fairlead.model.gateway.parameters import Objects, class_verdict
 from fairlead.model.gateway.routes import BoundRoute
 from fairlead.model.gateway.trust import FALLBACK, Revocation
 from fairlead.world.events import ObjectKey
@@ -163,9 +163,9 @@ def policy_ancestors(state: PolicyState) -> list[tuple[Json, list[Condition]]]:
     ]
 
 
-def class_conditions(of_class: GatewayClass) -> list[Condition]:
+def class_conditions(of_class: GatewayClass, parameters: Objects) -> list[Condition]:
     """Return the conditions of a GatewayClass of ours."""
-    return [_condition("Accepted", class_verdict(of_class), "Accepted")]
+    return [_condition("Accepted", class_verdict(of_class, parameters), "Accepted")]
 
 
 def gateway_conditions(gateway: BoundGateway, serving: Serving) -> list[Condition]:
@@ -195,6 +195,8 @@ def _gateway_conditions(gateway: BoundGateway, serving: Serving) -> list[Conditi
     if not any(each.usable for each in gateway.listeners):
         accepted = Condition("Accepted", False, "ListenersNotValid", words or "there are no listeners")
         return [accepted, Condition("Programmed", False, "Invalid", accepted.message)]
+    if unplaced := gateway.unplaced.problem:
+        return [accepted, Condition("Programmed", False, gateway.unplaced.reason, unplaced)]
     if serving.problem:
         return [accepted, Condition("Programmed", False, "Invalid", serving.problem)]
     if unusable := _unusable_address(gateway, serving):
@@ -239,7 +241,7 @@ def set_conditions(found: BoundSet, gateway: BoundGateway, serving: Serving) -> 
     if unsupported_address(gateway):
         problem = "the Gateway is not accepted"
         return [Condition(kind, False, "ParentNotAccepted", problem) for kind in ("Accepted", "Programmed")]
-    if serving.problem or not serving.addresses:
+    if serving.problem or not serving.addresses or gateway.unplaced.problem:
         problem = "the Gateway is not reachable yet"
         return [accepted, Condition("Programmed", False, "ParentNotProgrammed", problem)]
     waiting = _waiting(gateway, serving, [each for each in found.listeners if each.usable])
@@ -267,7 +269,7 @@ def listener_conditions(listener: BoundListener, gateway: BoundGateway, serving:
     ]
     if not listener.usable:
         programmed = Condition("Programmed", False, conflict.reason or "Invalid", listener.problem)
-    elif waiting := (serving.problem or _waiting(gateway, serving, [listener])):
+    elif waiting := (gateway.unplaced.problem or serving.problem or _waiting(gateway, serving, [listener])):
         programmed = Condition("Programmed", False, "Pending", waiting)
     else:
         programmed = Condition("Programmed", True, "Programmed")

@@ -113,6 +113,8 @@ class GatewayListener(msgspec.Struct, frozen=True, kw_only=True):
     """Of the Gateway, for receipts."""
     sets: tuple[tuple[str, int], ...] = ()
     """(short name, generation) of the ListenerSets whose listeners it has, for receipts."""
+    proxy: str = ""
+    """Name of the proxy that listens; empty: the one that is shared."""
 
     @property
     def stat_prefix(self) -> str:
@@ -135,6 +137,7 @@ class GatewayUdpListener(msgspec.Struct, frozen=True, kw_only=True):
     """Prefixes of clients whose datagrams are thrown away."""
     generation: int = 0
     sets: tuple[tuple[str, int], ...] = ()
+    proxy: str = ""
 
     @property
     def stat_prefix(self) -> str:
@@ -155,6 +158,7 @@ class GatewayQuicListener(msgspec.Struct, frozen=True, kw_only=True):
     """Each ends TLS, without certificates of clients, and looks requests up in the table of hosts that it has over TCP too."""
     generation: int = 0
     sets: tuple[tuple[str, int], ...] = ()
+    proxy: str = ""
 
     @property
     def stat_prefix(self) -> str:

@@ -16,6 +16,8 @@ class GatewayHealthPort(msgspec.Struct, frozen=True, kw_only=True):
     """The node's addresses to listen on."""
     namespace: str
     service: str
+    proxy: str = ""
+    """As that of the Gateway's listeners."""
 
 
 class GatewayDrain(msgspec.Struct, frozen=True, kw_only=True):
