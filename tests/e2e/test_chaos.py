@@ -112,7 +112,8 @@ def test_a_silent_node_leaves_the_endpoints_and_comes_back(own_lab: Lab) -> None
     kubelet = own_lab.record("kubelet-node-1")["pid"]
     os.kill(kubelet, signal.SIGSTOP)
     try:
-        wait_for(lambda: set(serving()) == {"node-2"}, "the silent node's pods leave the endpoints", timeout_s=15)
+        # Time in which nobody can be heard, as on a busy machine, counts for no node.
+        wait_for(lambda: set(serving()) == {"node-2"}, "the silent node's pods leave the endpoints", timeout_s=60)
     finally:
         os.kill(kubelet, signal.SIGCONT)
-    wait_for(lambda: serving() == everywhere, "they are back", timeout_s=15)
+    wait_for(lambda: serving() == everywhere, "they are back")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from tests.lab.kubelet.kubelet_fakes import RESOURCES, eventually
 
 from fairlead.api.resources import NODES, PODS, SERVICES
@@ -315,13 +317,38 @@ async def test_readiness_gates_hold_ready_back(lab):
         await node.api.wait_pod("web", is_ready)
 
 
+UNREADY = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+
+
 async def test_a_status_that_somebody_else_wrote_is_corrected(lab):
     node = lab()
     async with node.kubelet():
         node.pod()
         await node.api.wait_pod("web", is_ready)
-        patch = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
-        await node.api.patch(PODS, "web", patch, namespace="default", subresource="status")
+        await node.api.patch(PODS, "web", UNREADY, namespace="default", subresource="status")
+        await node.api.wait_pod("web", is_ready)
+
+
+async def test_a_status_that_somebody_else_wrote_before_ours_was_answered_is_corrected(lab):
+    """The watch tells of the later change before the earlier one is answered, as on a node that was silent and comes back."""
+    node = lab()
+    async with node.kubelet():
+        node.pod()
+        await node.api.wait_pod("web", is_ready)
+        plain, late = node.api.patch, []
+
+        async def patch(resource, name, change, **more):
+            answer = await plain(resource, name, change, **more)
+            if resource == PODS and not late and "Ready" in str(change):
+                late.append(await plain(resource, name, UNREADY, namespace="default", subresource="status"))
+                # The watch is a queue in memory: its events are worked off meanwhile.
+                for _ in range(100):
+                    await asyncio.sleep(0)
+            return answer
+
+        node.api.patch = patch
+        await plain(PODS, "web", UNREADY, namespace="default", subresource="status")
+        await node.api.wait_for(lambda: bool(late))
         await node.api.wait_pod("web", is_ready)
 
 

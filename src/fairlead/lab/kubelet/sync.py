@@ -133,7 +133,7 @@ class PodSync:
             ):
                 record.volumes_stale = True
             record.pod, record.obj = pod, new
-            self._reconcile(record, new)
+            self.writer.compare(record)
         self.queue.add(uid)
 
     def referred(self, key: tuple[str, str, str]) -> None:
@@ -427,18 +427,6 @@ class PodSync:
             record.volumes_stale = True
         else:
             self.queue.add_after(record.pod.uid, left_s)
-
-    def _reconcile(self, record: PodRecord, new: Json) -> None:
-        """Notice when somebody else changed what we reported, so that it is reported again."""
-        version = str(new["metadata"].get("resourceVersion") or 0)
-        if not version.isdigit() or int(version) <= record.sent_version:
-            return
-        status = new.get("status") or {}
-        ours = {entry["type"]: entry["status"] for entry in record.sent.get("conditions") or ()}
-        theirs = {entry["type"]: entry["status"] for entry in status.get("conditions") or ()}
-        if status.get("phase") != record.sent.get("phase") or any(theirs.get(kind) != ours[kind] for kind in ours):
-            record.sent = status
-            record.sent_version = int(version)
 
     def _tell_back_off(self, record: PodRecord) -> None:
         now = time.time()

@@ -39,6 +39,20 @@ class StatusWriter:
         """Write forever."""
         await self._queue.run(self._write, workers=_WORKERS)
 
+    def compare(self, record: PodRecord) -> bool:
+        """Tell whether somebody else changed what we reported, by the newest object that is known; then it is reported again."""
+        version = str(record.obj["metadata"].get("resourceVersion") or 0)
+        if not version.isdigit() or int(version) <= record.sent_version:
+            return False
+        status = record.obj.get("status") or {}
+        ours = {entry["type"]: entry["status"] for entry in record.sent.get("conditions") or ()}
+        theirs = {entry["type"]: entry["status"] for entry in status.get("conditions") or ()}
+        same = status.get("phase") == record.sent.get("phase") and all(theirs.get(kind) == ours[kind] for kind in ours)
+        if not same:
+            record.sent = status
+            record.sent_version = int(version)
+        return not same
+
     async def flush(self, record: PodRecord) -> None:
         """Write the status now if it differs; raises ApiError or Unreachable."""
         status = self.status(record)
@@ -57,8 +71,11 @@ class StatusWriter:
         )
         record.sent = status
         record.sent_version = int(answer["metadata"]["resourceVersion"])
-        if record.sent.get("phase") != answer.get("status", {}).get("phase"):
+        if status.get("phase") != answer.get("status", {}).get("phase"):
             log.warning("status not taken", extra={"pod": pod.ref, "phase": answer.get("status", {}).get("phase")})
+        # A later change by somebody else may have been heard of before this answer.
+        if self.compare(record):
+            self.touch(pod.uid)
 
     def status(self, record: PodRecord) -> Json:
         """Return the pod's status as of now."""
