@@ -74,13 +74,14 @@ async def reported(lab: GatewayLab) -> None:
 
 
 async def health(address: str, port: int) -> tuple[int, bytes] | None:
-    """Return status and body that a load balancer gets, None when nobody takes its connection."""
+    """Return status and body that a load balancer gets, None when nobody answers."""
     try:
         reader, writer = await asyncio.open_connection(address, port)
-    except ConnectionRefusedError:
+        writer.write(f"GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    except (ConnectionError, asyncio.IncompleteReadError):
+        # Also of a connection that the kernel took when the listener was closed.
         return None
-    writer.write(f"GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n".encode())
-    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     length = next(line for line in head.split("\r\n") if line.startswith("content-length:"))
     body = await reader.readexactly(int(length.partition(":")[2]))
     writer.transport.abort()
@@ -88,7 +89,7 @@ async def health(address: str, port: int) -> tuple[int, bytes] | None:
 
 
 async def unanswered(address: str, port: int) -> None:
-    """Wait until nobody takes a load balancer's connection: Envoy says that a listener is gone a moment before that."""
+    """Wait until nobody answers a load balancer: Envoy says that a listener is gone a moment before that."""
     for _ in range(500):
         if await health(address, port) is None:
             return
