@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import signal
+import socket
 import ssl
 import stat
 from pathlib import Path
@@ -146,6 +147,26 @@ async def test_a_proxy_that_dies_is_started_again(lab: GatewayLab) -> None:
     assert not outcome.failed
     assert lab.driver.pid not in (before, None)
     assert (await lab.ask("http://reborn.example.com/")).backend == "one"
+
+
+async def test_a_port_that_somebody_had_is_served_when_it_is_free(lab: GatewayLab) -> None:
+    lab.door("default", "late", 80)
+    with socket.create_server(("127.0.0.1", lab.ports["late", 80])):
+        outcome = await lab.apply(
+            """
+kind: Gateway
+metadata: {name: late}
+spec:
+  gatewayClassName: fairlead
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+""",
+            fails=True,
+        )
+        assert ["Address already in use" in each.error for each in outcome.failed] == [True]
+        assert (await lab.driver.resync(lab.plan)).failed == outcome.failed
+    assert not (await lab.driver.resync(lab.plan)).failed
+    assert (await lab.ask("http://nobody.example.com/", gateway="late")).status == 404
+    await lab.delete("Gateway", "late")
 
 
 async def test_nothing_but_the_proxys_user_reaches_the_server(lab: GatewayLab) -> None:

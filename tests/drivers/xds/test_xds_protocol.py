@@ -176,3 +176,33 @@ def test_a_proxy_that_comes_back_hears_the_endpoints_of_changed_clusters_again(c
     endpoints = Request(type_url=E, subscribe=("a", "b"), initial={"a": "1", "b": "1"})
     answers = [stream.receive(each) for each in ((clusters, endpoints) if clusters_first else (endpoints, clusters))]
     assert [text for each in answers for text in said(each)] == ["clusters a=2", "endpoints a=1"]
+
+
+NAMED = {
+    "one of two": ("Error adding a/web/80: cannot bind", {"a/web/80"}),
+    "one whose name holds another's": ("Error adding a/web/8080: cannot bind", {"a/web/8080"}),
+    "one whose name ends with another's": ("Error adding aa/a/web/80, and so on", {"aa/a/web/80"}),
+    "one with more behind": ("a/web/80~believed is odd", {"a/web/80~believed"}),
+    "at the end of a sentence": ("it is a/web/80.", {"a/web/80"}),
+    "none": ("no", {"a/web/80", "a/web/8080", "aa/a/web/80", "a/web/80~believed"}),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_who_is_meant_by_a_rejection(case: str) -> None:
+    error, meant = NAMED[case]
+    stream = Stream(made(**dict.fromkeys(("a/web/80", "a/web/8080", "aa/a/web/80", "a/web/80~believed"), "1")))
+    ack(stream, stream.receive(Request(type_url=C)), error)
+    assert {name for _, name, _ in stream.rejections()} == meant
+
+
+def test_what_was_rejected_is_sent_again_when_that_is_forgotten() -> None:
+    stream = Stream(made(a="1", b="1"))
+    ack(stream, stream.receive(Request(type_url=C)), "b is odd")
+    assert said(list(stream.push({C: ["a", "b"]}))) == []
+    stream.forget_rejections(C)
+    again = list(stream.push({C: ["a", "b"]}))
+    assert said(again) == ["clusters b=1"]
+    assert not stream.is_settled(C, "b")
+    ack(stream, again)
+    assert stream.is_settled(C, "b") and not list(stream.rejections())

@@ -184,6 +184,10 @@ class XdsDriver:
                 names.update(self._cache.of(type_url))
         # Never before the cache is full: a proxy that runs already would be told that everything is gone.
         await self._begin()
+        if everything and self._server is not None:
+            # A port that somebody else had, or an address that the node had not got yet.
+            for stream in self._server.streams:
+                stream.forget_rejections(LISTENER)
         failed = [*self._missing(), *await self._tell(touched), *await self._drain(plan)]
         self._report(plan, failed)
         return Outcome(count, tuple(failed))

@@ -6,6 +6,7 @@ sent again: a needless update drains connections. It must never answer a request
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
@@ -194,6 +195,14 @@ class Stream:
                 if resource is not None and resource.version == rejection.version:
                     yield type_url, name, rejection.error
 
+    def forget_rejections(self, type_url: str) -> None:
+        """Have what the proxy rejected of a type count as never sent: why it did may have been the machine's fault, and be over."""
+        state = self._types.get(type_url)
+        if state is not None:
+            for name in state.rejected:
+                state.sent.pop(name, None)
+            state.rejected.clear()
+
     def _take_owed(self, type_url: str, state: _Type) -> set[str]:
         """Return what the proxy needs again of a type, and forget that it has it."""
         names = self._owed.pop(type_url, set())
@@ -242,15 +251,20 @@ class Stream:
         response = state.waiting.pop(request.nonce, None)
         if response is None:
             return
-        named = any(each.name in request.error for each in response.resources)
+        named = {each.name for each in response.resources if _names(request.error, each.name)}
         for resource in response.resources:
             if state.sent.get(resource.name) != resource.version:
                 continue
             # One response may hold good resources beside the bad one: the proxy names those that it rejects, or none of them.
-            if request.error and (resource.name in request.error or not named):
+            if request.error and (resource.name in named or not named):
                 state.rejected[resource.name] = Rejection(resource.version, request.error)
             else:
                 state.rejected.pop(resource.name, None)
                 state.acknowledged[resource.name] = resource.version
         for name in response.removed:
             state.acknowledged.pop(name, None)
+
+
+def _names(error: str, name: str) -> bool:
+    """Tell whether the proxy's words name a resource, and not one whose name holds this one."""
+    return name in error and re.search(rf"(?<![\w./~-]){re.escape(name)}(?![\w/~-]|\.\w)", error) is not None

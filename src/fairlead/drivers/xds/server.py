@@ -132,7 +132,7 @@ def _request(message: Any) -> Request:
         unsubscribe=tuple(message.resource_names_unsubscribe),
         initial=dict(message.initial_resource_versions),
         nonce=message.response_nonce,
-        error=message.error_detail.message if message.HasField("error_detail") else "",
+        error=message.error_detail.message.strip() if message.HasField("error_detail") else "",
     )
 
 
