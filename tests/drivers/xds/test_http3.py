@@ -13,12 +13,14 @@ import pytest
 import pytest_asyncio
 from aioquic.tls import SessionTicket
 from tests.drivers.xds import h3
-from tests.drivers.xds.gatewaylab import GatewayLab
+from tests.drivers.xds.gatewaylab import CLASS, GatewayLab
 from tests.drivers.xds.load import until
 from tests.drivers.xds.requestpolicies import policy as request_policy
 from tests.drivers.xds.requestpolicies import secret
 from tests.drivers.xds.test_proxy_succession import alive, only_one, renewed, resync
 from tests.pki import Authority
+
+from fairlead.observe.gateway_metrics import Counted, render
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 AUTHORITY = Authority()
@@ -281,6 +283,46 @@ async def test_bounds_hold(quic: GatewayLab) -> None:
     assert (await answer(quic)).status == 200
 
 
+async def test_who_the_client_is(quic: GatewayLab) -> None:
+    async def seen(address: str) -> str:
+        assert (await answer(quic, address=address, headers={"x-forwarded-for": "192.0.2.7"})).status == 200
+        return str(quic.backends["one"].seen[-1]["headers"]["x-forwarded-for"])
+
+    await quic.apply(policy("http3: {}, forwardedFor: {trustedCIDRs: [127.0.0.0/8]}"))
+    assert [(await seen(each)).startswith("192.0.2.7,") for each in ("127.0.0.1", "::1")] == [True, False]
+
+
+async def test_certificates_by_server_name_and_kind_of_key(quic: GatewayLab) -> None:
+    both = HTTPS.replace("{name: quic}", "{name: quic}, {name: quic-rsa}")
+    await quic.apply(AUTHORITY.issue("far.example", rsa_key=True).secret("quic-rsa"))
+    await quic.apply(gateway(both))
+    found = {}
+    for server_name in (HOST, "far.example"):
+        async with connected(quic, server_name) as client:
+            found[server_name] = (await client.ask(HOST)).status, type(client.shown.public_key()).__name__[:3]
+    assert found == {HOST: (200, "ECP"), "far.example": (200, "RSA")}
+
+
+async def test_its_requests_are_counted_and_its_clients_asked_to_leave_a_node_that_is_about_to_go(
+    quic: GatewayLab,
+) -> None:
+    async def counted() -> int:
+        found = await quic.driver.counted()
+        text = render([Counted(each.row, True) for each in quic.driver.states.values()], found.values, {})
+        labels = 'namespace="default",gateway="q",port="443",protocol="UDP",code_class="2xx"'
+        return int(text.partition(f"fairlead_gateway_requests_total{{{labels}}} ")[2].partition("\n")[0])
+
+    async with connected(quic) as client:
+        assert (await client.ask(HOST)).status == 200 and not client.leaving
+        before = await counted()
+        await quic.apply(CLASS.replace("{name: n1}", "{name: n1, deletionTimestamp: '2026-01-01T00:00:00Z'}"))
+        assert (await client.ask(HOST)).status == 200 and client.leaving
+        assert await counted() == before + 1
+    await quic.apply(CLASS)
+    async with connected(quic) as client:
+        assert (await client.ask(HOST)).status == 200 and not client.leaving
+
+
 async def test_a_request_may_take_longer_than_a_connection_without_any(quic: GatewayLab) -> None:
     """What QUIC itself calls idle is silence, also of a backend that is still at work."""
     await quic.apply(policy("http3: {}, timeouts: {idle: 200ms}"))
@@ -351,3 +393,21 @@ async def test_a_successor_takes_over_and_no_request_is_lost(quic: GatewayLab, m
         assert after.pid != before.pid
         # Its clients are told to leave before the former one ends.
         assert client.leaving
+
+
+async def test_the_last_gateway_lets_its_clients_finish(quic: GatewayLab) -> None:
+    # The last test's bootstrap has gone, and so a successor has come.
+    await only_one(quic)
+    before = dict(quic.snapshot.gateways)
+    backend = quic.backends["one"]
+    async with connected(quic) as client:
+        await client.ask(HOST)
+        backend.delay_s, count = 0.5, len(backend.seen)
+        asked = asyncio.create_task(client.ask(HOST))
+        await until(lambda: len(backend.seen) > count)
+        for namespace, name in before:
+            await quic.delete("Gateway", name, namespace)
+        assert quic.driver.pid is not None
+        assert (await asked).status == 200
+    backend.delay_s = 0.0
+    await until(lambda: quic.driver.pid is None)
