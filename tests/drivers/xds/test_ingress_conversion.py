@@ -18,6 +18,7 @@ from fairlead.api.crds import FOLDER
 from fairlead.apiserver.schema.resource import ResourceSchema
 from fairlead.model.gateway.conversion import Options, convert
 from fairlead.model.gateway.ingress import gateway_of
+from fairlead.world.fold import fold
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NGINX = klass("nginx")
@@ -226,3 +227,26 @@ async def test_more_hosts_with_certificates_than_a_gateway_has_listeners(
     kinds = Counter(each["kind"] for each in made.objects)
     assert (kinds["Gateway"], kinds["ListenerSet"], made.problems) == (1, 2, ())
     await lab.delete("Ingress", "many", "team-many")
+
+
+async def test_http3_of_a_class_is_a_policy_of_its_gateway_and_listener_sets(
+    lab: GatewayLab, schemas: Mapping[str, ResourceSchema]
+) -> None:
+    snapshot = lab.snapshot
+    hosts = [f"h{at}.test" for at in range(70)]
+    secure = ingress("secure", {"/": "one"}, tls="t")
+    secure["spec"]["tls"][0]["hosts"] = hosts
+    for wished in ("true", "false"):
+        events = [lab.event(each) for each in (klass("nginx", http3=wished), copy.deepcopy(secure))]
+        found = fold(snapshot, events)
+        ingresses = {each.key: found.ingresses[each.key] for each in events if each.kind == "Ingress"}
+        made = convert(found.ingress_classes, ingresses, found.services, Options()).objects
+        doors = {
+            (each["kind"], each["metadata"]["name"]) for each in made if each["kind"] in ("Gateway", "ListenerSet")
+        }
+        assert len(doors) == 2
+        policies = [each for each in made if each["kind"] == "ClientTrafficPolicy"]
+        refs = {(ref["kind"], ref["name"]) for each in policies for ref in each["spec"]["targetRefs"]}
+        assert refs == (doors if wished == "true" else set())
+        for each in policies:
+            assert each["spec"]["http3"] == {} and not list(schemas["ClientTrafficPolicy"].check(each))

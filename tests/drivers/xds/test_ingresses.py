@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.drivers.xds import h3
 from tests.drivers.xds.gatewaylab import GatewayLab
 from tests.drivers.xds.test_proxy_life import secret, trusting
 
@@ -99,3 +100,21 @@ async def test_tls_by_host_and_plain_beside_it(lab: GatewayLab) -> None:
     await lab.apply(text + "---" + CLASSES + ingress("tls", spec, more=", namespace: team"))
     assert (await lab.ask("https://tls.test/", gateway=GATEWAY, tls=trusting(chain))).backend == "two"
     assert await ask(lab, "http://tls.test/") == ["two"]
+
+
+async def test_http3_where_the_class_says_so(lab: GatewayLab) -> None:
+    text, chain = secret("quick-tls", "quick.test")
+    spec = f"tls: [{{hosts: [quick.test], secretName: quick-tls}}], rules: [{{host: quick.test, http: {{paths: [{path('/', 'one')}]}}}}]"
+    lab.door(*gateway_of("ours"), 80, 443, udp={443})
+    told = []
+    for on in ("false", "true", "false"):
+        annotated = CLASSES.replace("{name: ours}", f"{{name: ours, annotations: {{fairlead.dev/http3: '{on}'}}}}")
+        await lab.apply(text + "---" + annotated + ingress("quick", spec))
+        answer = await lab.ask("https://quick.test/", gateway=GATEWAY, tls=trusting(chain))
+        told.append((answer.backend, "alt-svc" in answer.headers))
+        if on == "true":
+            found = await h3.ask("::1", lab.udp_ports[GATEWAY, 443], "quick.test", chain.decode())
+            assert (found.status, found.headers["alt-svc"]) == (200, 'h3=":443"; ma=3600')
+    assert told == [("one", False), ("one", True), ("one", False)]
+    await lab.apply(CLASSES.replace("{name: ours}", "{name: ours, annotations: {fairlead.dev/http3: sometimes}}"))
+    assert lab.complaints("IngressClass//ours") == ["'sometimes' is none of true, false"]

@@ -245,8 +245,12 @@ def is_challenge(route: GatewayRoute) -> bool:
 class ClientPolicies:
     """What holds for each listener of some Gateways."""
 
-    def __init__(self, gateways: Iterable[BoundGateway], attachments: Attachments) -> None:
+    def __init__(
+        self, gateways: Iterable[BoundGateway], attachments: Attachments, over_quic: Collection[ObjectKey] = ()
+    ) -> None:
+        """`over_quic` are Gateways whose listeners serve HTTP/3 where no policy is attached: what Ingresses mean has no policies."""
         self._attachments = attachments
+        self._over_quic = over_quic
         self._of: dict[ListenerKey, ClientPolicy] = {}
         self._named: dict[ListenerKey, ObjectKey] = {}
         self._http3: dict[ListenerKey, Verdict] = {}
@@ -293,7 +297,7 @@ class ClientPolicies:
         lead = self._wanted(first) or ClientPolicy()
         for each in listeners:
             wanted = self._wanted(each)
-            own = wanted or ClientPolicy()
+            own = wanted or ClientPolicy(http3=each.gateway in self._over_quic)
             # Without TLS all connections of the port are the first listener's.
             # Certificates are asked for by each listener with TLS apart: what of them is not good holds in any case.
             held = msgspec.structs.replace(own, socket=lead.socket, external=lead.external)

@@ -7,7 +7,7 @@ numbers of ports, references across namespaces, at most 16 rules and hosts for e
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -135,12 +135,17 @@ class _Work:
             raise ValueError(f"the Ingresses are of several classes: {', '.join(sorted(used.values()))}")
         self._remark(reader)
         gateways: list[Json] = []
+        clients: list[Json] = []
         routes: list[Json] = []
         for at, name in sorted(used.items()):
             members = reader.members[at]
             key = self._options.gateway or (_home(members), name)
             doors = self._doors(key, reader.gateways[at])
-            gateways += doors.objects(self._options.gateway_class, sorted({namespace for namespace, _ in members}))
+            made = list(doors.objects(self._options.gateway_class, sorted({namespace for namespace, _ in members})))
+            gateways += made
+            if ours[name].http3:
+                targets = [{"group": GROUP, "kind": each["kind"], "name": each["metadata"]["name"]} for each in made]
+                clients += self._attached("ClientTrafficPolicy", key, targets, {"http3": {}})
             routes += self._routes(reader, sorted(members, key=lambda each: _age(reader.ingress(each))), doors)
         policies = [each for kind, found in reader.policies.items() for each in self._policies(kind, found)]
         extensions = [each for found in self._extensions.values() for each in found.values()]
@@ -150,7 +155,7 @@ class _Work:
             "metadata": {"name": self._options.gateway_class},
             "spec": {"controllerName": GATEWAY_CONTROLLER},
         }
-        objects = [own_class, *gateways, *extensions, *routes, *policies] if gateways else []
+        objects = [own_class, *gateways, *clients, *extensions, *routes, *policies] if gateways else []
         return Conversion(tuple(objects), tuple(sorted(set(self._notes))), tuple(sorted(set(self._problems))))
 
     def _remark(self, reader: IngressReader) -> None:
@@ -326,9 +331,13 @@ class _Work:
                 users = policy.spec.basic_auth.users.name
                 message = f"Secret {namespace}/{users} needs the label fairlead.dev/credentials, and passwords as SHA-1 (htpasswd -s)"
                 self._notes.append(Diagnostic(object=reference("Ingress", namespace, ingress), message=message))
-            for at in range(0, len(targets), _MOST_TARGETS):
-                made = head(kind, (namespace, self._name(namespace, kind, ingress)), _OWN)
-                yield {**made, "spec": {"targetRefs": targets[at : at + _MOST_TARGETS], **spec}}
+            yield from self._attached(kind, (namespace, ingress), targets, spec)
+
+    def _attached(self, kind: str, key: ObjectKey, targets: Sequence[Json], spec: Json) -> Iterator[Json]:
+        """Yield a policy as often as it takes to attach it to all of some targets, by names that begin with that of `key`."""
+        for at in range(0, len(targets), _MOST_TARGETS):
+            made = head(kind, (key[0], self._name(key[0], kind, key[1])), _OWN)
+            yield {**made, "spec": {"targetRefs": targets[at : at + _MOST_TARGETS], **spec}}
 
     def _targets(self, namespace: str, ref: PolicyTargetRef) -> list[Json]:
         """Return what a policy of an Ingress is attached to: a Service, or what a route of it became."""

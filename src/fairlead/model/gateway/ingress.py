@@ -71,6 +71,8 @@ class IngressReader:
         """Gateway → its Ingresses."""
         self.policies: dict[str, Mapping[ObjectKey, IngressPolicy]] = {kind: {} for kind in TABLES}
         """Kind → the policies that Ingresses mean."""
+        self.over_quic: frozenset[ObjectKey] = frozenset()
+        """Gateways whose class wishes HTTP/3 (`fairlead.dev/http3`)."""
         self._joined: dict[str, tuple[object, object, Mapping[ObjectKey, object]]] = {}
         self.remarks: Mapping[ObjectKey, tuple[Diagnostic, ...]] = {}
         """Ingress → what cannot be honored of it; only those of which there is something to say."""
@@ -158,6 +160,9 @@ class IngressReader:
         if gateways != self.gateways:
             self.gateways = gateways
         self.members = {at: tuple(sorted(peers.members)) for at, peers in used.items()}
+        over_quic = frozenset(gateway_of(name) for name, of in self._ours.items() if of.http3)
+        if over_quic != self.over_quic:
+            self.over_quic = over_quic
 
     def _unused(self, canary: Read) -> Iterator[Diagnostic]:
         others = self._peers[canary.of.name].sharing(canary.hosts)

@@ -17,6 +17,8 @@ CLAIM = "fairlead.dev/ingress-claim"
 """Annotation of an IngressClass of another controller, whose `spec.controller` cannot be changed: `true` makes it ours."""
 DIALECT = "fairlead.dev/ingress-dialect"
 """Annotation of an IngressClass: whose annotations count (`nginx`, `traefik`, `haproxy`)."""
+HTTP3 = "fairlead.dev/http3"
+"""Annotation of an IngressClass: `true` has its hosts with a certificate answer over HTTP/3 too."""
 _CONTROLLERS: Mapping[str, str] = {
     "k8s.io/ingress-nginx": "nginx",
     "traefik.io/ingress-controller": "traefik",
@@ -32,6 +34,7 @@ class OurClass(msgspec.Struct, frozen=True):
     dialect: str = ""
     """Whose annotations its Ingresses have; empty: each Ingress's own say so."""
     is_default: bool = False
+    http3: bool = False
 
 
 def our_classes(classes: Mapping[ObjectKey, IngressClass]) -> dict[str, OurClass]:
@@ -44,7 +47,9 @@ def our_classes(classes: Mapping[ObjectKey, IngressClass]) -> dict[str, OurClass
             continue
         wanted = annotations.get(DIALECT, "")
         dialect = wanted if wanted in DIALECTS else theirs or (name if name in DIALECTS else "")
-        found[name] = OurClass(name, dialect, annotations.get(DEFAULT_CLASS) == "true")
+        found[name] = OurClass(
+            name, dialect, annotations.get(DEFAULT_CLASS) == "true", annotations.get(HTTP3) == "true"
+        )
     return found
 
 
@@ -57,12 +62,10 @@ def diagnostics(classes: Mapping[ObjectKey, IngressClass]) -> list[Diagnostic]:
     """Return what is wrong with annotations of classes."""
     found = []
     for (namespace, name), each in classes.items():
-        wanted = (each.metadata.annotations or {}).get(DIALECT, "")
-        if wanted and wanted not in DIALECTS:
-            message = f"{wanted!r} is none of {', '.join(DIALECTS)}"
-            found.append(
-                Diagnostic(
-                    object=f"IngressClass/{namespace}/{name}", field=f"metadata.annotations[{DIALECT}]", message=message
-                )
-            )
+        for annotation, values in ((DIALECT, DIALECTS), (HTTP3, ("true", "false"))):
+            wanted = (each.metadata.annotations or {}).get(annotation, "")
+            if wanted and wanted not in values:
+                message = f"{wanted[:64]!r} is none of {', '.join(values)}"
+                field = f"metadata.annotations[{annotation}]"
+                found.append(Diagnostic(object=f"IngressClass/{namespace}/{name}", field=field, message=message))
     return found

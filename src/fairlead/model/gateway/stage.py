@@ -198,7 +198,7 @@ class GatewayStage:
         node = snapshot.nodes.get(snapshot.settings.node)
         self.ingresses.update(snapshot.ingress_classes, snapshot.ingresses)
         around = (getattr(snapshot, name) for name in _SURROUNDINGS)
-        read = (node, self.ingresses.gateways, self._certificates_of(snapshot), *around)
+        read = (node, self.ingresses.gateways, self.ingresses.over_quic, self._certificates_of(snapshot), *around)
         same = len(read) == len(self._read) and all(a is b for a, b in zip(read, self._read, strict=True))
         governed = self.policies.update(self.ingresses.with_policies(snapshot), touched)
         opened = (touched or frozenset()) & self._doors.keys()
@@ -278,7 +278,7 @@ class GatewayStage:
             }
         )
         self._holders = holders(gateways.values(), snapshot.services)
-        self.clients = ClientPolicies(gateways.values(), self.policies.of(clients.KIND.kind))
+        self.clients = ClientPolicies(gateways.values(), self.policies.of(clients.KIND.kind), self.ingresses.over_quic)
         self._around = Surroundings(gateways, sets_of(gateways.values()), snapshot.namespaces, grants, self._tls)
         known = self.bound.keys()
         self._routes = RouteIndex(gateways)
