@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,15 @@ from tests.drivers.xds.gatewaylab import GatewayLab
 from fairlead.drivers.xds import process
 
 _FILES = 40
+
+
+@pytest.mark.parametrize(
+    ("files", "clients"), [(resource.RLIM_INFINITY, 1 << 19), (1 << 20, 1 << 19), (1024, 512), (1, 1)]
+)
+def test_how_many_clients_there_may_be(files: int, clients: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process.resource, "getrlimit", lambda _: (files, files))
+    (monitor,) = process.bootstrap("n", process._descriptors())["overload_manager"]["resource_monitors"]
+    assert monitor["typed_config"]["max_active_downstream_connections"] == clients
 
 
 async def test_clients_beyond_half_of_the_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

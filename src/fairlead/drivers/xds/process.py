@@ -47,6 +47,8 @@ _COME_S = 10.0
 _END_S = 5.0
 _POLL_S = 0.02
 _MOST_INSTRUCTIONS = 1 << 14
+_MOST_DESCRIPTORS = 1 << 20
+"""What counts as no bound; Linux allows no more by itself (fs.nr_open)."""
 _COUNTED = ("listener.", "listener_manager.", "http.gateway.", "cluster_manager.", "control_plane.", "server.")
 """What Envoy counts, by how the names begin: nothing for each cluster, whose counters nobody reads and whose number nobody bounds.
 
@@ -116,7 +118,7 @@ class Process:
         One that runs with another program or bootstrap hands its sockets to its successor and finishes what it began.
         """
         program, version = package()
-        text = msgspec.json.encode(bootstrap(self._node, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        text = msgspec.json.encode(bootstrap(self._node, _descriptors()))
         config = hashlib.sha256(text + repr((str(program), version, self._options)).encode()).hexdigest()
         async with self._locked() as lock:
             known = generations.read(self._record)
@@ -286,6 +288,12 @@ async def _kill(some: Sequence[Generation]) -> None:
     for each in some:
         if each.alive:
             os.kill(each.pid, signal.SIGKILL)
+
+
+def _descriptors() -> int:
+    """Return how many files a process of ours may open."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return _MOST_DESCRIPTORS if limit == resource.RLIM_INFINITY else limit
 
 
 def bootstrap(node: str, descriptors: int) -> dict[str, Any]:
