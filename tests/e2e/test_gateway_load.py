@@ -16,6 +16,8 @@ import pytest
 from tests.drivers.xds import load as script
 from tests.e2e.conftest import Lab, wait_for
 
+from fairlead.drivers.xds import generations
+
 pytestmark = pytest.mark.e2e
 
 HOST = "busy.example.com"
@@ -224,6 +226,45 @@ def newcomers(lab: Lab, node: str, port: int) -> set[str]:
 def unheard(lab: Lab) -> list[list[str]]:
     """Connections of the internet on which something has been sent again, as nobody acknowledged it."""
     return [each for each in sockets(lab, "internet", "dport = :80") if len(each) > 4 and not each[4].endswith(",0)")]
+
+
+def test_a_gateway_gets_an_envoy_of_its_own_and_gives_it_back_without_a_lost_request(busy: Lab) -> None:
+    busy.apply(
+        """
+apiVersion: fairlead.dev/v1alpha1
+kind: GatewayParameters
+metadata: {name: own, namespace: busy}
+spec: {proxy: Dedicated}
+"""
+    )
+    reference = {"group": "fairlead.dev", "kind": "GatewayParameters", "name": "own"}
+
+    def choose(infrastructure: object) -> None:
+        patch = json.dumps({"spec": {"infrastructure": infrastructure}})
+        busy.kubectl("-n", "busy", "patch", "gateway/busy", "--type=merge", "--patch", patch)
+
+    def own() -> list[int]:
+        """The proxies of its own that run, one for each node."""
+        records = busy.folder.glob("nodes/*/agent/envoy/gateways/busy.busy/process.json")
+        return [each.pid for record in records for each in generations.read(record) if each.alive]
+
+    def programmed() -> bool:
+        found = busy.get("gateway/busy", "-n", "busy")
+        (each,) = (each for each in found["status"]["conditions"] if each["type"] == "Programmed")
+        return bool(each["status"] == "True" and each["observedGeneration"] == found["metadata"]["generation"])
+
+    with load(busy, 4) as four, load(busy, 6) as six:
+        choose({"parametersRef": reference})
+        wait_for(lambda: len(own()) == len(busy.get("nodes")["items"]), "a proxy of its own on each node")
+        wait_for(programmed, "every node has acknowledged it")
+        components = json.loads(busy.fairlead("status", "-o", "json").stdout)["components"]
+        assert "proxy node-1 busy.busy" in {each["component"] for each in components}
+        # The shared one has nothing to serve any more, and comes back when it has.
+        choose(None)
+        wait_for(programmed, "every node has acknowledged that")
+        wait_for(lambda: not own(), "the proxies of its own are gone", timeout_s=90)
+    for outcome in (four, six):
+        assert outcome.good > 100 and not outcome.failed
 
 
 def door(lab: Lab) -> tuple[str, int]:

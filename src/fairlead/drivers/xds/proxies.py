@@ -174,8 +174,9 @@ class Proxies:
             folder = self._folder
             if name != SHARED:
                 folder = self._folder / OWN / name
-                # They are one user's: none is to look into another's folder.
-                folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                # They are one user's: none is to look into another's folder. What cannot be made is the member's own trouble, when it begins.
+                with contextlib.suppress(OSError):
+                    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 _keep_requests()
             driver = self._make(folder)
             member = self._members[name] = _Member(name, driver, lambda: self._look_at(name))
