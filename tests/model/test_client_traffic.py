@@ -37,7 +37,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "nobody is trusted": ("forwardedFor: {}", "needs either trustedHops or trustedCIDRs"),
     "both": ("forwardedFor: {trustedHops: 1, trustedCIDRs: [10.0.0.0/8]}", "needs either"),
     "hops": ("forwardedFor: {trustedHops: 17}", "17 is not between 1 and 16"),
-    "no range": ("forwardedFor: {trustedCIDRs: [10.0.0.1/8]}", "has host bits set"),
+    "no range": ("forwardedFor: {trustedCIDRs: [10.0.0.1/8]}", "is no prefix such as"),
     "too many ranges": (
         f"forwardedFor: {{trustedCIDRs: [{', '.join(['10.0.0.0/8'] * 65)}]}}",
         "65 is not between 1 and 64",

@@ -61,6 +61,7 @@ CASES: dict[str, tuple[list[str], dict[str, str]]] = {
     "exempt": ([GATEWAY, policy("s", "HTTPRoute/r/a", "exempt: [clientCIDRs]")], {"/a": "", "/b": "10.0.0.0/8"}),
     "another route": ([policy("r", "HTTPRoute/s", cidr("12.0.0.0/8"))], {"/a": "", "/b": ""}),
     "not valid": ([GATEWAY, policy("s", "HTTPRoute/r/a", cidr("x"))], {"/a": "500", "/b": "10.0.0.0/8"}),
+    "a zone": ([GATEWAY, policy("s", "HTTPRoute/r/a", cidr("'fe80::%eth0/10'"))], {"/a": "500", "/b": "10.0.0.0/8"}),
     "rules about tokens of another": (
         [
             policy("s", "HTTPRoute/r/a", "jwt: {providers: [{name: p, issuer: i, localJWKS: {inline: '%s'}}]}"),

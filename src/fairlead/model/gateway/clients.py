@@ -6,7 +6,6 @@ port. There the listener that goes first decides; another's policy that says som
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
@@ -23,7 +22,7 @@ from fairlead.model.gateway import http3
 from fairlead.model.gateway.attachment import Attachments, Place, PolicyKind, Reading
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, ListenerKey, Verdict
 from fairlead.model.gateway.trust import Revocation, revocation
-from fairlead.model.gateway.values import duration, number
+from fairlead.model.gateway.values import duration, number, prefixes
 from fairlead.plan.gateway.client import ClientTraffic, KeepAlive, Socket
 from fairlead.plan.gateway.route import GatewayRoute, Redirect
 from fairlead.world.events import ObjectKey
@@ -194,10 +193,7 @@ def _forwarded_for(wanted: ForwardedFor) -> dict[str, object]:
         return {"trusted_hops": number(wanted.trusted_hops, 1, 16, f"{field}.trustedHops")}
     cidrs = wanted.trusted_cidrs or ()
     number(len(cidrs), 1, _MOST_CIDRS, f"{field}.trustedCIDRs: their number")
-    try:
-        return {"trusted_cidrs": tuple(str(ipaddress.ip_network(each)) for each in cidrs)}
-    except ValueError as error:
-        raise ValueError(f"{field}.trustedCIDRs: {error}") from error
+    return {"trusted_cidrs": prefixes(cidrs, f"{field}.trustedCIDRs")}
 
 
 def _tls(wanted: ClientTls) -> dict[str, object]:

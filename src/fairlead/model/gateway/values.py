@@ -82,14 +82,14 @@ def bounded(found: tuple[Any, ...] | None, field: str) -> tuple[Any, ...]:
 
 
 def prefixes(found: tuple[str, ...] | None, field: str) -> tuple[str, ...]:
-    """Return prefixes; raises RuleError."""
+    """Return prefixes; raises RuleError. One with a zone (RFC 4007) means something on one machine alone, and nothing to the proxy."""
     for at, each in enumerate(bounded(found, field)):
         try:
-            ipaddress.ip_network(each)
+            good = "%" not in str(ipaddress.ip_network(each))
         except ValueError:
-            raise RuleError(
-                f"{field}[{at}]: {each[:64]!r} is no prefix such as 192.0.2.0/24 or 2001:db8::/32"
-            ) from None
+            good = False
+        if not good:
+            raise RuleError(f"{field}[{at}]: {each[:64]!r} is no prefix such as 192.0.2.0/24 or 2001:db8::/32")
     return found or ()
 
 
