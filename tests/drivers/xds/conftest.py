@@ -3,15 +3,24 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from tests.drivers.xds.gatewaylab import GatewayLab
 
+from fairlead.drivers.xds.tables import MANY
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Ask all that a module asks both of a port with few hosts and of one with many, where it says so (`FEW_AND_MANY`)."""
+    if "lab" in metafunc.fixturenames and getattr(metafunc.module, "FEW_AND_MANY", False):
+        metafunc.parametrize("lab", [MANY, 0], ids=["few", "many"], indirect=True, scope="module")
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def lab(tmp_path_factory: object) -> AsyncIterator[GatewayLab]:
+async def lab(request: pytest.FixtureRequest, tmp_path_factory: object) -> AsyncIterator[GatewayLab]:
     """One Envoy for a module, with a Gateway `web` that takes every route of its namespace on port 80."""
     folder: Path = tmp_path_factory.mktemp("gateway")  # type: ignore[attr-defined]
-    found = GatewayLab(folder)
+    found = GatewayLab(folder, many=getattr(request, "param", MANY))
     try:
         await found.start()
         for name in ("one", "two"):

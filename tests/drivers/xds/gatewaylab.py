@@ -25,6 +25,7 @@ from fairlead.api.decode import CLUSTER_SCOPED, decode
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.drivers.protocol import Outcome
 from fairlead.drivers.xds.proxies import Proxies
+from fairlead.drivers.xds.tables import MANY
 from fairlead.model.compile import Compiler
 from fairlead.model.gateway.names import CONTROLLER, GATEWAY_LABEL, service_name
 from fairlead.plan.plan import Plan
@@ -117,8 +118,10 @@ class _Loopback(abc.AbstractResolver):
 class GatewayLab:
     """One node's proxy, and a world that grows by what tests apply."""
 
-    def __init__(self, folder: Path, *, drain_s: int = DRAIN_S) -> None:
+    def __init__(self, folder: Path, *, drain_s: int = DRAIN_S, many: int = MANY) -> None:
+        """`many`: from so many hosts on a port has scopes."""
         self.folder = folder
+        self.many = many
         self.drain_s = drain_s
         self.pairs: dict[str, KeyPair] = {}
         self.credentials: dict[str, CredentialData] = {}
@@ -136,7 +139,13 @@ class GatewayLab:
     def new_driver(self, *, patience_s: float = PATIENCE_S) -> Proxies:
         """Return what the next agent would make."""
         return Proxies(
-            self.folder / "envoy", NODE, self.pairs.get, self._find, drain_s=self.drain_s, patience_s=patience_s
+            self.folder / "envoy",
+            NODE,
+            self.pairs.get,
+            self._find,
+            drain_s=self.drain_s,
+            patience_s=patience_s,
+            many=self.many,
         )
 
     def _find(self, digest: str) -> CredentialData | None:

@@ -23,6 +23,7 @@ from tests.pki import Authority
 from fairlead.observe.gateway_metrics import Counted, render
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+FEW_AND_MANY = True
 AUTHORITY = Authority()
 HOST = "a.example"
 _UNANSWERED_S = 0.5

@@ -15,6 +15,7 @@ from fairlead.world.events import ObjectChanged
 from fairlead.world.fold import fold
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+FEW_AND_MANY = True
 
 
 def route(name: str, rules: str, host: str = "", extra: str = "") -> str:

@@ -18,6 +18,7 @@ from tests.drivers.xds.gatewaylab import GatewayLab
 from tests.pki import Authority
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+FEW_AND_MANY = True
 AUTHORITY = Authority()
 TLS = "tls: {certificateRefs: [{name: all}]}"
 

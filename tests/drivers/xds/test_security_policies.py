@@ -24,6 +24,7 @@ from fairlead.model.gateway import tokens
 from fairlead.plan.render import render
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+FEW_AND_MANY = True
 
 
 def sha(password: str) -> str:

@@ -16,6 +16,7 @@ from tests.drivers.xds.gatewaylab import Answer, Backend, GatewayLab
 from tests.pki import Authority
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+FEW_AND_MANY = True
 
 
 def route(name: str, session: str, refs: str = "", uid: str = "3f0c", kind: str = "HTTPRoute") -> str:

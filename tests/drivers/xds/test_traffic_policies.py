@@ -11,6 +11,7 @@ from tests.drivers.xds.gatewaylab import GatewayLab
 from tests.drivers.xds.requestpolicies import policy, route, secret, status_from
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+FEW_AND_MANY = True
 
 
 def limits(name: str, spec: str, **where: str) -> str:

@@ -206,3 +206,19 @@ def test_what_was_rejected_is_sent_again_when_that_is_forgotten() -> None:
     assert not stream.is_settled(C, "b")
     ack(stream, again)
     assert stream.is_settled(C, "b") and not list(stream.rejections())
+
+
+def test_resources_of_a_type_that_is_told_apart_are_rejected_one_by_one() -> None:
+    cache = Cache((C, E), apart=(E,))
+    for name in ("a", "b", "c"):
+        put(cache, name, "1", E)
+    stream = Stream(cache)
+    first = stream.receive(Request(type_url=E, subscribe=("a", "b", "c")))
+    assert said(first) == ["endpoints a=1", "endpoints b=1", "endpoints c=1"]
+    ack(stream, [first[0], first[2]])
+    ack(stream, [first[1]], error="words that name nobody")
+    assert list(stream.rejections()) == [(E, "b", "words that name nobody")]
+    assert all(stream.is_settled(E, name) for name in "abc")
+    for name in ("a", "c"):
+        cache.remove(E, name)
+    assert said(list(stream.push({E: ["a", "b", "c"]}))) == ["endpoints  -a -c"]

@@ -7,6 +7,7 @@ uses them; what nothing uses any more goes last. A table of hosts that Envoy rej
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,23 +18,27 @@ import msgspec
 from fairlead.api.certificate import KeyPair
 from fairlead.api.credentials import CredentialData
 from fairlead.drivers.protocol import Failure, Outcome
+from fairlead.drivers.xds import culprits
 from fairlead.drivers.xds.admin import Counts
-from fairlead.drivers.xds.hosts import HostTables
+from fairlead.drivers.xds.memory import Memory
 from fairlead.drivers.xds.needs import chains_of, forwards_of, listeners_of, needs_of, not_serving, shared, tables_of
 from fairlead.drivers.xds.process import DRAIN_S, Process
 from fairlead.drivers.xds.protocol import Cache, Stream
 from fairlead.drivers.xds.resources import (
+    APART,
     CLUSTER,
     ENDPOINTS,
     EXTENSION,
     FOLLOWERS,
     LISTENER,
     ROUTES,
+    SCOPES,
     SECRET,
     TABLES,
     TYPES,
     resource,
 )
+from fairlead.drivers.xds.tables import MANY, Tables, port_of
 from fairlead.drivers.xds.verifiers import Verifiers
 from fairlead.plan.gateway.listener import (
     AnyListener,
@@ -43,7 +48,6 @@ from fairlead.plan.gateway.listener import (
 from fairlead.plan.gateway.policy import GatewayJwt
 from fairlead.plan.gateway.route import GatewayHost
 from fairlead.plan.plan import Plan, changes
-from fairlead.plan.tables import Key, Row
 
 if TYPE_CHECKING:
     from fairlead.drivers.xds.server import Server
@@ -95,16 +99,17 @@ class XdsDriver:
         *,
         answer_s: float = _ANSWER_S,
         drain_s: int = DRAIN_S,
+        many: int = MANY,
     ) -> None:
         """`folder` is the proxy's; `keys` gives the bytes behind a certificate's digest, `credentials` those behind credentials'.
 
-        `drain_s` is how long connections may go on that a listener or a process has no future for.
+        `drain_s` is how long connections may go on that a listener or a process has no future for; a port has scopes from `many` hosts on.
         """
         self._process = Process(folder, node, drain_s=drain_s)
         self._keys = keys
         self._credentials = credentials
         self._answer_s = answer_s
-        self._cache = Cache(TYPES, FOLLOWERS)
+        self._cache = Cache(TYPES, FOLLOWERS, APART)
         self._server: Server | None = None
         self._log_keeper: asyncio.Task[None] | None = None
         self._drain_s = drain_s
@@ -112,14 +117,14 @@ class XdsDriver:
         self._leaving: asyncio.Task[None] | None = None
         """Waits for clients to leave a proxy that has nothing to serve; ends it then, if it is still its turn."""
         self._plan = Plan.empty(node)
-        self._hosts = HostTables()
+        self._memory = Memory(folder / "scoped")
+        self._many = many
+        self._tables = self._new_tables()
         self._unused: dict[str, set[str]] = {CLUSTER: set(), ENDPOINTS: set(), SECRET: set()}
         """Resources that no row wants and that were not removed yet."""
         self._digests: dict[str, str] = {}
         """Certificate → digest of the bytes that are in the cache."""
         self._verifiers = Verifiers()
-        self._closed: dict[tuple[str, str], str] = {}
-        """(table, domain) → which credentials are missing there."""
         self._draining: tuple[int | None, bool] | None = None
         """(process, whether it was told to have its clients leave), None before anyone was told anything."""
         self._is_shut = False
@@ -159,6 +164,9 @@ class XdsDriver:
         """Call `callback` when a proxy is not connected any more: it may have ended."""
         self._lost = callback
 
+    def _new_tables(self) -> Tables:
+        return Tables(self._cache, self._credentials, many=self._many, scoped=self._memory.read())
+
     async def start(self) -> None:
         """Adopt nothing yet: what a running proxy has is seen when it connects."""
 
@@ -184,6 +192,7 @@ class XdsDriver:
                 names.update(self._cache.of(type_url))
         # Never before the cache is full: a proxy that runs already would be told that everything is gone.
         await self._begin()
+        self._memory.write(self._tables.scoped)
         if everything and self._server is not None:
             # A port that somebody else had, or an address that the node had not got yet.
             for stream in self._server.streams:
@@ -276,8 +285,9 @@ class XdsDriver:
         await self._process.end()
         self._is_shut = False
         await self._release()
-        self._cache = Cache(TYPES, FOLLOWERS)
-        self._hosts, self._digests, self._closed = HostTables(), {}, {}
+        self._cache = Cache(TYPES, FOLLOWERS, APART)
+        self._memory.forget()
+        self._tables, self._digests = self._new_tables(), {}
         self._verifiers = Verifiers()
         self._unused = {CLUSTER: set(), ENDPOINTS: set(), SECRET: set()}
         # Whatever rows the plan holds beside listeners, none of them is in force.
@@ -290,11 +300,13 @@ class XdsDriver:
         from fairlead.drivers.xds import jwt
 
         touched: dict[str, set[str]] = {each: set() for each in TYPES}
+        grown = self._tables.choose(self._plan, plan)
         for table, type_url in TABLES.items():
             for key, _, row in changes(self._plan, plan, table):
                 name = str(key[0])
                 if row is None or (
-                    not isinstance(row, GatewayCertificate) and self._cache.put(type_url, resource(row))
+                    not isinstance(row, GatewayCertificate)
+                    and self._cache.put(type_url, resource(row, self._tables.scoped))
                 ):
                     touched[type_url].add(name)
         for row in plan.table("gateway_certificates").values():
@@ -303,7 +315,12 @@ class XdsDriver:
                 touched[SECRET].add(row.name)
         if self._take_jwt(plan):
             touched[EXTENSION].add(jwt.NAME)
-        self._take_hosts(plan, touched)
+        for listener in listeners_of(plan) if grown else ():
+            if self._cache.put(LISTENER, resource(listener, self._tables.scoped)):
+                touched[LISTENER].add(listener.name)
+        taken = self._tables.take(self._plan, plan, grown, adopted=self._process.pid is not None)
+        touched[ROUTES] |= taken.routes
+        touched[SCOPES] |= taken.scopes
         self._plan = plan
         return touched
 
@@ -347,47 +364,10 @@ class XdsDriver:
             await self._verifiers.settle(wanted, words, attempt)
 
     def _missing(self) -> Iterator[Failure]:
-        for host, words in self._closed.items():
-            yield Failure("gateway_hosts", host, words)
+        yield from self._tables.closed()
         for key, row in self._plan.table("gateway_certificates").items():
             if isinstance(row, GatewayCertificate) and self._digests.get(row.name) != row.digest:
                 yield Failure("gateway_certificates", key, f"the bytes of Secret {row.name} are not known yet")
-
-    def _take_hosts(self, plan: Plan, touched: dict[str, set[str]]) -> None:
-        from fairlead.drivers.xds import routes
-
-        tables = tables_of(chains_of(listeners_of(plan)))
-        changed: set[str] = set()
-        # Bytes of credentials may come later than the rows that want them.
-        wanted: dict[Key, Row | None] = {key: plan.table("gateway_hosts").get(key) for key in self._closed}
-        wanted |= {key: new for key, _, new in changes(self._plan, plan, "gateway_hosts")}
-        for key, new in wanted.items():
-            table, domain = str(key[0]), str(key[1])
-            self._closed.pop((table, domain), None)
-            body, missing = routes.host(new, self._credentials) if isinstance(new, GatewayHost) else (None, "")
-            if missing:
-                self._closed[table, domain] = missing
-            self._hosts.put(table, domain, body)
-            changed.add(table)
-        for table in self._cache.of(ROUTES).keys() - tables:
-            self._hosts.forget(table)
-            touched[ROUTES].add(table)
-        for table in (changed & tables) | (tables - self._cache.of(ROUTES).keys()):
-            if not self._is_held(table) and self._put_table(table):
-                touched[ROUTES].add(table)
-
-    def _is_held(self, table: str) -> bool:
-        """Tell whether a proxy that runs already goes on with the hosts of a former agent until all credentials are known."""
-        return (
-            table not in self._cache.of(ROUTES)
-            and self._process.pid is not None
-            and any(each == table for each, _ in self._closed)
-        )
-
-    def _put_table(self, table: str, *, without: Collection[str] = ()) -> bool:
-        from fairlead.drivers.xds import routes
-
-        return self._cache.put(ROUTES, routes.table(table, self._hosts.whole(table, without=without)))
 
     async def _tell(self, touched: Mapping[str, Collection[str]]) -> list[Failure]:
         """Tell the proxies what changed, dependencies first and removals but listeners' last; return the rows that they do not follow."""
@@ -411,7 +391,7 @@ class XdsDriver:
         for name in gone[LISTENER]:
             self._cache.remove(LISTENER, name)
         server.push({LISTENER: gone[LISTENER]})
-        server.push({type_url: stay[type_url] for type_url in (LISTENER, ROUTES, EXTENSION)})
+        server.push({type_url: stay[type_url] for type_url in (LISTENER, SCOPES, ROUTES, EXTENSION)})
         settled &= await self._wait({LISTENER: stay[LISTENER]})
         # What only rejected listeners need is not asked for.
         bad_listeners = {name for url, name in self._rejected() if url == LISTENER}
@@ -422,7 +402,7 @@ class XdsDriver:
         secrets |= {each for each in stay[SECRET] if all(stream.wants(SECRET, each) for stream in server.streams)}
         settled &= await self._wait(
             {
-                ROUTES: stay[ROUTES] & tables_of(chains),
+                **self._tables.of(tables_of(chains), {each: stay[each] for each in (SCOPES, ROUTES)}),
                 SECRET: stay[SECRET] & secrets,
                 EXTENSION: stay[EXTENSION]
                 & (forwards_of(chains) | (shared(stay[EXTENSION]) if tables_of(chains) else set())),
@@ -436,13 +416,13 @@ class XdsDriver:
         failed = list(self._at_fault(rejected))
         for type_url in (CLUSTER, ENDPOINTS, SECRET):
             self._unused[type_url] |= gone[type_url]
-            if not self._hosts.any_bad:
+            if not self._tables.hosts.any_bad:
                 gone[type_url] = self._gone(type_url, self._unused[type_url])
                 self._unused[type_url] = set()
             else:
                 # Hosts that stayed as they were may still send requests there.
                 gone[type_url] = set()
-        for stage in ((ROUTES, EXTENSION), (CLUSTER, ENDPOINTS, SECRET)):
+        for stage in ((SCOPES, ROUTES, EXTENSION), (CLUSTER, ENDPOINTS, SECRET)):
             part = {type_url: gone[type_url] for type_url in stage}
             for type_url, names in part.items():
                 for name in names:
@@ -450,6 +430,8 @@ class XdsDriver:
                     if type_url == SECRET:
                         self._digests.pop(name, None)
             server.push(part)
+        # Until then requests for hosts that nobody serves any more are answered.
+        settled &= await self._wait({SCOPES: gone[SCOPES]})
         if not connected:
             failed += [not_serving(row, "Envoy is not connected") for row in listeners_of(self._plan)]
         elif not settled:
@@ -460,7 +442,9 @@ class XdsDriver:
 
     def _gone(self, type_url: str, names: Iterable[str]) -> set[str]:
         if type_url == ROUTES:
-            return set(names) - tables_of(chains_of(listeners_of(self._plan)))
+            return {name for name in names if not self._tables.has(name)}
+        if type_url == SCOPES:
+            return {name for name in names if not self._tables.has_scope(name)}
         tables = [self._plan.table(table) for table, url in TABLES.items() if url == type_url]
         gone = {name for name in names if not any((name,) in rows for rows in tables)}
         return gone - shared(gone) if type_url == EXTENSION else gone
@@ -505,37 +489,20 @@ class XdsDriver:
         return True
 
     async def _find_bad_hosts(self, tables: Iterable[str]) -> dict[tuple[str, str], str]:
-        """Bring each of these tables that Envoy rejects to what it accepts; return what it says of (type, name) it still rejects.
-
-        Costs an exchange for each halving of the hosts that changed.
-        """
+        """Bring each of these tables that Envoy rejects to what it accepts; return what it says of (type, name) it still rejects."""
         rejected = self._rejected()
         for table in tables:
-            if (ROUTES, table) in rejected and (suspects := self._hosts.suspects(table)):
-                await self._halve(table, set(suspects), suspects, rejected.pop((ROUTES, table)))
+            if (ROUTES, table) in rejected and self._tables.hosts.suspects(table):
+                words = rejected.pop((ROUTES, table))
+                await culprits.find(self._tables.hosts, table, words, functools.partial(self._try, table))
             if (ROUTES, table) not in self._rejected():
-                self._hosts.accept(table)
+                self._tables.hosts.accept(table)
         return rejected
-
-    async def _halve(self, table: str, out: set[str], suspects: list[str], words: str) -> None:
-        """Take as many of the suspects from `out`, hosts that stay as they were, as Envoy accepts; note the others as bad."""
-        if len(suspects) == 1:
-            self._hosts.reject(table, suspects[0], words)
-            await self._try(table, out)
-            return
-        middle = len(suspects) // 2
-        for half in (suspects[:middle], suspects[middle:]):
-            if not half:
-                continue
-            if words_now := await self._try(table, out - set(half)):
-                await self._halve(table, out, half, words_now)
-            else:
-                out -= set(half)
 
     async def _try(self, table: str, out: Collection[str]) -> str:
         """Have Envoy take a table but for some hosts; return its words if it does not want it."""
         assert self._server is not None
-        self._put_table(table, without=out)
+        self._tables.put(table, without=out)
         self._server.push({ROUTES: (table,)})
         await self._wait({ROUTES: (table,)})
         return self._rejected().get((ROUTES, table), "")
@@ -547,9 +514,9 @@ class XdsDriver:
     def _at_fault(self, rejected: Mapping[tuple[str, str], str]) -> Iterator[Failure]:
         for (type_url, name), words in rejected.items():
             tables = (table for table, url in TABLES.items() if url == type_url and (name,) in self._plan.table(table))
-            yield Failure(next(tables, "gateway_hosts"), (name,), f"Envoy: {words}")
-        for host, words in self._hosts.rejected():
-            yield Failure("gateway_hosts", host, f"Envoy: {words}")
+            port = port_of(type_url, name)
+            yield Failure(next(tables, "gateway_hosts"), (port or name,), f"Envoy: {words}")
+        yield from self._tables.rejected()
         bad = self._verifiers.bad
         for name, words in bad.items():
             yield Failure("gateway_jwt", (name,), f"Envoy: {words}")

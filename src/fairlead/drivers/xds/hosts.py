@@ -58,6 +58,19 @@ class HostTables:
         else:
             found.hosts.pop(domain, None)
 
+    def names(self) -> Collection[str]:
+        """Return the tables of which anything was ever said."""
+        return self._tables.keys()
+
+    def domains(self, table: str) -> Collection[str]:
+        """Return the hosts that a table should have."""
+        found = self._tables.get(table)
+        return found.hosts.keys() if found is not None else ()
+
+    def drop(self, table: str) -> None:
+        """Note that a table is nobody's any more."""
+        self._tables.pop(table, None)
+
     def forget(self, table: str) -> None:
         """Note that Envoy has nothing of a table any more."""
         if (found := self._tables.get(table)) is not None:

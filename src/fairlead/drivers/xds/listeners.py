@@ -6,7 +6,8 @@ normalized before they are matched, and names with underscores, which backends m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3 import heade
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
 from envoy.type.matcher.v3 import regex_pb2, string_pb2
 
-from fairlead.drivers.xds import clients
+from fairlead.drivers.xds import clients, late, scopes
 from fairlead.drivers.xds.clusters import address
 from fairlead.drivers.xds.forwards import by_name
 from fairlead.drivers.xds.marks import marked
@@ -58,15 +59,18 @@ WINDOW_BYTES = 1 << 16
 CONNECTION_WINDOW_BYTES = 1 << 20
 
 
-def listener(row: GatewayListener) -> Resource:
-    """Return a listener on all of the node's addresses."""
+def listener(row: GatewayListener, scoped: Collection[str] = ()) -> Resource:
+    """Return a listener on all of the node's addresses; `scoped`: tables whose hosts have scopes."""
     first, *others = [address(each, row.port) for each in row.addresses]
     has_tls = any(chain.tls is not None for chain in row.chains)
     message = listener_pb2.Listener(
         name=row.name,
         address=first,
         additional_addresses=[listener_pb2.AdditionalAddress(address=each) for each in others],
-        filter_chains=[each for chain in row.chains for each in split(chain, _chain)],
+        filter_chains=[
+            *(each for chain in row.chains for each in split(chain, functools.partial(_chain, scoped=scoped))),
+            *_waiting(row.chains, scoped),
+        ],
         listener_filters=[*clients.listener_filters(row.socket), *([_inspector()] if has_tls else [])],
         socket_options=clients.socket_options(row.socket),
         per_connection_buffer_limit_bytes=number(_BUFFER_BYTES),
@@ -94,8 +98,8 @@ def split(chain: GatewayChain, build: Callable[[GatewayChain], Any]) -> Iterator
     yield build(msgspec.structs.replace(chain, client=msgspec.structs.replace(chain.client, trusted_cidrs=())))
 
 
-def _chain(chain: GatewayChain) -> Any:
-    filters = [*clients.network_filters(chain.name, chain.client), _action(chain)]
+def _chain(chain: GatewayChain, scoped: Collection[str]) -> Any:
+    filters = [*clients.network_filters(chain.name, chain.client), _action(chain, scoped)]
     if isinstance(chain.tls, Terminated):
         filters.insert(0, marked(chain.name))
     message = listener_components_pb2.FilterChain(name=chain.name, filters=filters)
@@ -119,7 +123,7 @@ def _halves(prefixes: Iterable[str]) -> Iterator[str]:
         yield from whole.get(each, (each,))
 
 
-def _action(chain: GatewayChain) -> Any:
+def _action(chain: GatewayChain, scoped: Collection[str]) -> Any:
     match chain.action:
         case ToBackends(forward=forward):
             return by_name(forward)
@@ -129,10 +133,26 @@ def _action(chain: GatewayChain) -> Any:
                 name="envoy.filters.network.direct_response", typed_config=packed(direct_response_pb2.Config())
             )
         case ToHosts(table=table):
-            message = manager(table, chain.client, tls=chain.tls is not None)
+            message = manager(table, chain.client, tls=chain.tls is not None, scoped=table in scoped)
             if isinstance(chain.tls, Terminated) and chain.tls.clients is not None and not chain.tls.clients.optional:
                 _tell_client(message)
             return requests(message)
+
+
+def _waiting(chains: Iterable[GatewayChain], scoped: Collection[str]) -> Iterator[Any]:
+    """Yield chains of no connection: for a table that is a chain's own a listener waits before it begins, and for those of scopes it does not."""
+    tables = {chain.action.table for chain in chains if isinstance(chain.action, ToHosts)} & set(scoped)
+    for at, part in enumerate(part for table in sorted(tables) for part in scopes.parts(table)):
+        message = hcm_pb2.HttpConnectionManager(
+            stat_prefix="gateway",
+            rds=hcm_pb2.Rds(config_source=by_ads(), route_config_name=part),
+            http_filters=[hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=packed(_router()))],
+        )
+        # A connection's port is the listener's, which is none of these.
+        match = listener_components_pb2.FilterChainMatch(destination_port=number(at + 1))
+        yield listener_components_pb2.FilterChain(
+            name=f"{part}~waiting", filter_chain_match=match, filters=[requests(message)]
+        )
 
 
 def requests(message: Any) -> Any:
@@ -177,8 +197,8 @@ def tls_context(tls: Terminated, common: Any, alpn: Iterable[str]) -> Any:
     return message
 
 
-def manager(table: str, client: ClientTraffic, *, tls: bool) -> Any:
-    """Return what reads the requests of connections and looks them up in a table of hosts."""
+def manager(table: str, client: ClientTraffic, *, tls: bool, scoped: bool) -> Any:
+    """Return what reads the requests of connections and looks them up in a port's table of hosts, or by scope."""
     kind = hcm_pb2.HttpConnectionManager
     message = kind(
         stat_prefix="gateway",
@@ -200,7 +220,22 @@ def manager(table: str, client: ClientTraffic, *, tls: bool) -> Any:
         server_header_transformation=kind.ServerHeaderTransformation.PASS_THROUGH,
     )
     clients.shape(message, client, tls=tls)
+    if scoped:
+        _scope(message, table)
     return message
+
+
+def _scope(message: Any, table: str) -> None:
+    """Have requests find their table by the host's scope."""
+    header = base_pb2.HeaderValueOption(
+        header=base_pb2.HeaderValue(key=scopes.HEADER, value=scopes.of_request(table)),
+        append_action=base_pb2.HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+    message.early_header_mutation_extensions.append(_early(mutation_rules_pb2.HeaderMutation(append=header)))
+    message.scoped_routes.CopyFrom(scopes.routes())
+    router = message.http_filters[-1]
+    del message.http_filters[:]
+    message.http_filters.extend([late.finder(table), *places(late=True), router])
 
 
 def _router() -> Any:
@@ -216,7 +251,11 @@ def _without(client: ClientTraffic) -> Any:
     removal = mutation_rules_pb2.HeaderMutation(
         remove_on_match=mutation_rules_pb2.HeaderMutation.RemoveOnMatch(key_matcher=matcher)
     )
+    return _early(removal)
+
+
+def _early(mutation: Any) -> Any:
     return extension_pb2.TypedExtensionConfig(
         name="envoy.http.early_header_mutation.header_mutation",
-        typed_config=packed(header_mutation_pb2.HeaderMutation(mutations=[removal])),
+        typed_config=packed(header_mutation_pb2.HeaderMutation(mutations=[mutation])),
     )

@@ -26,6 +26,7 @@ from envoy.type.matcher.v3 import string_pb2
 from envoy.type.v3 import http_status_pb2
 
 from fairlead.api.credentials import CredentialData
+from fairlead.drivers.xds import late as chosen_late
 from fairlead.drivers.xds import sessions
 from fairlead.drivers.xds.access import access, addresses, tokens
 from fairlead.drivers.xds.jwt import NAME as JWT
@@ -44,8 +45,10 @@ from fairlead.plan.gateway.policy import ApiKeys, Compression, ExternalAuth, Req
 Find = Callable[[str], CredentialData | None]
 """Digest → bytes, None when they are not here."""
 
-_ENTRY, _IDENTITY, _CHECKS = "fairlead.entry", "fairlead.identity", "fairlead.checks"
+_ENTRY, _IDENTITY, _CONSENT, _CHECKS = "fairlead.entry", "fairlead.identity", "fairlead.consent", "fairlead.checks"
 _CORS = "envoy.filters.http.cors"
+NAMES = (_ENTRY, _CORS, _IDENTITY, JWT, _CONSENT, _CHECKS, sessions.PLACE)
+"""Of all places."""
 _LIBRARIES: Mapping[str, Any] = {"zstd": zstd_pb2.Zstd, "brotli": brotli_pb2.Brotli, "gzip": gzip_pb2.Gzip}
 _UNAVAILABLE = 503
 _SEEN = ("authorization", "cookie")
@@ -65,30 +68,34 @@ class MissingCredentials(Exception):
     """The bytes of a Secret are not known yet, or those of several do not go together; the message tells no secret."""
 
 
-def places() -> list[Any]:
+def places(*, late: bool = False) -> list[Any]:
     """Return the filters of every listener before the router, in the order in which requests meet them.
+
+    Where a request may find its route late they are switched on, and chosen when it gets there; its table switches them off (`NAMES`).
 
     Addresses come first; then the CORS protocol, whose preflights carry no credentials and reach no backend; then rates, before any work
     for a client that has had its share; then who asks; then whether they may.
     """
+    place = chosen_late.place if late else _chain_place
     return [
-        _chain_place(_ENTRY),
-        hcm_pb2.HttpFilter(name=_CORS, disabled=True, typed_config=packed(cors_pb2.Cors())),
-        _chain_place(_IDENTITY),
+        place(_ENTRY),
+        hcm_pb2.HttpFilter(name=_CORS, disabled=not late, typed_config=packed(cors_pb2.Cors())),
+        place(_IDENTITY),
         hcm_pb2.HttpFilter(
             name=JWT,
-            disabled=True,
+            disabled=not late,
             config_discovery=config_source_pb2.ExtensionConfigSource(
                 config_source=by_ads(), type_urls=[PREFIX + jwt_pb2.JwtAuthentication.DESCRIPTOR.full_name]
             ),
         ),
-        _chain_place(_CHECKS),
-        _chain_place(sessions.PLACE),
+        place(_CONSENT),
+        place(_CHECKS),
+        place(sessions.PLACE),
     ]
 
 
-def filters_of(policy: RequestPolicy, find: Find) -> Iterator[tuple[str, Any]]:
-    """Yield (place, its configuration) for a route; raises MissingCredentials."""
+def filters_of(policy: RequestPolicy, find: Find, *, late: bool = False) -> Iterator[tuple[str, Any]]:
+    """Yield (place, its configuration) for a route; `late`, where the places are. Raises MissingCredentials."""
     entry = [addresses(policy.addresses)] if policy.addresses is not None else []
     identity = [rates(policy.rates)] if policy.rates else []
     if lies := _forgeable(policy):
@@ -97,18 +104,23 @@ def filters_of(policy: RequestPolicy, find: Find) -> Iterator[tuple[str, Any]]:
         identity.append(_keys(policy.keys, find))
     if policy.users is not None:
         identity.append(_users(policy.users, find))
-    checks = [tokens(policy.token)] if policy.token else []
+    consent = [tokens(policy.token)] if policy.token else []
+    checks = []
     if policy.external is not None:
-        checks += _external(policy.external)
+        before, after = _told(policy.external)
+        # Who decides is waited for, and so stands last at its place.
+        consent += [*before, _decider(policy.external)]
+        checks += after
     if policy.access is not None:
         checks.append(access(policy.access))
     if policy.max_bytes:
         checks.append(BodySizeLimit(max_request_bytes=number(policy.max_bytes)))
     if policy.compression is not None:
         checks += _compressors(policy.compression)
-    for place, messages in ((_ENTRY, entry), (_IDENTITY, identity), (_CHECKS, checks)):
+    stands = chosen_late.chosen if late else chain
+    for where, messages in ((_ENTRY, entry), (_IDENTITY, identity), (_CONSENT, consent), (_CHECKS, checks)):
         if messages:
-            yield place, packed(FilterChainConfigPerRoute(filter_chain=_chain(messages)))
+            yield where, stands(messages)
     if policy.jwt:
         yield JWT, packed(jwt_pb2.PerRouteConfig(requirement_name=policy.jwt))
 
@@ -147,13 +159,9 @@ def _chain_place(name: str) -> Any:
     return hcm_pb2.HttpFilter(name=name, disabled=True, typed_config=packed(FilterChainConfig()))
 
 
-def _chain(messages: Iterable[Any]) -> Any:
-    return FilterChain(
-        filters=[
-            extension_pb2.TypedExtensionConfig(name=f"{at}.{each.DESCRIPTOR.name}", typed_config=packed(each))
-            for at, each in enumerate(messages)
-        ]
-    )
+def chain(messages: Iterable[Any]) -> Any:
+    """Return what stands at a place for a route."""
+    return packed(FilterChainConfigPerRoute(filter_chain=FilterChain(filters=chosen_late.named(messages))))
 
 
 def _bytes(name: str, digest: str, find: Find) -> CredentialData:
@@ -188,12 +196,9 @@ def _users(users: Users, find: Find) -> Any:
     )
 
 
-def _external(auth: ExternalAuth) -> list[Any]:
-    """Return who decides, between what tells it of the request where its path does not, and what takes that back."""
-    decider = _decider(auth)
-    if not auth.full_path:
-        return [decider]
-    return [_mutated(_TOLD), decider, _without(_TOLD)]
+def _told(auth: ExternalAuth) -> tuple[list[Any], list[Any]]:
+    """Return what tells who decides of the request where its path does not, and what takes that back."""
+    return ([_mutated(_TOLD)], [_without(_TOLD)]) if auth.full_path else ([], [])
 
 
 def _decider(auth: ExternalAuth) -> Any:

@@ -7,7 +7,7 @@ sent again: a needless update drains connections. It must never answer a request
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -72,10 +72,16 @@ class _Type:
 class Cache:
     """All resources by type and name; types are in the order in which the proxy should learn of them."""
 
-    def __init__(self, types: Sequence[str], followers: Mapping[str, str] | None = None) -> None:
-        """`followers`: type → type of which the proxy needs the resource of the same name again when one is sent anew."""
+    def __init__(
+        self, types: Sequence[str], followers: Mapping[str, str] | None = None, apart: Collection[str] = ()
+    ) -> None:
+        """`followers`: type → type of which the proxy needs the resource of the same name again when one is sent anew.
+
+        `apart`: types of which each resource is a response: a proxy that rejects one takes the others, and nobody guesses which one it was.
+        """
         self.types = tuple(types)
         self.followers = followers or {}
+        self.apart = frozenset(apart)
         self._resources: dict[str, dict[str, Resource]] = {each: {} for each in types}
 
     def of(self, type_url: str) -> Mapping[str, Resource]:
@@ -141,16 +147,13 @@ class Stream:
             state.wildcard = False
         # Whoever subscribes waits for an answer, also where nothing is new.
         owed = self._take_owed(request.type_url, state)
-        response = self._respond(request.type_url, state, wanted | names | owed, again=names)
-        if response is None and greeted and state.wildcard:
+        found = self._respond(request.type_url, state, wanted | names | owed, again=names)
+        if not found and greeted and state.wildcard:
             # A proxy begins to work when it knows all there is, also that there is nothing.
-            response = self._number(request.type_url, state, (), ())
-        found = [response] if response is not None else []
+            found.append(self._number(request.type_url, state, (), ()))
         follower = self._cache.followers.get(request.type_url, "")
-        if (followed := self._types.get(follower)) is not None and (
-            response := self._respond(follower, followed, self._take_owed(follower, followed))
-        ):
-            found.append(response)
+        if (followed := self._types.get(follower)) is not None:
+            found += self._respond(follower, followed, self._take_owed(follower, followed))
         return found
 
     def push(self, changed: Mapping[str, Iterable[str]]) -> Iterator[Response]:
@@ -160,14 +163,12 @@ class Stream:
             if state is not None and (type_url in changed or type_url in self._owed):
                 names = {*changed.get(type_url, ()), *self._take_owed(type_url, state)}
                 present = [name for name in names if name in self._cache.of(type_url)]
-                if response := self._respond(type_url, state, present):
-                    yield response
+                yield from self._respond(type_url, state, present)
         for type_url in reversed(self._cache.types):
             state = self._types.get(type_url)
             if state is not None and type_url in changed:
                 gone = [name for name in changed[type_url] if name not in self._cache.of(type_url)]
-                if response := self._respond(type_url, state, gone):
-                    yield response
+                yield from self._respond(type_url, state, gone)
 
     def is_settled(self, type_url: str, name: str) -> bool:
         """Tell whether the proxy has acknowledged or rejected the present version of a resource, or its absence."""
@@ -216,7 +217,7 @@ class Stream:
 
     def _respond(
         self, type_url: str, state: _Type, names: Iterable[str], *, again: Iterable[str] = ()
-    ) -> Response | None:
+    ) -> list[Response]:
         table = self._cache.of(type_url)
         resources: list[Resource] = []
         removed: list[str] = []
@@ -235,9 +236,12 @@ class Stream:
                 if name in state.sent and type_url in self._cache.followers:
                     self._owed.setdefault(self._cache.followers[type_url], set()).add(name)
                 state.sent[name] = resource.version
+        if type_url in self._cache.apart:
+            parts = [self._number(type_url, state, (each,), ()) for each in resources]
+            return [*parts, self._number(type_url, state, (), tuple(removed))] if removed else parts
         if not resources and not removed:
-            return None
-        return self._number(type_url, state, tuple(resources), tuple(removed))
+            return []
+        return [self._number(type_url, state, tuple(resources), tuple(removed))]
 
     def _number(
         self, type_url: str, state: _Type, resources: tuple[Resource, ...], removed: tuple[str, ...]

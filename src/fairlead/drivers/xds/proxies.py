@@ -25,6 +25,7 @@ from fairlead.drivers.xds.division import SHARED, Division
 from fairlead.drivers.xds.driver import ListenerState, ProxyReport, XdsDriver
 from fairlead.drivers.xds.needs import listeners_of, not_serving
 from fairlead.drivers.xds.process import DRAIN_S, RECORD
+from fairlead.drivers.xds.tables import MANY
 from fairlead.plan.gateway.presence import GatewayHealthPort
 from fairlead.plan.plan import Plan
 
@@ -52,11 +53,14 @@ class Proxies:
         *,
         drain_s: int = DRAIN_S,
         patience_s: float = _PATIENCE_S,
+        many: int = MANY,
     ) -> None:
         """`patience_s` is how long one proxy waits for another; the others are as with `XdsDriver`."""
         self._folder = folder
         self._node = node
-        self._make = functools.partial(XdsDriver, node=node, keys=keys, credentials=credentials, drain_s=drain_s)
+        self._make = functools.partial(
+            XdsDriver, node=node, keys=keys, credentials=credentials, drain_s=drain_s, many=many
+        )
         self._patience_s = patience_s
         self._division = Division(self.tables, node)
         self._members: dict[str, _Member] = {}

@@ -6,7 +6,8 @@ policy denies is denied here too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -27,14 +28,16 @@ _LONGEST_IDLE_MS = 3_600_000
 """After which a connection of which nothing is heard is gone, where a policy says that it may be silent for ever."""
 
 
-def listener(row: GatewayQuicListener) -> Resource:
-    """Return a listener of HTTP/3 on all of the node's addresses."""
+def listener(row: GatewayQuicListener, scoped: Collection[str] = ()) -> Resource:
+    """Return a listener of HTTP/3 on all of the node's addresses; `scoped`: tables whose hosts have scopes."""
     first, *others = [udp_address(each, row.port) for each in row.addresses]
     message = listener_pb2.Listener(
         name=row.name,
         address=first,
         additional_addresses=[listener_pb2.AdditionalAddress(address=each) for each in others],
-        filter_chains=[each for chain in row.chains for each in listeners.split(chain, _chain)],
+        filter_chains=[
+            each for chain in row.chains for each in listeners.split(chain, functools.partial(_chain, scoped=scoped))
+        ],
         udp_listener_config=udp_listener_config_pb2.UdpListenerConfig(quic_options=_options(row.chains)),
         stat_prefix=row.stat_prefix,
     )
@@ -55,10 +58,10 @@ def _options(chains: Iterable[GatewayChain]) -> Any:
     )
 
 
-def _chain(chain: GatewayChain) -> Any:
+def _chain(chain: GatewayChain, scoped: Collection[str]) -> Any:
     if not isinstance(chain.tls, Terminated) or not isinstance(chain.action, ToHosts) or chain.tls.clients is not None:
         raise TypeError(f"no chain of HTTP/3: {chain}")
-    message = listeners.manager(chain.action.table, chain.client, tls=True)
+    message = listeners.manager(chain.action.table, chain.client, tls=True, scoped=chain.action.table in scoped)
     message.codec_type = hcm_pb2.HttpConnectionManager.CodecType.HTTP3
     context = listeners.tls_context(chain.tls, clients.tls(_of_quic(chain.client)), ())
     # What comes before the handshake is complete can be sent again by anybody who has seen it (RFC 9001, 9.2).

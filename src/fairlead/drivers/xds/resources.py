@@ -5,6 +5,8 @@ Envoy's messages are imported when the first row is made into one: nodes without
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from fairlead.drivers.xds.protocol import Resource
 from fairlead.plan.gateway.cluster import GatewayCluster, GatewayEndpoints
 from fairlead.plan.gateway.forward import GatewayForward
@@ -19,10 +21,13 @@ ENDPOINTS = f"{_TYPES}envoy.config.endpoint.v3.ClusterLoadAssignment"
 SECRET = f"{_TYPES}envoy.extensions.transport_sockets.tls.v3.Secret"
 EXTENSION = f"{_TYPES}envoy.config.core.v3.TypedExtensionConfig"
 LISTENER = f"{_TYPES}envoy.config.listener.v3.Listener"
+SCOPES = f"{_TYPES}envoy.config.route.v3.ScopedRouteConfiguration"
 ROUTES = f"{_TYPES}envoy.config.route.v3.RouteConfiguration"
-TYPES = (CLUSTER, ENDPOINTS, SECRET, EXTENSION, LISTENER, ROUTES)
+TYPES = (CLUSTER, ENDPOINTS, SECRET, EXTENSION, LISTENER, SCOPES, ROUTES)
 FOLLOWERS = {CLUSTER: ENDPOINTS}
 """A cluster that changes begins without endpoints, and Envoy does not ask for what it has: it waits to be told again."""
+APART = (ROUTES,)
+"""Many tables may change at once, and Envoy's words about a bad one do not say which it was."""
 TABLES = {
     "gateway_clusters": CLUSTER,
     "gateway_endpoints": ENDPOINTS,
@@ -37,8 +42,8 @@ TABLES = {
 """Tables whose rows are one resource each; the key is its name, which tables of one type never share."""
 
 
-def resource(row: Row) -> Resource:
-    """Return a row of `TABLES`, but for certificates, as a resource; raises TypeError for others."""
+def resource(row: Row, scoped: Collection[str] = ()) -> Resource:
+    """Return a row of `TABLES`, but for certificates, as a resource; `scoped`: tables whose hosts have scopes. Raises TypeError for others."""
     from fairlead.drivers.xds import clusters, forwards, listeners, presence, quic
 
     match row:
@@ -47,9 +52,9 @@ def resource(row: Row) -> Resource:
         case GatewayEndpoints():
             return clusters.endpoints(row)
         case GatewayListener():
-            return listeners.listener(row)
+            return listeners.listener(row, scoped)
         case GatewayQuicListener():
-            return quic.listener(row)
+            return quic.listener(row, scoped)
         case GatewayUdpListener():
             return forwards.udp_listener(row)
         case GatewayHealthPort():

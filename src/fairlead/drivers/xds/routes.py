@@ -19,11 +19,11 @@ from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import Pre
 from envoy.type.matcher.v3 import filter_state_pb2, regex_pb2, string_pb2
 from envoy.type.v3 import percent_pb2
 
-from fairlead.drivers.xds import sessions
+from fairlead.drivers.xds import late, scopes, sessions
 from fairlead.drivers.xds.hosts import Whole
 from fairlead.drivers.xds.marks import CHAIN
 from fairlead.drivers.xds.pack import boolean, milliseconds, number, packed, serialized, version_of
-from fairlead.drivers.xds.policies import Find, MissingCredentials, filters_of
+from fairlead.drivers.xds.policies import NAMES, Find, MissingCredentials, filters_of
 from fairlead.drivers.xds.protocol import Resource
 from fairlead.plan.gateway.route import (
     MILLION,
@@ -58,18 +58,31 @@ _HIGHEST_WEIGHT = (1 << 32) - 1
 
 def table(name: str, hosts: Whole) -> Resource:
     """Return a table of hosts that `host` serialized."""
-    head = serialized(table_pb2.RouteConfiguration(name=name, ignore_port_in_host_matching=True))
+    head = serialized(_head(name))
     # What a repeated field of messages is on the wire: one after the other, wherever they come from.
     return Resource(name, version_of(head + hosts.digest), head + hosts.body)
 
 
-def host(row: GatewayHost, find: Find) -> tuple[bytes, str]:
-    """Return a host as the part of its table that it is, and which credentials are missing: their routes answer 500."""
+def _head(name: str) -> Any:
+    message = table_pb2.RouteConfiguration(name=name, ignore_port_in_host_matching=True)
+    if scopes.is_part(name):
+        message.request_headers_to_remove.append(scopes.HEADER)
+        for place in (late.FINDER, *NAMES):
+            message.typed_per_filter_config[place].CopyFrom(packed(route_pb2.FilterConfig(disabled=True)))
+        message.typed_per_filter_config[late.ANY].CopyFrom(late.nothing())
+    return message
+
+
+def host(row: GatewayHost, find: Find, *, scoped: bool = False) -> tuple[bytes, str]:
+    """Return a host as the part of its table that it is, and which credentials are missing: their routes answer 500.
+
+    A host with a scope of its own has a route for every request, so that none of them looks for another host's.
+    """
     routes = []
     missing = ""
     for route in row.routes:
         try:
-            filters = dict(filters_of(route.policy, find)) if route.policy is not None else {}
+            filters = dict(filters_of(route.policy, find, late=scoped)) if route.policy is not None else {}
         except MissingCredentials as error:
             missing, filters, route = missing or str(error), {}, route.closed
         for each in _routes(route):
@@ -78,11 +91,17 @@ def host(row: GatewayHost, find: Find) -> tuple[bytes, str]:
             routes.append(each)
     if row.chain:
         routes = list(_of_chain(routes, row.chain))
+    if scoped and not scopes.is_wildcard(row.domain):
+        routes.append(
+            route_pb2.Route(
+                match=route_pb2.RouteMatch(prefix=""), direct_response=route_pb2.DirectResponseAction(status=404)
+            )
+        )
     message = route_pb2.VirtualHost(name=row.domain, domains=[row.domain], routes=routes)
     if row.http3:
         _tell_of_http3(message, row.http3)
     if any(route.session is not None for route in row.routes):
-        sessions.install(message)
+        sessions.install(message, late=scoped)
     return serialized(table_pb2.RouteConfiguration(virtual_hosts=[message])), missing
 
 

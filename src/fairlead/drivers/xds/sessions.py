@@ -21,6 +21,7 @@ from envoy.extensions.filters.http.stateful_session.v3 import stateful_session_p
 from envoy.extensions.http.stateful_session.header.v3 import header_pb2
 from google.protobuf import struct_pb2
 
+from fairlead.drivers.xds import late as chosen_late
 from fairlead.drivers.xds.pack import packed
 from fairlead.drivers.xds.unbound import FilterChain, FilterChainConfigPerRoute
 from fairlead.plan.gateway.route import GatewayRoute, NamedValue, Session
@@ -57,32 +58,25 @@ def tag_of(cluster: str) -> str:
     return hashlib.sha256(cluster.encode()).hexdigest()[:_TAG]
 
 
-def install(host: Any) -> None:
+def install(host: Any, *, late: bool = False) -> None:
     """Give a host the filters, once for all its routes as each has a script's memory, and switch them off where there are no sessions."""
-    host.typed_per_filter_config[PLACE].CopyFrom(_filters())
-    off = packed(route_pb2.FilterConfig(disabled=True))
+    host.typed_per_filter_config[PLACE].CopyFrom(_filters(late=late))
+    off = chosen_late.nothing() if late else packed(route_pb2.FilterConfig(disabled=True))
     for each in host.routes:
         if _LUA not in each.metadata.filter_metadata:
             each.typed_per_filter_config[PLACE].CopyFrom(off)
 
 
 @functools.cache
-def _filters() -> Any:
+def _filters(*, late: bool) -> Any:
     state = extension_pb2.TypedExtensionConfig(
         name="envoy.http.stateful_session.header", typed_config=packed(header_pb2.HeaderBasedSessionState(name=INNER))
     )
     script = lua_pb2.Lua(default_source_code=base_pb2.DataSource(inline_string=_SCRIPT))
     chain = (script, stateful_session_pb2.StatefulSession(session_state=state))
-    return packed(
-        FilterChainConfigPerRoute(
-            filter_chain=FilterChain(
-                filters=[
-                    extension_pb2.TypedExtensionConfig(name=f"{at}.session", typed_config=packed(each))
-                    for at, each in enumerate(chain)
-                ]
-            )
-        )
-    )
+    if late:
+        return chosen_late.chosen(chain)
+    return packed(FilterChainConfigPerRoute(filter_chain=FilterChain(filters=chosen_late.named(chain))))
 
 
 def options(session: Session, cluster: str) -> base_pb2.Metadata:
