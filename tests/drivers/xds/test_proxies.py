@@ -25,6 +25,7 @@ from fairlead.lab.runtime import kernel
 from fairlead.model.compile import Compiler
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+FEW_AND_MANY = True
 DRAIN_S = 3
 """Envoy asks clients to leave after whole seconds: in the first one none, after the last one nobody."""
 PARAMETERS = """
@@ -73,9 +74,11 @@ def network() -> Iterator[None]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def lab(network: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GatewayLab]:
+async def lab(
+    request: pytest.FixtureRequest, network: None, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[GatewayLab]:
     """A Gateway `web` at the shared proxy, and one `own` at its own."""
-    found = GatewayLab(tmp_path_factory.mktemp("gateways"), drain_s=DRAIN_S)
+    found = GatewayLab(tmp_path_factory.mktemp("gateways"), drain_s=DRAIN_S, many=request.param)
     try:
         await found.start()
         for name in ("one", "two"):
