@@ -38,7 +38,7 @@ _SCRIPT = """
 function envoy_on_request(handle)
   local headers = handle:headers()
   local host = headers:get(":authority"):lower():gsub(":[^:%%]]*$", "")
-  headers:replace("%s", "%s|" .. host)
+  headers:replace("%s", "%s" .. host)
   handle:clearRouteCache()
 end
 """
@@ -69,7 +69,9 @@ def finder(table: str) -> Any:
 
     The second part is for requests that have no route by then: tables say so of theirs (`nothing`).
     """
-    script = _SCRIPT % (scopes.HEADER, table)
+    # A name is a value of the script, never a part of it.
+    port = "".join(f"\\{byte:03d}" for byte in scopes.key(table, "").encode())
+    script = _SCRIPT % (scopes.HEADER, port)
     plain = lua_pb2.Lua(default_source_code=base_pb2.DataSource(inline_string=script))
     odd = matcher_pb2.Matcher.MatcherList.FieldMatcher(
         predicate=matcher_pb2.Matcher.MatcherList.Predicate(

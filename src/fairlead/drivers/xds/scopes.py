@@ -80,7 +80,7 @@ def scope(table: str, domain: str) -> Resource:
 
 def of_request(table: str) -> str:
     """Return the scope of a request, as a format of Envoy's."""
-    return f"{table}{_OF}%REQ(:AUTHORITY)%"
+    return f"{table.replace('%', '%%')}{_OF}%REQ(:AUTHORITY)%"
 
 
 def routes() -> hcm_pb2.ScopedRoutes:
