@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import cast
 
 import msgspec
 
@@ -16,6 +17,18 @@ class Rows(msgspec.Struct, frozen=True):
     tables: Mapping[str, Mapping[Key, Row]] = {}
     origins: Mapping[tuple[str, Key], tuple[Origin, ...]] = {}
     diagnostics: tuple[Diagnostic, ...] = ()
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[str, Row]], origins: Iterable[Origin]) -> Rows:
+        """Return rows, each with its table, that have their causes in common."""
+        tables: dict[str, dict[Key, Row]] = {}
+        causes: dict[tuple[str, Key], tuple[Origin, ...]] = {}
+        sources = tuple(origins)
+        for table, row in rows:
+            key = key_of(row)
+            tables.setdefault(table, {})[key] = row
+            causes[table, key] = sources
+        return cls(cast("Mapping[str, Mapping[Key, Row]]", tables), causes)
 
 
 class RowsBuilder:

@@ -6,9 +6,7 @@ grant everything, as these are few and change seldom. Equal worlds give equal ro
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from typing import TypeVar, cast
 
 import msgspec
 
@@ -20,14 +18,15 @@ from fairlead.api.service import Service
 from fairlead.api.trust_material import TrustMaterial
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.model.gateway import chains, clients, doors, forwards, problems
-from fairlead.model.gateway.admission import Admission, admission, crowd
+from fairlead.model.gateway.admission import Admission, admission
 from fairlead.model.gateway.admission import words as admission_words
 from fairlead.model.gateway.attachment import Place, Reading
 from fairlead.model.gateway.backends import Target, endpoints_of
 from fairlead.model.gateway.clients import ClientPolicies
 from fairlead.model.gateway.grants import Grants
-from fairlead.model.gateway.guards import PLACES, guarded, words
-from fairlead.model.gateway.hosts import ANY, exactness, most_exact
+from fairlead.model.gateway.guards import PLACES, words
+from fairlead.model.gateway.handoffs import HandOffs
+from fairlead.model.gateway.hosts import ANY, most_exact
 from fairlead.model.gateway.index import RouteIndex
 from fairlead.model.gateway.index import places as places_of
 from fairlead.model.gateway.ingress import IngressReader
@@ -37,6 +36,8 @@ from fairlead.model.gateway.names import service_name
 from fairlead.model.gateway.node_ports import NodePort, holders
 from fairlead.model.gateway.parameters import placed
 from fairlead.model.gateway.policies import FORWARDED, Objects, Policies, route_place, service_place
+from fairlead.model.gateway.policy_needs import PolicyNeeds
+from fairlead.model.gateway.requests import Rule, in_order
 from fairlead.model.gateway.rivals import Contests
 from fairlead.model.gateway.routes import (
     BoundRoute,
@@ -44,12 +45,10 @@ from fairlead.model.gateway.routes import (
     RouteKey,
     Surroundings,
     bind,
-    hostnames_of,
     origin_of,
     without,
 )
-from fairlead.model.gateway.rules import at_listener, precedence
-from fairlead.model.gateway.security import Security
+from fairlead.model.gateway.rules import at_listener
 from fairlead.model.gateway.shadows import Shadows
 from fairlead.model.merge import MergedRows
 from fairlead.model.rows import Rows
@@ -57,9 +56,9 @@ from fairlead.model.services import ZONE
 from fairlead.plan.endpoint import Endpoint
 from fairlead.plan.gateway.cluster import GatewayEndpoints
 from fairlead.plan.gateway.presence import GatewayDrain
-from fairlead.plan.gateway.route import GatewayHost, GatewayRoute, Mirror, WeightedCluster
+from fairlead.plan.gateway.route import GatewayHost
 from fairlead.plan.gateway.traffic import Traffic
-from fairlead.plan.tables import Key, Origin, Row, key_of
+from fairlead.plan.tables import Key, Origin, Row
 from fairlead.world.events import ObjectKey
 from fairlead.world.snapshot import Snapshot
 
@@ -74,7 +73,6 @@ _SURROUNDINGS = (
     "reference_grants",
     "namespaces",
 )
-T = TypeVar("T", WeightedCluster, Mirror)
 
 
 class GatewayStage:
@@ -91,22 +89,12 @@ class GatewayStage:
         self._rebound: set[RouteKey] = set()
         self._contests = Contests()
         self._shadows = Shadows()
-        self._forwarded: dict[str, dict[str, tuple[str, ...]]] = {}
-        """Chain → the server names for which connections are handed on → prefixes of clients that are refused."""
-        self._refusals: Counter[str] = Counter()
-        """Chain → how many prefixes its server names refuse, together."""
-        self._rechained: set[ObjectKey] = set()
-        """Gateways that have more or fewer server names than their rows say."""
-        self._overruled: dict[tuple[str, str], tuple[RouteKey, ...]] = {}
-        """(table, domain) of connections → the routes that want them, when there are several: the first gets them."""
+        self._handoffs = HandOffs()
         self._ports: dict[str, dict[str, BoundListener]] = {}
         """Table → the listeners that share it, by host name."""
         self._service_table: Mapping[ObjectKey, Service] = {}
         self._extensions: Mapping[ObjectKey, RouteExtension] = {}
-        self._guards: dict[ObjectKey, Security] = {}
-        """SecurityPolicy → what it means."""
-        self._guard_targets: dict[str, Target] = {}
-        """Cluster → what it is, of those that policies need."""
+        self._needs = PolicyNeeds()
         self._doors: dict[ObjectKey, ObjectKey] = {}
         """The Gateways' own Services, which say where the proxy listens → the Gateway."""
         self._trust_read: Mapping[ObjectKey, TrustMaterial] = {}
@@ -144,8 +132,7 @@ class GatewayStage:
         for parent in route.parents:
             places = dict.fromkeys((each.listener.table, host) for each in parent.attached for host in each.hosts)
             notes = [note for place in places for note in self._shadows.notes(place, key)]
-            rivals = {place: self._overruled.get(place, ()) for place in places}
-            notes += [_overruled(each[0], place[1]) for place, each in rivals.items() if key in each[1:]]
+            notes += [note for place in places for note in self._handoffs.notes(place, key)]
             parents.append(msgspec.structs.replace(parent, notes=(*parent.notes, *notes)))
         return msgspec.structs.replace(route, parents=tuple(parents))
 
@@ -174,12 +161,11 @@ class GatewayStage:
     def diagnostics(self) -> list[Diagnostic]:
         """Return what is wrong with Gateways, routes and policies. Costs time proportional to what is wrong, and to the Gateways."""
         found = [*self.ingresses.diagnostics(), *problems.of_gateways(self.gateways), *problems.of_routes(self._routes)]
-        for (_, domain), (first, *others) in self._overruled.items():
-            found += [Diagnostic(object=origin_of(each), message=_overruled(first, domain)) for each in others]
+        found += [Diagnostic(object=origin_of(each), message=note) for each, note in self._handoffs.overruled()]
         found += problems.of_ingress_certificates(self.ingresses, self.gateways, problems.unresolved)
         for gateway in self.gateways.values():
             name = reference("Gateway", *gateway.key)
-            said = (self._crowded(each) for each in gateway.listeners if each.usable)
+            said = (self._handoffs.crowded(each) for each in gateway.listeners if each.usable)
             found += [Diagnostic(object=name, message=each) for each in dict.fromkeys(said) if each]
         return [*found, *problems.of_policies(self.policies)]
 
@@ -221,9 +207,11 @@ class GatewayStage:
         places = frozenset(each for found in governed.values() for each in found)
         if requests := [each for each in places if each.kind in PLACES]:
             hosts |= self._governed(requests)
-            parts |= self._take_guards(clusters)
+            came_or_went, keys = self._needs.put(self.policies.of("SecurityPolicy").readings())
+            clusters |= came_or_went
+            parts |= keys
         touched |= _services(places)
-        clusters |= {name for name, target in self._guard_targets.items() if target.service in touched}
+        clusters |= {name for name, target in self._needs.targets.items() if target.service in touched}
         for service in touched & self._routes.clusters.keys():
             clusters |= self._routes.clusters[service]
         for service in touched & self._routes.asked.keys():
@@ -231,9 +219,8 @@ class GatewayStage:
                 if route[0] == "UDPRoute":
                     hosts |= set(places_of(self.bound[route]))
         parts |= {("host", f"{table} {domain}"): self._place(table, domain, snapshot, node) for table, domain in hosts}
-        for at in self._rechained & self.gateways.keys():
+        for at in self._handoffs.take_changed() & self.gateways.keys():
             parts["gateway", "/".join(at)] = self._gateway(at, snapshot, node)
-        self._rechained = set()
         parts |= {("cluster", name): self._cluster(name, snapshot, node) for name in clusters}
         if snapshot.services is not self._service_table:
             # Endpoints come and go more often: policies ask whether a Service is there, and for its ports.
@@ -282,7 +269,7 @@ class GatewayStage:
         self._around = Surroundings(gateways, sets_of(gateways.values()), snapshot.namespaces, grants, self._tls)
         known = self.bound.keys()
         self._routes = RouteIndex(gateways)
-        self._forwarded, self._refusals, self._overruled = {}, Counter(), {}
+        self._handoffs = HandOffs()
         parts: dict[ObjectKey, Rows | None] = dict.fromkeys(self._merged.owners())
         hosts: set[tuple[str, str]] = set()
         self._ports = {}
@@ -306,11 +293,12 @@ class GatewayStage:
             parts["health", "/".join(at)] = self._health(at, snapshot, node)
         if node is not None and node.is_leaving and gateways:
             drain = GatewayDrain(reason="the node is about to be deleted")
-            parts["drain", ""] = _rows([("gateway_drains", drain)], [reference("Node", "", node.metadata.name)])
-        self._rechained = set()
-        self._guards = {}
-        parts |= self._take_guards(set())
-        for name in {**self._routes.needed, **self._guard_targets}:
+            parts["drain", ""] = Rows.of([("gateway_drains", drain)], [reference("Node", "", node.metadata.name)])
+        # Every Gateway's rows have just been made, with all of its server names.
+        self._handoffs.take_changed()
+        self._needs = PolicyNeeds()
+        parts |= self._needs.put(self.policies.of("SecurityPolicy").readings())[1]
+        for name in {**self._routes.needed, **self._needs.targets}:
             parts["cluster", name] = self._cluster(name, snapshot, node)
         self._merged.update(parts)
 
@@ -385,22 +373,6 @@ class GatewayStage:
             self._rebound.add(key)
         return found
 
-    def _take_guards(self, clusters: set[str]) -> dict[ObjectKey, Rows | None]:
-        """Take in what SecurityPolicies need; note the clusters that this changes and return the other rows."""
-        before, targets = self._guards, self._guard_targets
-        readings = self.policies.of("SecurityPolicy").readings()
-        self._guards = {key: each.value for key, each in readings if each.value is not None}
-        self._guard_targets = {name: target for each in self._guards.values() for name, target in each.targets.items()}
-        clusters |= targets.keys() ^ self._guard_targets.keys()
-        parts: dict[ObjectKey, Rows | None] = {}
-        for key in before.keys() | self._guards.keys():
-            old, new = (each[key].jwt if key in each else None for each in (before, self._guards))
-            if old != new:
-                parts["jwt", "/".join(key)] = (
-                    _rows([("gateway_jwt", new)], [reference("SecurityPolicy", *key)]) if new is not None else None
-                )
-        return parts
-
     def affected(self, route: BoundRoute, parent: ParentRef) -> tuple[str, str]:
         """Return what policies decide about a route's requests at a parent, and why some are refused."""
         gateway = (parent.namespace or route.key[1][0], parent.name)
@@ -412,11 +384,8 @@ class GatewayStage:
             and parent.port in (None, each.listener.api.port)
         ]
         if route.key[0] in FORWARDED:
-            return admission_words(self.policies, route, at, self._crowded)
+            return admission_words(self.policies, route, at, self._handoffs.crowded)
         return words(self.policies, route, at)
-
-    def _crowded(self, listener: BoundListener) -> str:
-        return crowd(listener.api.name, self._refusals[listener.chain])
 
     def _gateway(self, key: ObjectKey, snapshot: Snapshot, node: Node | None) -> Rows:
         gateway = self.gateways[key]
@@ -428,19 +397,19 @@ class GatewayStage:
             snapshot.certificates,
             snapshot.trust_material,
             self.clients,
-            lambda chain: self._forwarded.get(chain, {}),
-            self._crowded,
+            self._handoffs.refused,
+            self._handoffs.crowded,
         )
         causes = [reference("Gateway", *key)]
         causes += [reference("ListenerSet", *each.key) for each in gateway.sets if each.attached]
-        return _rows(rows, causes)
+        return Rows.of(rows, causes)
 
     def _health(self, key: ObjectKey, snapshot: Snapshot, node: Node | None) -> Rows | None:
         door = key[0], service_name(key[1])
         row = doors.health_port(self.gateways[key], snapshot.services.get(door), snapshot.slices_of.get(door, ()), node)
         if row is None or not any(each.usable for each in self.gateways[key].listeners):
             return None
-        return _rows([("gateway_health_ports", row)], [reference("Service", *door)])
+        return Rows.of([("gateway_health_ports", row)], [reference("Service", *door)])
 
     def _place(self, table: str, domain: str, snapshot: Snapshot, node: Node | None) -> Rows | None:
         listeners = self._ports.get(table, {})
@@ -452,19 +421,17 @@ class GatewayStage:
     def _connections(self, decider: BoundListener, domain: str, snapshot: Snapshot, node: Node | None) -> Rows | None:
         """Return what connections or datagrams for a host get: what the oldest of the routes says that want them."""
         place = (decider.table, domain)
-        routes = [
+        asking = [
             each
             for each in self._routes.at(place).values()
             if any(domain in at.hosts and at.listener is decider for at in each.attached)
         ]
-        routes.sort(key=lambda each: each.age)
-        self._rebound |= set(self._overruled.pop(place, ()))
-        if len(routes) > 1:
-            self._overruled[place] = tuple(each.key for each in routes)
-            self._rebound |= set(self._overruled[place])
+        routes, told = self._handoffs.rivals(place, asking)
+        self._rebound |= told
         own = domain == (decider.hostname or ANY)
         taken = admission(self.policies, decider, routes[0]) if routes else Admission()
-        self._hand_on(decider, domain, taken.refused if own or routes else None)
+        if self._handoffs.put(decider, domain, taken.refused if own or routes else None):
+            self._rebound |= self._routes.of_gateways([decider.gateway])
         if not own and not routes:
             return None
         wanted = routes[0].split if routes and not taken.problem else None
@@ -483,45 +450,18 @@ class GatewayStage:
             found.append(("gateway_hosts", row))
         kind, owner = decider.owner
         causes = [reference(kind, *owner), *(origin_of(each.key) for each in routes[:1])]
-        return _rows(found, [*causes, *sorted({source for _, source in taken.sources})])
-
-    def _hand_on(self, decider: BoundListener, domain: str, refused: tuple[str, ...] | None) -> None:
-        """Note whose connections for a server name are refused; None: there is nothing to do with any."""
-        names = self._forwarded.setdefault(decider.chain, {})
-        if refused == names.get(domain):
-            return
-        crowded = bool(self._crowded(decider))
-        self._refusals[decider.chain] += len(refused or ()) - len(names.get(domain, ()))
-        if bool(self._crowded(decider)) != crowded:
-            self._rebound |= self._routes.of_gateways([decider.gateway])
-        if refused is not None:
-            names[domain] = refused
-        else:
-            del names[domain]
-        self._rechained.add(decider.gateway)
+        return Rows.of(found, [*causes, *sorted({source for _, source in taken.sources})])
 
     def _host(self, decider: BoundListener | None, table: str, domain: str) -> Rows | None:
-        routes = self._routes.at((table, domain))
-        found: list[tuple[tuple[object, ...], tuple[int, int], RouteKey, GatewayRoute]] = []
+        found: list[Rule] = []
         origins: set[Origin] = set()
-        for key, route in routes.items():
-            # A host that a more exact listener holds is that listener's alone, whoever else names it.
-            if not any(domain in each.hosts and each.listener is decider for each in route.attached):
-                continue
-            origins.add(origin_of(key))
-            assert decider is not None
-            names = _behind(route, self.gateways[decider.gateway])
-            exact = exactness(hostnames_of(route.api), domain)
-            for rule, guard in guarded(self.policies, decider, route):
-                origins |= {source for _, source in guard.sources}
-                # sorted() keeps the order of a route's own rules.
-                order = (*exact, *precedence(rule), *route.age)
-                found.append((order, exact, key, guard.apply(_renamed(rule, names))))
-        found.sort(key=lambda each: each[0])
-        self._rebound |= self._shadows.put((table, domain), [each[1:] for each in found])
+        if decider is not None:
+            routes = self._routes.at((table, domain)).values()
+            found, origins = in_order(self.policies, decider, self.gateways[decider.gateway], domain, routes)
+        self._rebound |= self._shadows.put((table, domain), found)
         if not found and (decider is None or (decider.hostname or ANY) != domain):
             return None
-        rules = [rule for *_, rule in found]
+        rules = [each.proxied for each in found]
         if decider is not None:
             kind, owner = decider.owner
             origins.add(reference(kind, *owner))
@@ -538,14 +478,14 @@ class GatewayStage:
             chain=decider.chain if decider is not None and several else "",
             http3=decider.port if decider is not None and self._tells_of_http3(decider) else 0,
         )
-        return _rows([("gateway_hosts", row)], sorted(origins))
+        return Rows.of([("gateway_hosts", row)], sorted(origins))
 
     def _tells_of_http3(self, listener: BoundListener) -> bool:
         verdict = self.clients.http3(listener)
         return verdict is not None and not verdict.problem and listener.port in self._http3[listener.gateway]
 
     def _cluster(self, name: str, snapshot: Snapshot, node: Node | None) -> Rows | None:
-        target = self._routes.needed[name][0] if name in self._routes.needed else self._guard_targets.get(name)
+        target = self._routes.needed[name][0] if name in self._routes.needed else self._needs.targets.get(name)
         if target is None:
             return None
         if target.protocol == "udp":
@@ -568,7 +508,7 @@ class GatewayStage:
         ]
         if target.trust is not None:
             rows.append(("gateway_trusts", target.trust))
-        return _rows(rows, [reference("Service", *target.service)])
+        return Rows.of(rows, [reference("Service", *target.service)])
 
     def _endpoints(self, target: Target, snapshot: Snapshot, node: Node | None) -> tuple[Endpoint, ...]:
         service = snapshot.services.get(target.service)
@@ -589,37 +529,3 @@ class GatewayStage:
 
 def _services(places: Iterable[Place]) -> set[ObjectKey]:
     return {(each.namespace, each.name) for each in places if each.kind == "Service"}
-
-
-def _behind(route: BoundRoute, gateway: BoundGateway) -> dict[str, str]:
-    """Return by which clusters a Gateway speaks to a route's backends, as far as they are not the common ones."""
-    if gateway.client is None:
-        return {}
-    return {name: target.behind(gateway).name for name, target in route.targets.items()}
-
-
-def _renamed(rule: GatewayRoute, names: Mapping[str, str]) -> GatewayRoute:
-    def renamed(part: T) -> T:
-        return msgspec.structs.replace(part, cluster=names.get(part.cluster, part.cluster))
-
-    if not names:
-        return rule
-    return msgspec.structs.replace(
-        rule, clusters=tuple(map(renamed, rule.clusters)), mirrors=tuple(map(renamed, rule.mirrors))
-    )
-
-
-def _overruled(first: RouteKey, domain: str) -> str:
-    host = "" if domain == ANY else f" for {domain}"
-    return f"{origin_of(first)} is older and gets the connections{host}"
-
-
-def _rows(rows: Iterable[tuple[str, Row]], origins: Iterable[Origin]) -> Rows:
-    tables: dict[str, dict[Key, Row]] = {}
-    causes: dict[tuple[str, Key], tuple[Origin, ...]] = {}
-    sources = tuple(origins)
-    for table, row in rows:
-        key = key_of(row)
-        tables.setdefault(table, {})[key] = row
-        causes[table, key] = sources
-    return Rows(cast("Mapping[str, Mapping[Key, Row]]", tables), causes)

@@ -1,0 +1,68 @@
+"""What requests for a host get: the rules of all routes that serve it, in the order in which they are tried. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from fairlead.model.gateway.guards import guarded
+from fairlead.model.gateway.hosts import exactness
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener
+from fairlead.model.gateway.policies import Policies
+from fairlead.model.gateway.routes import BoundRoute, RouteKey, hostnames_of, origin_of
+from fairlead.model.gateway.rules import precedence
+from fairlead.plan.gateway.route import GatewayRoute, Mirror, WeightedCluster
+from fairlead.plan.tables import Origin
+
+T = TypeVar("T", WeightedCluster, Mirror)
+
+
+class Rule(NamedTuple):
+    """A rule of a route at a host."""
+
+    exact: tuple[int, int]
+    """How exactly the route names the host."""
+    route: RouteKey
+    proxied: GatewayRoute
+
+
+def in_order(
+    policies: Policies, decider: BoundListener, gateway: BoundGateway, domain: str, routes: Iterable[BoundRoute]
+) -> tuple[list[Rule], set[Origin]]:
+    """Return the rules for a host of a listener, the one that is tried first before the others, and the objects that cause them."""
+    found: list[tuple[tuple[object, ...], Rule]] = []
+    origins: set[Origin] = set()
+    for route in routes:
+        # A host that a more exact listener holds is that listener's alone, whoever else names it.
+        if not any(domain in each.hosts and each.listener is decider for each in route.attached):
+            continue
+        origins.add(origin_of(route.key))
+        names = _behind(route, gateway)
+        exact = exactness(hostnames_of(route.api), domain)
+        for rule, guard in guarded(policies, decider, route):
+            origins |= {source for _, source in guard.sources}
+            # sorted() keeps the order of a route's own rules.
+            order = (*exact, *precedence(rule), *route.age)
+            found.append((order, Rule(exact, route.key, guard.apply(_renamed(rule, names)))))
+    found.sort(key=lambda each: each[0])
+    return [rule for _, rule in found], origins
+
+
+def _behind(route: BoundRoute, gateway: BoundGateway) -> dict[str, str]:
+    """Return by which clusters a Gateway speaks to a route's backends, as far as they are not the common ones."""
+    if gateway.client is None:
+        return {}
+    return {name: target.behind(gateway).name for name, target in route.targets.items()}
+
+
+def _renamed(rule: GatewayRoute, names: Mapping[str, str]) -> GatewayRoute:
+    def renamed(part: T) -> T:
+        return msgspec.structs.replace(part, cluster=names.get(part.cluster, part.cluster))
+
+    if not names:
+        return rule
+    return msgspec.structs.replace(
+        rule, clusters=tuple(map(renamed, rule.clusters)), mirrors=tuple(map(renamed, rule.mirrors))
+    )
