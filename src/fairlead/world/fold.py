@@ -21,7 +21,7 @@ from fairlead.world.events import (
     ObjectKey,
     ReachabilityObserved,
 )
-from fairlead.world.snapshot import TABLES, Snapshot, Step
+from fairlead.world.snapshot import ROUTES, TABLES, Snapshot, Step
 
 _REMEMBERED = 32
 
@@ -57,6 +57,7 @@ class _Draft:
         self._old = snapshot
         self.changes: dict[str, Any] = {}
         self._services: set[ObjectKey] = set()
+        self._routes: set[tuple[str, ObjectKey]] = set()
 
     def table(self, name: str) -> dict[Any, Any]:
         if name not in self.changes:
@@ -96,6 +97,8 @@ class _Draft:
             self._services.add(key)
         elif kind == "EndpointSlice":
             self._move_slice(old, obj)
+        elif kind in ROUTES:
+            self._routes.add((kind, key))
 
     def _set_diagnostic(self, at: tuple[str, ObjectKey], new: Diagnostic | None) -> None:
         if self.changes.get("undecodable", self._old.undecodable).get(at) == new:
@@ -131,7 +134,8 @@ class _Draft:
         }
         if not changes:
             return self._old
-        steps = (*self._old.steps, Step(self._old.token, frozenset(self._services)))[-_REMEMBERED:]
+        steps = (*self._old.steps, Step(self._old.token, frozenset(self._services), frozenset(self._routes)))
+        steps = steps[-_REMEMBERED:]
         fields = {name: getattr(self._old, name) for name in self._old.__struct_fields__ if name != "token"}
         return Snapshot(**(fields | changes | {"steps": steps}))
 

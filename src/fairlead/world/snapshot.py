@@ -73,6 +73,10 @@ TABLES: Mapping[str, str] = {
 """Kind → the field of a snapshot that holds its objects: everything that a plan is compiled from."""
 
 
+ROUTES = frozenset(("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"))
+"""Kinds of which there may be thousands that change one at a time: which of them did is remembered."""
+
+
 class Token:
     """The identity of a snapshot: equal to nothing but itself."""
 
@@ -80,10 +84,11 @@ class Token:
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One fold: which snapshot it began with and which services it concerned (their own object or their slices)."""
+    """One fold: which snapshot it began with, which services it concerned (their own object or their slices), and which routes."""
 
     since: Token
     services: frozenset[ObjectKey]
+    routes: frozenset[tuple[str, ObjectKey]] = frozenset()
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,9 +144,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     def services_changed_since(self, token: Token) -> frozenset[ObjectKey] | None:
         """Return the services that folds since the snapshot with `token` concerned; None when that is not remembered."""
+        steps = self._steps_since(token)
+        return None if steps is None else frozenset().union(*(each.services for each in steps))
+
+    def routes_changed_since(self, token: Token) -> frozenset[tuple[str, ObjectKey]] | None:
+        """Return (kind, key) of the routes that folds since the snapshot with `token` concerned; None when that is not remembered."""
+        steps = self._steps_since(token)
+        return None if steps is None else frozenset().union(*(each.routes for each in steps))
+
+    def _steps_since(self, token: Token) -> tuple[Step, ...] | None:
         if token is self.token:
-            return frozenset()
-        for number, step in enumerate(self.steps):
-            if step.since is token:
-                return frozenset().union(*(each.services for each in self.steps[number:]))
-        return None
+            return ()
+        return next((self.steps[number:] for number, step in enumerate(self.steps) if step.since is token), None)

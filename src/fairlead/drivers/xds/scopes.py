@@ -1,4 +1,4 @@
-"""Which table a host's requests are looked up in, where a port has many hosts: one of some dozens of hosts, found by the host's name. Pure.
+"""Which table a host's requests are looked up in, where a port has many hosts: a small one, found by the host's name. Pure.
 
 A port with few hosts has one table. One with many has a scope for each exact host, that leads to the table of a hash of its name, and one
 for what has no scope of its own, that leads to the table of wildcards. So a changed host makes Envoy build a small table. Source: SRDS
@@ -20,7 +20,7 @@ from fairlead.drivers.xds.upstream import by_ads
 HEADER = "x-fairlead-scope"
 """Header that holds a request's scope while the proxy looks for its route; what clients say there is overwritten, and backends do not see it."""
 ANY = "*"
-_SHARDS = 64
+_SHARDS = 256
 _SHARD = "#"
 _OF = "|"
 """Names of ports' tables have neither."""

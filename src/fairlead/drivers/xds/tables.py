@@ -117,13 +117,14 @@ class Tables:
         if come or gone:
             self._left = gone
             taken.scopes.update(name for name in self._cache.of(SCOPES) if not self.has_scope(name))
-        for name in self._cache.of(ROUTES):
-            if not self.has(name):
-                self.hosts.forget(name)
-                taken.routes.add(name)
-        names = [name for port in ports for name in (scopes.parts(port) if port in self.scoped else (port,))]
-        lacking = {name for name in names if name not in self._cache.of(ROUTES)}
-        for name in changed | lacking:
+        if come or gone or grown:
+            for name in self._cache.of(ROUTES):
+                if not self.has(name):
+                    self.hosts.forget(name)
+                    taken.routes.add(name)
+            names = [name for port in ports for name in (scopes.parts(port) if port in self.scoped else (port,))]
+            changed.update(name for name in names if name not in self._cache.of(ROUTES))
+        for name in changed:
             if self.has(name) and not self._is_held(name, adopted=adopted) and self.put(name):
                 taken.routes.add(name)
         return taken

@@ -60,7 +60,7 @@ from fairlead.plan.gateway.route import GatewayHost
 from fairlead.plan.gateway.traffic import Traffic
 from fairlead.plan.tables import Key, Origin, Row
 from fairlead.world.events import ObjectKey
-from fairlead.world.snapshot import Snapshot
+from fairlead.world.snapshot import ROUTES, Snapshot, Token
 
 _SURROUNDINGS = (
     "settings",
@@ -84,6 +84,8 @@ class GatewayStage:
         self.policies = Policies()
         self.clients = ClientPolicies((), self.policies.of(clients.KIND.kind))
         self._tables_read: dict[str, Mapping[ObjectKey, Route]] = {}
+        self._token: Token | None = None
+        """Of the snapshot that was read last."""
         self._around = Surroundings({}, {}, {}, Grants({}))
         self._routes = RouteIndex({})
         self._rebound: set[RouteKey] = set()
@@ -199,7 +201,7 @@ class GatewayStage:
         clusters: set[str] = set()
         tables = self._route_tables(snapshot)
         changed = self._changed_routes(snapshot, touched, _services(governed.get("BackendTLSPolicy", ())))
-        self._tables_read, self._extensions = tables, snapshot.route_extensions
+        self._tables_read, self._extensions, self._token = tables, snapshot.route_extensions, snapshot.token
         self._replace_all(changed, snapshot, hosts, clusters)
         parts: dict[ObjectKey, Rows | None] = {
             ("health", "/".join(self._doors[each])): self._health(self._doors[each], snapshot, node) for each in opened
@@ -283,6 +285,7 @@ class GatewayStage:
                     self._ports.setdefault(listener.table, {})[listener.hostname] = listener
                     hosts.add((listener.table, listener.hostname or ANY))
         self._tables_read, self._extensions = self._route_tables(snapshot), snapshot.route_extensions
+        self._token = snapshot.token
         self._contests, self._shadows = Contests(), Shadows()
         every = [(kind, key) for kind, table in self._tables_read.items() for key in table]
         self._replace_all(every, snapshot, hosts, set())
@@ -316,11 +319,18 @@ class GatewayStage:
         self, snapshot: Snapshot, touched: frozenset[ObjectKey], governed: set[ObjectKey]
     ) -> set[RouteKey]:
         found: set[RouteKey] = set()
+        concerned = snapshot.routes_changed_since(self._token) if self._token is not None else None
         for kind, new in self._route_tables(snapshot).items():
             old = self._tables_read[kind]
-            if new is not old:
-                found |= {(kind, key) for key, route in new.items() if old.get(key) is not route}
-                found |= {(kind, key) for key in old.keys() - new.keys()}
+            if new is old:
+                continue
+            keys: Iterable[ObjectKey]
+            if concerned is not None and kind in ROUTES:
+                keys = [key for each, key in concerned if each == kind]
+            else:
+                # Which routes Ingresses mean is not remembered.
+                keys = old.keys() | new.keys()
+            found |= {(kind, key) for key in keys if old.get(key) is not new.get(key)}
         if snapshot.route_extensions is not self._extensions:
             for each, users in self._routes.extended.items():
                 if self._extensions.get(each) is not snapshot.route_extensions.get(each):
