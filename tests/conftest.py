@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 
 import pytest
+from tests import guardian
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,3 +22,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("kernel") or item.get_closest_marker("e2e"):
             item.add_marker(pytest.mark.skip(reason="not root: network namespaces cannot be made"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have what the suite leaves in its folder ended when it is gone, also when it was killed."""
+    command = [sys.executable, guardian.__file__, str(tmp_path_factory.getbasetemp())]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True):
+        yield
