@@ -96,18 +96,23 @@ def revoked(configmap: Mapping[str, Any]) -> Revoked:
 def jwks(configmap: Mapping[str, Any]) -> str:
     """Return the set of keys of a ConfigMap on the wire; raises ValueError when there is none, or one with secrets in it."""
     text = _text(configmap, JWKS)
+    if any(isinstance(each, dict) and _SECRET_MEMBERS & each.keys() for each in key_set(text, f"data[{JWKS}]")):
+        raise ValueError(f"data[{JWKS}] holds a private or symmetric key, which is a secret and does not belong there")
+    return text
+
+
+def key_set(text: str, field: str) -> list[Any]:
+    """Return the members of a set of keys, whatever they are; raises ValueError that names the field. Source: RFC 7517, section 5."""
     if len(text) > MOST_JWKS_CHARACTERS:
-        raise ValueError(f"data[{JWKS}] is larger than {MOST_JWKS_CHARACTERS} characters")
+        raise ValueError(f"{field}: at most {MOST_JWKS_CHARACTERS} characters")
     try:
         found = msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        raise ValueError(f"data[{JWKS}] is no JSON: {error}") from error
+        raise ValueError(f"{field}: no JSON: {error}") from error
     keys = found.get("keys") if isinstance(found, dict) else None
     if not isinstance(keys, list):
-        raise ValueError(f"data[{JWKS}] is no JSON object with a list of keys (RFC 7517)")
-    if any(isinstance(each, dict) and _SECRET_MEMBERS & each.keys() for each in keys):
-        raise ValueError(f"data[{JWKS}] holds a private or symmetric key, which is a secret and does not belong there")
-    return text
+        raise ValueError(f"{field}: a JSON object with a list of keys is needed (RFC 7517)")
+    return keys
 
 
 def reduced(configmap: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from fairlead.api.gateway import BackendRef, ObjectRef
 from fairlead.api.securitypolicy import ClaimMatch, Jwt, JwtProvider, LocalJwks, TokenPrincipal
-from fairlead.api.trust_material import MOST_JWKS_CHARACTERS
+from fairlead.api.trust_material import key_set
 from fairlead.model.gateway import values
 from fairlead.model.gateway.backends import Target, host_of
 from fairlead.model.gateway.values import RuleError, bounded
@@ -157,15 +157,12 @@ def _local(wanted: LocalJwks, field: str, keys: Keys) -> str:
 
 def check(text: str, field: str) -> None:
     """Refuse a set of keys that the proxy would not take; raises RuleError. One bad set would keep all others from changing."""
-    if len(text) > MOST_JWKS_CHARACTERS:
-        raise RuleError(f"{field}: at most {MOST_JWKS_CHARACTERS} characters")
     try:
-        found = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        raise RuleError(f"{field}: no JSON: {error}") from error
-    keys = found.get("keys") if isinstance(found, dict) else None
-    if not isinstance(keys, list) or not 1 <= len(keys) <= _MOST_KEYS:
-        raise RuleError(f"{field}: a JSON object with a list of 1 to {_MOST_KEYS} keys is needed (RFC 7517)")
+        keys = key_set(text, field)
+    except ValueError as error:
+        raise RuleError(str(error)) from error
+    if not 1 <= len(keys) <= _MOST_KEYS:
+        raise RuleError(f"{field}: 1 to {_MOST_KEYS} keys are needed")
     for at, each in enumerate(keys):
         where = f"{field}: keys[{at}]"
         kind = each.get("kty") if isinstance(each, dict) else None

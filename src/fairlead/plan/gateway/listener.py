@@ -96,19 +96,16 @@ class GatewayChain(msgspec.Struct, frozen=True, kw_only=True):
         return f"{names}{tls}->{to}"
 
 
-class GatewayListener(msgspec.Struct, frozen=True, kw_only=True):
-    """A TCP port of this node's proxy. Key: `name`."""
+class _Listener(msgspec.Struct, frozen=True, kw_only=True):
+    """What every port of a node's proxy has."""
 
-    protocol: ClassVar[str] = "TCP"
     name: str
-    """`NAMESPACE/GATEWAY/PORT`, the port being that which clients use."""
     port: int
     """The port on this node."""
     public_port: int
+    """The one that clients use."""
     addresses: tuple[str, ...]
     """The node's addresses to listen on."""
-    chains: tuple[GatewayChain, ...]
-    socket: Socket = Socket()
     generation: int = 0
     """Of the Gateway, for receipts."""
     sets: tuple[tuple[str, int], ...] = ()
@@ -122,48 +119,33 @@ class GatewayListener(msgspec.Struct, frozen=True, kw_only=True):
         return self.name.replace("/", "_")
 
 
-class GatewayUdpListener(msgspec.Struct, frozen=True, kw_only=True):
-    """A UDP port of this node's proxy, whose datagrams go to one cluster. Key: `name`."""
+class GatewayListener(_Listener, frozen=True, kw_only=True):
+    """A TCP port of this node's proxy. Key: `name`, `NAMESPACE/GATEWAY/PORT` with the port that clients use."""
+
+    protocol: ClassVar[str] = "TCP"
+    chains: tuple[GatewayChain, ...]
+    socket: Socket = Socket()
+
+
+class GatewayUdpListener(_Listener, frozen=True, kw_only=True):
+    """A UDP port of this node's proxy, whose datagrams go to one cluster. Key: `name`, `NAMESPACE/GATEWAY/PORT/udp`."""
 
     protocol: ClassVar[str] = "UDP"
-    name: str
-    """`NAMESPACE/GATEWAY/PORT/udp`; no TCP port has the same name."""
-    port: int
-    public_port: int
-    addresses: tuple[str, ...]
     cluster: str
     """Name of a `GatewayCluster` row."""
     refused: tuple[str, ...] = ()
     """Prefixes of clients whose datagrams are thrown away."""
-    generation: int = 0
-    sets: tuple[tuple[str, int], ...] = ()
-    proxy: str = ""
-
-    @property
-    def stat_prefix(self) -> str:
-        """Return how the proxy calls what it counts of it."""
-        return self.name.replace("/", "_")
 
 
-class GatewayQuicListener(msgspec.Struct, frozen=True, kw_only=True):
-    """A UDP port of this node's proxy, at which some chains of a TCP port of the same number take connections of HTTP/3. Key: `name`."""
+class GatewayQuicListener(_Listener, frozen=True, kw_only=True):
+    """A UDP port of this node's proxy, at which some chains of a TCP port of the same number take connections of HTTP/3.
+
+    Key: `name`, `NAMESPACE/GATEWAY/PORT/quic`.
+    """
 
     protocol: ClassVar[str] = "UDP"
-    name: str
-    """`NAMESPACE/GATEWAY/PORT/quic`."""
-    port: int
-    public_port: int
-    addresses: tuple[str, ...]
     chains: tuple[GatewayChain, ...]
     """Each ends TLS, without certificates of clients, and looks requests up in the table of hosts that it has over TCP too."""
-    generation: int = 0
-    sets: tuple[tuple[str, int], ...] = ()
-    proxy: str = ""
-
-    @property
-    def stat_prefix(self) -> str:
-        """Return how the proxy calls what it counts of it."""
-        return self.name.replace("/", "_")
 
 
 AnyListener: TypeAlias = GatewayListener | GatewayQuicListener | GatewayUdpListener
