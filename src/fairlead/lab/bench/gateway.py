@@ -83,6 +83,9 @@ async def _measure(folder: Path, routes: int, port: int, rounds: int, seconds: i
                     told.append((time.perf_counter() - compiled) * 1000)
             rows += _quantiles(case, f"one {what} changed: decide", decided)
             rows += _quantiles(case, f"one {what} changed: Envoy", told)
+            rows += _quantiles(
+                case, f"one {what} changed: both", [sum(each) for each in zip(decided, told, strict=True)]
+            )
         async with gateway_serving.backend(folder) as backend_port:
             snapshot = fold(snapshot, [_moved_route(0, 0), _endpoint(0, "127.0.0.1", backend_port)])
             await _apply(driver, compiler.compile(snapshot).plan)
