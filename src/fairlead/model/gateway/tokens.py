@@ -162,7 +162,7 @@ def check(text: str, field: str) -> None:
     except ValueError as error:
         raise RuleError(str(error)) from error
     if not 1 <= len(keys) <= _MOST_KEYS:
-        raise RuleError(f"{field}: 1 to {_MOST_KEYS} keys are needed")
+        raise RuleError(f"{field}: a JSON object with a list of 1 to {_MOST_KEYS} keys is needed (RFC 7517)")
     for at, each in enumerate(keys):
         where = f"{field}: keys[{at}]"
         kind = each.get("kty") if isinstance(each, dict) else None
