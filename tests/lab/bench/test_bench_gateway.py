@@ -15,7 +15,7 @@ from fairlead.lab.bench.gateway_serving import OURS, PEER, SILENT, Sample
 def test_everything_is_measured() -> None:
     report = gateway.run(routes=20, rounds=1, seconds=1, step=lambda _: nullcontext())
     changes = [row for row in report.rows if row.case == "20 routes"]
-    assert len(changes) == 14
+    assert len(changes) == 18
     requests = {row.case: row for row in report.rows if row.metric == "requests"}
     assert {f"serving: {each}" for each in (OURS, PEER, SILENT)} <= requests.keys()
     assert requests[f"serving: {OURS}"].against == PEER
