@@ -205,7 +205,8 @@ def manager(table: str, client: ClientTraffic, *, tls: bool, scoped: bool) -> An
         codec_type=kind.CodecType.AUTO,
         rds=hcm_pb2.Rds(config_source=by_ads(), route_config_name=table),
         http_filters=[
-            *places(),
+            *([late.finder(table)] if scoped else []),
+            *places(late=scoped),
             hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=packed(_router())),
         ],
         upgrade_configs=[kind.UpgradeConfig(upgrade_type="websocket")],
@@ -232,10 +233,19 @@ def _scope(message: Any, table: str) -> None:
         append_action=base_pb2.HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
     )
     message.early_header_mutation_extensions.append(_early(mutation_rules_pb2.HeaderMutation(append=header)))
-    message.scoped_routes.CopyFrom(scopes.routes())
-    router = message.http_filters[-1]
-    del message.http_filters[:]
-    message.http_filters.extend([late.finder(table), *places(late=True), router])
+    message.scoped_routes.CopyFrom(_scopes())
+
+
+def _scopes() -> Any:
+    """Return where listeners with scopes find theirs: all of them alike, so that Envoy has one copy."""
+    builder = hcm_pb2.ScopedRoutes.ScopeKeyBuilder
+    extractor = builder.FragmentBuilder.HeaderValueExtractor(name=scopes.HEADER, index=0)
+    return hcm_pb2.ScopedRoutes(
+        name="hosts",
+        scope_key_builder=builder(fragments=[builder.FragmentBuilder(header_value_extractor=extractor)]),
+        rds_config_source=by_ads(),
+        scoped_rds=hcm_pb2.ScopedRds(scoped_rds_config_source=by_ads()),
+    )
 
 
 def _router() -> Any:

@@ -14,6 +14,7 @@ import msgspec
 from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2 as route_pb2
 from envoy.config.route.v3 import route_pb2 as table_pb2
+from envoy.config.route.v3 import scoped_route_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
 from envoy.type.matcher.v3 import filter_state_pb2, regex_pb2, string_pb2
@@ -22,7 +23,7 @@ from envoy.type.v3 import percent_pb2
 from fairlead.drivers.xds import late, scopes, sessions
 from fairlead.drivers.xds.hosts import Whole
 from fairlead.drivers.xds.marks import CHAIN
-from fairlead.drivers.xds.pack import boolean, milliseconds, number, packed, serialized, version_of
+from fairlead.drivers.xds.pack import boolean, milliseconds, number, packed, resource, serialized, version_of
 from fairlead.drivers.xds.policies import NAMES, Find, MissingCredentials, filters_of
 from fairlead.drivers.xds.protocol import Resource
 from fairlead.plan.gateway.route import (
@@ -61,6 +62,20 @@ def table(name: str, hosts: Whole) -> Resource:
     head = serialized(_head(name))
     # What a repeated field of messages is on the wire: one after the other, wherever they come from.
     return Resource(name, version_of(head + hosts.digest), head + hosts.body)
+
+
+def scope(table: str, domain: str) -> Resource:
+    """Return what leads requests for a domain to its table. Source: envoy.config.route.v3.ScopedRouteConfiguration."""
+    name = scopes.key(table, domain)
+    fragment = scoped_route_pb2.ScopedRouteConfiguration.Key.Fragment(string_key=name)
+    return resource(
+        name,
+        scoped_route_pb2.ScopedRouteConfiguration(
+            name=name,
+            route_configuration_name=scopes.place(table, domain),
+            key=scoped_route_pb2.ScopedRouteConfiguration.Key(fragments=[fragment]),
+        ),
+    )
 
 
 def _head(name: str) -> Any:

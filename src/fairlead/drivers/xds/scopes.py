@@ -1,21 +1,14 @@
 """Which table a host's requests are looked up in, where a port has many hosts: a small one, found by the host's name. Pure.
 
 A port with few hosts has one table. One with many has a scope for each exact host, that leads to the table of a hash of its name, and one
-for what has no scope of its own, that leads to the table of wildcards. So a changed host makes Envoy build a small table. Source: SRDS
-(envoy.config.route.v3.ScopedRouteConfiguration).
+for what has no scope of its own, that leads to the table of wildcards. So a changed host makes Envoy build a small table. These are the names alone:
+nodes without a Gateway import none of Envoy's messages. Source: SRDS (envoy.config.route.v3.ScopedRouteConfiguration).
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-
-from envoy.config.route.v3 import scoped_route_pb2
-from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
-
-from fairlead.drivers.xds.pack import resource
-from fairlead.drivers.xds.protocol import Resource
-from fairlead.drivers.xds.upstream import by_ads
 
 HEADER = "x-fairlead-scope"
 """Header that holds a request's scope while the proxy looks for its route; what clients say there is overwritten, and backends do not see it."""
@@ -64,32 +57,6 @@ def split(name: str) -> tuple[str, str]:
     return port, domain
 
 
-def scope(table: str, domain: str) -> Resource:
-    """Return what leads requests for a domain to its table."""
-    name = key(table, domain)
-    fragment = scoped_route_pb2.ScopedRouteConfiguration.Key.Fragment(string_key=name)
-    return resource(
-        name,
-        scoped_route_pb2.ScopedRouteConfiguration(
-            name=name,
-            route_configuration_name=place(table, domain),
-            key=scoped_route_pb2.ScopedRouteConfiguration.Key(fragments=[fragment]),
-        ),
-    )
-
-
 def of_request(table: str) -> str:
     """Return the scope of a request, as a format of Envoy's."""
     return f"{table.replace('%', '%%')}{_OF}%REQ(:AUTHORITY)%"
-
-
-def routes() -> hcm_pb2.ScopedRoutes:
-    """Return where listeners with scopes find theirs: all of them alike, so that Envoy has one copy."""
-    builder = hcm_pb2.ScopedRoutes.ScopeKeyBuilder
-    extractor = builder.FragmentBuilder.HeaderValueExtractor(name=HEADER, index=0)
-    return hcm_pb2.ScopedRoutes(
-        name="hosts",
-        scope_key_builder=builder(fragments=[builder.FragmentBuilder(header_value_extractor=extractor)]),
-        rds_config_source=by_ads(),
-        scoped_rds=hcm_pb2.ScopedRds(scoped_rds_config_source=by_ads()),
-    )

@@ -13,6 +13,7 @@ import msgspec
 
 from fairlead.api.credentials import CredentialData
 from fairlead.drivers.protocol import Failure
+from fairlead.drivers.xds import scopes
 from fairlead.drivers.xds.hosts import HostTables
 from fairlead.drivers.xds.needs import chains_of, listeners_of, tables_of
 from fairlead.drivers.xds.protocol import Cache
@@ -29,8 +30,6 @@ def port_of(type_url: str, name: str) -> str:
     """Return the port's table that a table or a scope is about; empty for other types."""
     if type_url not in (ROUTES, SCOPES):
         return ""
-    from fairlead.drivers.xds import scopes
-
     return scopes.port_of(name) if type_url == ROUTES else scopes.split(name)[0]
 
 
@@ -72,8 +71,6 @@ class Tables:
 
     def choose(self, former: Plan, plan: Plan) -> set[str]:
         """Note which ports have many hosts now; return those that had few before."""
-        from fairlead.drivers.xds import scopes
-
         for key, old, new in changes(former, plan, "gateway_hosts"):
             table, domain = str(key[0]), str(key[1])
             count = self._counts.setdefault(table, Counter())
@@ -92,7 +89,7 @@ class Tables:
 
     def take(self, former: Plan, plan: Plan, grown: Collection[str], *, adopted: bool) -> Taken:
         """Bring the cache to a plan but for removals; `grown` is what `choose` found, `adopted` whether a proxy may have a former agent's tables."""
-        from fairlead.drivers.xds import routes, scopes
+        from fairlead.drivers.xds import routes
 
         ports = tables_of(chains_of(listeners_of(plan)))
         come, gone, self._ports = ports - self._ports, self._ports - ports, ports
@@ -137,15 +134,11 @@ class Tables:
 
     def has(self, name: str) -> bool:
         """Tell whether Envoy should have a table of this name."""
-        from fairlead.drivers.xds import scopes
-
         port, part = scopes.port_of(name), scopes.is_part(name)
         return port in self._ports and part == (port in self.scoped)
 
     def has_scope(self, name: str) -> bool:
         """Tell whether Envoy should have a scope of this name."""
-        from fairlead.drivers.xds import scopes
-
         port, domain = scopes.split(name)
         if port in self._left:
             return True
@@ -163,23 +156,19 @@ class Tables:
 
     def rejected(self) -> Iterator[Failure]:
         """Yield the hosts that Envoy does not want."""
-        from fairlead.drivers.xds import scopes
-
         for (name, domain), words in self.hosts.rejected():
             yield Failure("gateway_hosts", (scopes.port_of(name), domain), f"Envoy: {words}")
 
     def _place(self, table: str, domain: str) -> str:
-        from fairlead.drivers.xds import scopes
-
         return scopes.place(table, domain) if table in self.scoped else table
 
     def _take_scopes(self, keys: Iterable[Key]) -> set[str]:
-        from fairlead.drivers.xds import scopes
+        from fairlead.drivers.xds import routes
 
         taken = set()
         for table, domain in keys:
             if table in self.scoped & self._ports:
-                found = scopes.scope(str(table), str(domain))
+                found = routes.scope(str(table), str(domain))
                 if not self.has_scope(found.name) or self._cache.put(SCOPES, found):
                     taken.add(found.name)
         return taken
