@@ -14,6 +14,7 @@ from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
 
 from fairlead.drivers.xds.clusters import address
+from fairlead.drivers.xds.listeners import requests
 from fairlead.drivers.xds.pack import milliseconds, number, packed, resource
 from fairlead.drivers.xds.protocol import Resource
 from fairlead.plan.gateway.presence import GatewayHealthPort
@@ -53,18 +54,11 @@ def health_port(row: GatewayHealthPort) -> Resource:
     )
     manager.common_http_protocol_options.idle_timeout.CopyFrom(milliseconds(_IDLE_MS))
     first, *others = [address(each, row.port) for each in row.addresses]
-    chain = listener_components_pb2.FilterChain(
-        filters=[
-            listener_components_pb2.Filter(
-                name="envoy.filters.network.http_connection_manager", typed_config=packed(manager)
-            )
-        ]
-    )
     message = listener_pb2.Listener(
         name=row.name,
         address=first,
         additional_addresses=[listener_pb2.AdditionalAddress(address=each) for each in others],
-        filter_chains=[chain],
+        filter_chains=[listener_components_pb2.FilterChain(filters=[requests(manager)])],
         # How many clients there are is no question of health: those whom one full node lost would fill the next.
         ignore_global_conn_limit=True,
         per_connection_buffer_limit_bytes=number(_BUFFER_BYTES),
