@@ -52,8 +52,9 @@ def test_json_is_a_list_that_kubectl_takes(tmp_path: Path) -> None:
     assert result.return_value == 0
 
 
-def test_annotations_of_services_are_named(tmp_path: Path) -> None:
-    annotations = {"traefik.ingress.kubernetes.io/service.sticky.cookie": "true", "example.com/other": "x"}
+def test_annotations_of_services_are_read_for_the_ingresses_that_lead_there(tmp_path: Path) -> None:
+    prefix = "traefik.ingress.kubernetes.io/service."
+    annotations = {prefix + "sticky.cookie": "true", prefix + "serverstransport": "x@file", "example.com/other": "x"}
     service = {
         "kind": "Service",
         "metadata": {"name": "web", "annotations": annotations},
@@ -63,11 +64,14 @@ def test_annotations_of_services_are_named(tmp_path: Path) -> None:
     result = run("-f", str(tmp_path))
     warnings = [line for line in result.stderr.splitlines() if line.startswith("warning")]
     assert len(warnings) == 1
-    assert (
-        "Service/default/web metadata.annotations[traefik.ingress.kubernetes.io/service.sticky.cookie]" in warnings[0]
-    )
-    assert "write it on the Ingresses" in warnings[0]
+    assert f"Service/default/web metadata.annotations[{prefix}serverstransport]" in warnings[0]
     assert result.return_value == 1
+    del annotations[prefix + "serverstransport"]
+    (tmp_path / "a.yaml").write_text(f"{ingress()}---\n{yaml.safe_dump({'apiVersion': 'v1', **service})}")
+    result = run("-f", str(tmp_path))
+    (route,) = [each for each in yaml.safe_load_all(result.stdout) if each["kind"] == "HTTPRoute"]
+    assert route["spec"]["rules"][0]["sessionPersistence"]["type"] == "Cookie"
+    assert result.return_value == 0
 
 
 def test_standard_input() -> None:

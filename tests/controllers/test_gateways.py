@@ -215,6 +215,9 @@ async def test_what_is_wrong_with_an_ingress_beside_annotations_is_an_event(tmp_
         await it.client.create(INGRESSCLASSES, made(INGRESSCLASSES, "ours", controller=INGRESS_CONTROLLER))
         old = yaml.safe_load(authority.issue("old.example.com", days=(-2, -1)).secret("old"))
         await it.client.create(SECRETS, {"apiVersion": "v1", **old})
+        saying = made(SERVICES, "nobody", ports=[{"port": 80}])
+        saying["metadata"]["annotations"] = {"traefik.ingress.kubernetes.io/service.serverstransport": "x@file"}
+        await it.client.create(SERVICES, saying)
         resource = {"resource": {"apiGroup": "example.com", "kind": "Bucket", "name": "b"}}
         service = {"service": {"name": "nobody", "port": {"number": 80}}}
         paths = [
@@ -236,6 +239,13 @@ async def test_what_is_wrong_with_an_ingress_beside_annotations_is_an_event(tmp_
             "spec.tls[1].secretName: the certificate of Secret default/old expired",
         }
         await it.until(lambda: notes() == expected, "the Events")
+
+        def of_service() -> list[str]:
+            found = [each for each in it.all(EVENTS) if each["involvedObject"]["kind"] == "Service"]
+            return [each["message"].partition(";")[0] for each in found if each["reason"] == "NotHonored"]
+
+        refused = "metadata.annotations[traefik.ingress.kubernetes.io/service.serverstransport]: is not supported"
+        await it.until(lambda: of_service() == [refused], "the Event about the Service")
 
 
 async def test_a_service_of_somebody_else_is_left_alone(tmp_path: Path, certificates: Path) -> None:

@@ -78,14 +78,23 @@ def test_the_prefix_that_two_controllers_share_is_refused() -> None:
     assert read({"haproxy.com/allow-list": "10.0.0.0/8"}, "haproxy").security is not None
 
 
-def rows(table: Table) -> list[str]:
+def test_what_services_may_say_is_known() -> None:
+    assert {prefix for prefix, each in PREFIXES.items() if not each.on_services} == {"nginx.ingress.kubernetes.io/"}
+    for prefix, each in PREFIXES.items():
+        assert each.on_services <= each.table.keys(), prefix
+
+
+def rows(prefix: str) -> list[str]:
     """The table of one prefix as Markdown; what becomes the same stands in one row."""
+    table = TABLES[prefix]
     found = ["| annotation | state | |", "|---|---|---|"]
     states = {"honored": "honored", "warned": "no effect", "refused": "refused"}
     for known, names in groupby(sorted(table, key=lambda name: [*states].index(table[name].state)), key=table.get):
         assert known is not None
         switch = " unless off" if known.switch else ""
         found.append(f"| {', '.join(f'`{each}`' for each in names)} | {states[known.state]}{switch} | {known.words} |")
+    if services := [name for name in table if name in PREFIXES[prefix].on_services]:
+        found += ["", f"On Services too, where they go first: {', '.join(f'`{each}`' for each in services)}."]
     return found
 
 
@@ -94,7 +103,7 @@ def test_the_guide_has_the_tables(prefix: str, pytestconfig: pytest.Config) -> N
     text = GUIDE.read_text()
     first, last = f"<!-- {prefix} -->\n", f"<!-- end of {prefix} -->\n"
     between = re.compile(f"(?<={re.escape(first)}).*(?={re.escape(last)})", re.DOTALL)
-    wanted = "\n".join(rows(TABLES[prefix])) + "\n"
+    wanted = "\n".join(rows(prefix)) + "\n"
     if pytestconfig.getoption("--update-goldens"):
         text = between.sub(lambda _: wanted, text)
         GUIDE.write_text(text)

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from fairlead.api.meta import ObjectMeta
 
+INGRESS_PREFIXES = (
+    "traefik.ingress.kubernetes.io/",
+    "haproxy.org/",
+    "haproxy.com/",
+    "haproxy-ingress.github.io/",
+    "ingress.kubernetes.io/",
+)
+"""Of annotations by which controllers of Ingresses are told something about a Service."""
 _AFFINITY_S = 10800
+
+
+class ServiceMeta(ObjectMeta, frozen=True, kw_only=True, rename="camel", gc=False):
+    """Metadata of a Service, with those of its annotations alone that say something about requests."""
+
+    annotations: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.annotations:
+            kept = {name: value for name, value in self.annotations.items() if name.startswith(INGRESS_PREFIXES)}
+            msgspec.structs.force_setattr(self, "annotations", kept or None)
 
 
 class ServicePort(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
@@ -72,7 +93,7 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel", g
 class Service(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A service."""
 
-    metadata: ObjectMeta
+    metadata: ServiceMeta
     spec: ServiceSpec = ServiceSpec()
     status: ServiceStatus = ServiceStatus()
 

@@ -112,31 +112,12 @@ def _convert(manifests: list[Manifest], options: Options) -> tuple[Conversion, d
     kinds = {"Ingress", "IngressClass", "Service"}
     world = scenario([each for each in manifests if each.object["kind"] in kinds], nodes=(), service_cidrs=())
     known: dict[str, dict[tuple[str, str], Any]] = {event.kind: dict(event.objects) for event in world.events}
-    wrong = [*world.diagnostics, *(found for each in manifests for found in _unread(each.object))]
+    wrong = [*world.diagnostics]
     typed: dict[str, dict[tuple[str, str], Any]] = {}
     for kind, of in (("Ingress", Ingress), ("IngressClass", IngressClass), ("Service", Service)):
         typed[kind] = {key: each for key, each in known[kind].items() if isinstance(each, of)}
         wrong += [each for each in known[kind].values() if not isinstance(each, of)]
     return converted(typed["IngressClass"], typed["Ingress"], typed["Service"], options), dict(world.sources), wrong
-
-
-def _unread(obj: Json) -> list[Diagnostic]:
-    """Return what a Service says to other controllers by annotations, which are read on Ingresses alone."""
-    from fairlead.api.decode import reference
-    from fairlead.base.diagnostics import Diagnostic
-    from fairlead.model.gateway.annotations import PREFIXES
-
-    metadata = obj.get("metadata")
-    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
-    if obj.get("kind") != "Service" or not isinstance(metadata, dict) or not isinstance(annotations, dict):
-        return []
-    name = reference("Service", str(metadata.get("namespace") or "default"), str(metadata.get("name")))
-    message, fix = "annotations of Services are not read", "write it on the Ingresses of the Service"
-    return [
-        Diagnostic(object=name, field=f"metadata.annotations[{each}]", message=message, fix=fix)
-        for each in sorted(map(str, annotations))
-        if each.partition("/")[0] + "/" in PREFIXES
-    ]
 
 
 def _invalid(objects: tuple[Json, ...]) -> list[Diagnostic]:

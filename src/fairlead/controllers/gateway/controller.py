@@ -84,8 +84,8 @@ class GatewayController(Controller):
         """Routes whose status may be another one than the API server holds."""
         self._unstated: set[tuple[str, Key]] = set()
         """The same of policies."""
-        self._told: dict[Key, frozenset[str]] = {}
-        """Ingress → what was said of it by Events, as it has no conditions."""
+        self._told: dict[tuple[str, Key], frozenset[str]] = {}
+        """Ingress or Service → what was said of it by Events, as it has no conditions."""
         self._promised: set[int] = set()
         """Ports of nodes that a Gateway has got in this round, which the informer may not have seen yet."""
         self._given: frozenset[str] = frozenset()
@@ -211,16 +211,16 @@ class GatewayController(Controller):
                 )
 
     def _events_of_ingresses(self) -> list[Action]:
-        """Return Events about what cannot be honored of Ingresses, each once for as long as it holds."""
-        wrong: dict[Key, set[str]] = {}
+        """Return Events about what cannot be honored of Ingresses and their Services, each once for as long as it holds."""
+        wrong: dict[tuple[str, Key], set[str]] = {}
         for each in [*self._stage.ingress_diagnostics(), *self._certificates_of_ingresses()]:
-            _, namespace, name = each.object.split("/", 2)
+            kind, namespace, name = each.object.split("/", 2)
             text = f"{each.field}: {each.message}" if each.field else each.message
-            wrong.setdefault((namespace, name), set()).add(f"{text}; {each.fix}" if each.fix else text)
+            wrong.setdefault((kind, (namespace, name)), set()).add(f"{text}; {each.fix}" if each.fix else text)
         found: list[Action] = []
         for at in self._told.keys() | wrong.keys():
             known = self._told.pop(at, frozenset())
-            obj = self._informers["Ingress"].store.get(at)
+            obj = self._informers[at[0]].store.get(at[1])
             if obj is None or at not in wrong:
                 continue
             self._told[at] = frozenset(wrong[at])

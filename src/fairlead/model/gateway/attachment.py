@@ -265,11 +265,15 @@ class Attachments:
         if words := around.missing(place, section):
             return Verdict("TargetNotFound", f"{field}: {words}")
         first = self._at[place][section][0]
-        if first != key:
+        if first != key and not self._alike(key, first):
             return Verdict(
                 "Conflicted", f"{field}: {self.kind.kind} {'/'.join(first)} is attached there and goes first"
             )
         return Verdict()
+
+    def _alike(self, key: ObjectKey, other: ObjectKey) -> bool:
+        """Tell whether two policies that Ingresses mean say the same."""
+        return PART in key[1] and PART in other[1] and self._readings[key] == self._readings[other]
 
     def _leave(self, key: ObjectKey, policy: Policy | None) -> set[Place]:
         """Take a policy away from where it was; nothing is left of places that have none."""

@@ -68,7 +68,7 @@ def convert(
     work = _Work(services, options)
     known = work.classes(classes, ingresses)
     reader = IngressReader()
-    reader.update(known, work.of_classes(ingresses, known))
+    reader.update(known, work.of_classes(ingresses, known), services)
     return work.convert(reader, our_classes(known))
 
 
@@ -161,7 +161,7 @@ class _Work:
     def _remark(self, reader: IngressReader) -> None:
         """Take over what cannot be honored of annotations."""
         for key, remarks in reader.remarks.items():
-            refused = {each.annotation for each in reader.wishes(key).refusals}
+            refused = reader.refused(key)
             for each in remarks:
                 is_note = each.field.startswith("metadata.annotations[") and not any(
                     name in each.field for name in refused

@@ -24,14 +24,16 @@ from fairlead.api.gateway import (
 )
 from fairlead.api.httproute import HTTPRoute
 from fairlead.api.ingress import LEGACY_CLASS, Ingress, IngressClass
+from fairlead.api.service import Service
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.model.gateway import ingress_classes
-from fairlead.model.gateway.annotations import read
+from fairlead.model.gateway.annotations import of_service, read
 from fairlead.model.gateway.annotations.wishes import Wishes
 from fairlead.model.gateway.ingress_classes import OurClass, our_classes
 from fairlead.model.gateway.ingress_peers import Peers, Read
 from fairlead.model.gateway.ingress_policies import TABLES, IngressPolicy, policies
 from fairlead.model.gateway.ingress_routes import Around, hosts_of, other_hosts, routes
+from fairlead.model.gateway.ingress_services import SaidByServices, services_of
 from fairlead.world.events import ObjectKey
 from fairlead.world.snapshot import Snapshot
 
@@ -64,6 +66,7 @@ class IngressReader:
         self._ours: Mapping[str, OurClass] = {}
         self._peers: dict[str, Peers] = {}
         self._known: dict[ObjectKey, _Made] = {}
+        self._by_services = SaidByServices()
         self.gateways: Mapping[ObjectKey, Gateway] = {}
         self.routes: Mapping[ObjectKey, HTTPRoute] = {}
         """(namespace, `NAME~HOST`) → what an Ingress wants of a host."""
@@ -80,36 +83,46 @@ class IngressReader:
     def __repr__(self) -> str:
         return f"<IngressReader ingresses={len(self._known)} routes={len(self.routes)}>"
 
-    def update(self, classes: Mapping[ObjectKey, IngressClass], ingresses: Mapping[ObjectKey, Ingress]) -> None:
-        """Take in a snapshot's Ingresses.
+    def update(
+        self,
+        classes: Mapping[ObjectKey, IngressClass],
+        ingresses: Mapping[ObjectKey, Ingress],
+        services: Mapping[ObjectKey, Service],
+        touched: frozenset[ObjectKey] | None = None,
+    ) -> None:
+        """Take in a snapshot's Ingresses, and what their Services say; `touched` Services may have changed, None: all.
 
         Costs time proportional to those that changed and to those of the same hosts, and one look at each of the others; a changed class
-        costs all of them.
+        costs all of them, a Service that says something else its Ingresses.
         """
+        if self._classes is not classes:
+            self._by_services = SaidByServices()
+        concerned = self._by_services.update(services, touched)
         before, former = self._ingresses, self._known
         if self._classes is not classes:
             self._classes, self._ours, self._peers = classes, our_classes(classes), {}
             before = {}
-        elif ingresses is before:
+        elif ingresses is before and not concerned:
             return
         self._ingresses = ingresses
         stale: set[ObjectKey] = set()
-        touched: set[str] = set()
-        for key in before.keys() | ingresses.keys():
-            if before.get(key) is not ingresses.get(key):
+        moved: set[str] = set()
+        for key in before.keys() | ingresses.keys() if ingresses is not before else concerned:
+            if before.get(key) is not ingresses.get(key) or key in concerned:
                 old = former[key].read if key in before and key in former else None
-                touched |= self._replace(key, old, ingresses.get(key), stale)
+                moved |= self._replace(key, old, ingresses.get(key), stale)
         self._known = dict(former) if before else {}
         for key in stale:
             self._known.pop(key, None)
-            for name in touched:
+            for name in moved:
                 if (found := self._peers[name].members.get(key)) is not None:
                     self._known[key] = self._making(found, self._peers[name].around(found), former.get(key))
-        self._take(former, stale if before else former.keys() | self._known.keys(), touched)
+        self._take(former, stale if before else former.keys() | self._known.keys(), moved)
 
     def _replace(self, key: ObjectKey, old: Read | None, ingress: Ingress | None, stale: set[ObjectKey]) -> set[str]:
         """Put an Ingress in its place; note those that this concerns and return the classes."""
         new = self._reading(key, ingress) if ingress is not None else None
+        self._by_services.follow(key, *(services_of(each.ingress) if each is not None else () for each in (old, new)))
         if old is not None and new is not None and old.of.name == new.of.name:
             stale |= self._peers[old.of.name].replace(old, new)
             return {old.of.name}
@@ -190,9 +203,10 @@ class IngressReader:
         """Return an Ingress of ours."""
         return self._known[key].read.ingress
 
-    def wishes(self, key: ObjectKey) -> Wishes:
-        """Return what the annotations of an Ingress of ours wish."""
-        return self._known[key].read.wishes
+    def refused(self, key: ObjectKey) -> frozenset[str]:
+        """Return the annotations of an Ingress of ours, and of its Services, that are refused."""
+        read = self._known[key].read
+        return frozenset(remark.annotation for each in (read.wishes, *read.served.values()) for remark in each.refusals)
 
     def routes_of(self, key: ObjectKey) -> Mapping[ObjectKey, HTTPRoute]:
         """Return the routes that an Ingress of ours means."""
@@ -210,20 +224,27 @@ class IngressReader:
         if of is None:
             return None
         known = self._known.get(key)
-        if known is not None and known.read.ingress is ingress and known.read.of == of:
+        said = self._by_services.to(key, services_of(ingress))
+        if known is not None and known.read.ingress is ingress and known.read.of == of and known.read.said == said:
             return known.read
         wishes = read(annotations, of.dialect)
-        return Read(key, ingress, of, wishes, hosts_of(ingress), tuple(other_hosts(ingress, wishes)))
+        found = {name: of_service(annotations, each, of.dialect) for name, each in said.items()}
+        served = {name: each for name, each in found.items() if each is not None}
+        return Read(key, ingress, of, wishes, said, served, hosts_of(ingress), tuple(other_hosts(ingress, wishes)))
 
     def _making(self, each: Read, around: Around, known: _Made | None) -> _Made:
         if known is not None and known.read is each and known.around == around:
             return known
-        own = dict(routes(each.key, each.ingress, each.wishes, around))
-        return _Made(each, around, own, tuple(policies(each.key, each.ingress, each.wishes, own)))
+        own = dict(routes(each.key, each.ingress, each.wishes, each.served, around))
+        return _Made(each, around, own, tuple(policies(each.key, each.ingress, each.wishes, each.served, own)))
 
 
 def _remarks(each: Read) -> Iterator[Diagnostic]:
-    yield from _of_annotations(each.key, each.wishes)
+    outcome = "the Ingress answers 500" if each.wishes.canary is None else "no request goes to this canary"
+    yield from _of_annotations(reference("Ingress", *each.key), each.wishes, outcome)
+    for service, wishes in each.served.items():
+        outcome = f"requests for it through Ingresses of class {each.of.name} are answered with 500"
+        yield from _of_annotations(reference("Service", each.key[0], service), wishes, outcome)
     name, spec = reference("Ingress", *each.key), each.ingress.spec
     backends = {"spec.defaultBackend": spec.default_backend} if spec.default_backend else {}
     for at, rule in enumerate(spec.rules or ()):
@@ -235,9 +256,7 @@ def _remarks(each: Read) -> Iterator[Diagnostic]:
             yield Diagnostic(object=name, field=f"{field}.resource", message=message, fix="name a Service")
 
 
-def _of_annotations(key: ObjectKey, wishes: Wishes) -> Iterator[Diagnostic]:
-    name = reference("Ingress", *key)
-    outcome = "the Ingress answers 500" if wishes.canary is None else "no request goes to this canary"
+def _of_annotations(name: str, wishes: Wishes, outcome: str) -> Iterator[Diagnostic]:
     for refused, remarks in ((True, wishes.refusals), (False, wishes.notes)):
         for each in remarks:
             message = f"{each.message}; {outcome}" if refused else each.message

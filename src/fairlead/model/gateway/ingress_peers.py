@@ -6,7 +6,7 @@ A change costs the Ingresses that share a host with it; a certificate for a wild
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 
 import msgspec
 
@@ -14,6 +14,7 @@ from fairlead.api.ingress import Ingress
 from fairlead.model.gateway.annotations.wishes import Wishes
 from fairlead.model.gateway.ingress_classes import OurClass
 from fairlead.model.gateway.ingress_routes import Around, CanaryPath, Place, places
+from fairlead.model.gateway.ingress_services import Said
 from fairlead.world.events import ObjectKey
 
 _REDIRECTING = ("nginx", "haproxy")
@@ -27,6 +28,10 @@ class Read(msgspec.Struct, frozen=True):
     ingress: Ingress
     of: OurClass
     wishes: Wishes
+    said: Mapping[str, Said]
+    """Service → its annotations, where it has some."""
+    served: Mapping[str, Wishes]
+    """Service → what requests for it wish, where it says something to this Ingress."""
     hosts: tuple[str, ...]
     """Those of its rules, and its default backend's."""
     others: tuple[str, ...]

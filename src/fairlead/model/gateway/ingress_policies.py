@@ -14,6 +14,7 @@ from fairlead.api.policytarget import PolicyTargetRef
 from fairlead.api.securitypolicy import SecurityPolicy
 from fairlead.api.trafficpolicy import TrafficPolicy
 from fairlead.model.gateway.annotations.wishes import Wishes
+from fairlead.model.gateway.ingress_services import services_of
 from fairlead.model.gateway.names import PART
 from fairlead.world.events import ObjectKey
 
@@ -29,18 +30,27 @@ TABLES: Mapping[str, str] = {
 
 
 def policies(
-    key: ObjectKey, ingress: Ingress, wishes: Wishes, routes: Iterable[ObjectKey]
+    key: ObjectKey, ingress: Ingress, wishes: Wishes, served: Mapping[str, Wishes], routes: Iterable[ObjectKey]
 ) -> Iterator[tuple[str, ObjectKey, IngressPolicy]]:
-    """Yield kind, key and policy. Policies that users write go first: these are younger than all of them."""
+    """Yield kind, key and policy; `served` are the wishes of Services that say something themselves.
+
+    Policies that users write go first: these are younger than all of them.
+    """
     if wishes.refusals:
         return
     namespace, name = key
-    if wishes.traffic is not None and (services := _services(ingress)):
-        refs = tuple(PolicyTargetRef(name=each) for each in services)
-        spec = msgspec.structs.replace(wishes.traffic, target_refs=refs)
-        at = (namespace, f"{name}{PART}traffic")
-        yield "BackendTrafficPolicy", at, BackendTrafficPolicy(metadata=_meta(at), spec=spec)
-
+    services = services_of(ingress)
+    plain = tuple(each for each in services if each not in served)
+    for part, names, said in (
+        ("traffic", plain, wishes),
+        *((f"traffic{PART}{each}", (each,), served[each]) for each in services if each in served),
+    ):
+        if said.traffic is not None and names and not said.refusals:
+            at = (namespace, f"{name}{PART}{part}")
+            spec = msgspec.structs.replace(
+                said.traffic, target_refs=tuple(PolicyTargetRef(name=each) for each in names)
+            )
+            yield "BackendTrafficPolicy", at, BackendTrafficPolicy(metadata=_meta(at), spec=spec)
     targets = tuple(PolicyTargetRef(group=GROUP, kind="Ingress", name=each) for _, each in routes)
     if not targets:
         return
@@ -56,11 +66,3 @@ def policies(
 
 def _meta(key: ObjectKey) -> RouteMeta:
     return RouteMeta(namespace=key[0], name=key[1], creation_timestamp=_LAST)
-
-
-def _services(ingress: Ingress) -> list[str]:
-    paths = [path for rule in ingress.spec.rules or () for path in (rule.http.paths if rule.http else ())]
-    backends = [each.backend for each in paths]
-    if ingress.spec.default_backend is not None:
-        backends.append(ingress.spec.default_backend)
-    return sorted({each.service.name for each in backends if each.service is not None})

@@ -95,15 +95,22 @@ def places(key: ObjectKey, ingress: Ingress) -> Iterator[tuple[Place, IngressPat
             yield (key[0], (rule.host or "").lower(), path.path_type, path.path or "/"), path
 
 
-def routes(key: ObjectKey, ingress: Ingress, wishes: Wishes, around: Around) -> Iterator[tuple[ObjectKey, HTTPRoute]]:
-    """Yield the routes of an Ingress: (namespace, `NAME~HOST`) or, for plain HTTP alone, (namespace, `NAME~HOST~http`)."""
+def routes(
+    key: ObjectKey, ingress: Ingress, wishes: Wishes, served: Mapping[str, Wishes], around: Around
+) -> Iterator[tuple[ObjectKey, HTTPRoute]]:
+    """Yield the routes of an Ingress: (namespace, `NAME~HOST`) or, for plain HTTP alone, (namespace, `NAME~HOST~http`).
+
+    `served` are the wishes of requests for Services that say something themselves.
+    """
     if wishes.canary is not None:
         return
     by_host: dict[str, list[HTTPRule]] = {host: [] for host in hosts_of(ingress)}
     canaries = dict(around.canaries)
     challenges = set()
     for place, path in places(key, ingress):
-        found = _rules(path, wishes, place[1] in around.patterned, canaries.get(place))
+        found = _rules(
+            path, _of_service(path.backend, wishes, served), place[1] in around.patterned, canaries.get(place)
+        )
         by_host[place[1]] += found
         if place[3].startswith(_CHALLENGES):
             challenges |= {match.path for rule in found for match in rule.matches or ()}
@@ -112,12 +119,20 @@ def routes(key: ObjectKey, ingress: Ingress, wishes: Wishes, around: Around) -> 
             rules.insert(0, _app_root(wishes.app_root))
         if ingress.spec.default_backend is not None:
             last = IngressPath(backend=ingress.spec.default_backend, path="/", path_type="Prefix")
-            rules += _rules(last, msgspec.structs.replace(wishes, patterns=False, target=None), False, None)
+            whole = msgspec.structs.replace(_of_service(last.backend, wishes, served), patterns=False, target=None)
+            rules += _rules(last, whole, False, None)
     others = {alias: host for alias, host in other_hosts(ingress, wishes).items() if alias not in around.taken}
     for alias, host in others.items():
         by_host[alias] = by_host[host] if alias in wishes.aliases else [_to_host(host, wishes)]
     for host, rules in by_host.items():
         yield from _of_host(key, ingress, host, tuple(rules), wishes, around, challenges)
+
+
+def _of_service(backend: IngressBackend, wishes: Wishes, served: Mapping[str, Wishes]) -> Wishes:
+    """Return what requests for a backend wish."""
+    if wishes.refusals or backend.service is None:
+        return wishes
+    return served.get(backend.service.name, wishes)
 
 
 def _of_host(

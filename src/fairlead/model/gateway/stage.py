@@ -173,7 +173,7 @@ class GatewayStage:
 
     def ingress_diagnostics(self) -> list[Diagnostic]:
         """Return what cannot be honored of Ingresses; a backend that is not there is not that. Costs time proportional to what is wrong."""
-        found = [each for remarks in self.ingresses.remarks.values() for each in remarks]
+        found = [*dict.fromkeys(each for remarks in self.ingresses.remarks.values() for each in remarks)]
         found += problems.of_ingresses(self._routes)
         found += problems.of_ingress_certificates(self.ingresses, self.gateways, problems.unresolved)
         return [*found, *(each for each in problems.of_policies(self.policies) if each.object.startswith("Ingress/"))]
@@ -184,7 +184,7 @@ class GatewayStage:
         `touched` are the Services whose object or slices changed since the last one, None when that is not known.
         """
         node = snapshot.nodes.get(snapshot.settings.node)
-        self.ingresses.update(snapshot.ingress_classes, snapshot.ingresses)
+        self.ingresses.update(snapshot.ingress_classes, snapshot.ingresses, snapshot.services, touched)
         around = (getattr(snapshot, name) for name in _SURROUNDINGS)
         read = (node, self.ingresses.gateways, self.ingresses.over_quic, self._certificates_of(snapshot), *around)
         same = len(read) == len(self._read) and all(a is b for a, b in zip(read, self._read, strict=True))

@@ -110,3 +110,15 @@ TABLE: Table = {
         "config-backend", "config-backend-early", "config-backend-late",
     ),
 }  # fmt: skip
+ON_SERVICES = frozenset(
+    (
+        "affinity", "session-cookie-name", "session-cookie-strategy", "balance-algorithm", "timeout-connect", "timeout-server", "timeout-tunnel",
+        "backend-protocol", "secure-backends", "proxy-protocol", "rewrite-target",
+        "headers", "request-set-headers", "request-add-headers", "request-del-headers",
+        "response-set-headers", "response-add-headers", "response-del-headers",
+        "hsts", "hsts-include-subdomains", "hsts-max-age", "hsts-preload",
+        "cors-enable", "cors-allow-origin", "cors-allow-methods", "cors-allow-headers", "cors-expose-headers", "cors-allow-credentials",
+        "cors-max-age",
+    )
+)  # fmt: skip
+"""Those that are read on Services, which go before Ingresses. Others that their controller heeds there hold for whole routes here."""

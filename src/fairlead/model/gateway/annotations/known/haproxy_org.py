@@ -1,4 +1,4 @@
-"""Annotations of haproxy.org. Source: documentation/annotations.md of haproxytech/kubernetes-ingress 3.2; those of Services are read on the Ingress."""
+"""Annotations of haproxy.org. Source: documentation/annotations.md of haproxytech/kubernetes-ingress 3.2."""
 
 from __future__ import annotations
 
@@ -64,3 +64,11 @@ TABLE: Table = {
         "backend-config-snippet", "frontend-config-snippet", "global-config-snippet", "stats-config-snippet",
     ),
 }  # fmt: skip
+ON_SERVICES = frozenset(
+    (
+        "backend-config-snippet", "check", "check-http", "check-interval", "cookie-persistence", "cookie-persistence-no-dynamic", "forwarded-for",
+        "load-balance", "pod-maxconn", "route-acl", "scale-server-slots", "send-proxy-protocol", "server-ca", "server-crt", "server-proto",
+        "server-ssl", "ssl-passthrough", "standalone-backend", "timeout-check", "timeout-server",
+    )
+)  # fmt: skip
+"""Those that are read on Services, which go before Ingresses."""

@@ -1,4 +1,4 @@
-"""Annotations of Traefik. Source: the reference of its Kubernetes Ingress provider, version 3; those of Services are read on the Ingress."""
+"""Annotations of Traefik. Source: the reference of its Kubernetes Ingress provider, version 3."""
 
 from __future__ import annotations
 
@@ -34,3 +34,5 @@ TABLE: Table = {
     **refused("write a ClientTrafficPolicy with `tls`; for clients' certificates make a Gateway with `spec.tls.frontend`", "router.tls.options"),
     **refused("write a BackendTLSPolicy and a BackendTrafficPolicy for the Service", "service.serverstransport"),
 }  # fmt: skip
+ON_SERVICES = frozenset(name for name in TABLE if name.startswith("service."))
+"""Those that are read on Services; Traefik reads them nowhere else."""
