@@ -1,4 +1,5 @@
-"""core/v1 ConfigMap as what others are known by: CA certificates, lists of revoked certificates, keys of tokens.
+"""core/v1 ConfigMap as what others are known by: CA certificates, lists of revoked certificates, keys of tokens. One without these may hold
+headers of answers.
 
 Its keys are `ca.crt` (caCertificateRefs of the Gateway API v1), `ca.crl` (RFC 5280, in PEM form) and `jwks` (RFC 7517). All of it is public.
 Whatever else stands beside it, a private key above all, is left behind here.
@@ -15,6 +16,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from fairlead.api.answer_headers import headers
 from fairlead.api.meta import ObjectMeta
 
 KEY = "ca.crt"
@@ -56,6 +58,10 @@ class TrustMaterial(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A JSON object; whether its keys can be used is for those to judge who want them."""
     jwks_problem: str = ""
     """Why there is none."""
+    headers: Mapping[str, str] = {}
+    """Name → value; none where it holds anything of the above."""
+    headers_problem: str = ""
+    """Why there are none."""
 
 
 def certificates(configmap: Mapping[str, Any]) -> list[x509.Certificate]:
@@ -135,7 +141,19 @@ def reduced(configmap: Mapping[str, Any]) -> dict[str, Any]:
         found["jwks"] = jwks(configmap)
     except ValueError as error:
         found["jwks_problem"] = str(error)
+    try:
+        found["headers"] = _headers(configmap)
+    except ValueError as error:
+        found["headers_problem"] = str(error)
     return found
+
+
+def _headers(configmap: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers of a ConfigMap that is there for them alone: what else stands beside CA certificates is nobody's business."""
+    others = sorted({KEY, REVOKED, JWKS} & (configmap.get("data") or {}).keys())
+    if others:
+        raise ValueError(f"data[{others[0]}] is no header")
+    return headers(configmap)
 
 
 def _pem(found: Iterable[x509.Certificate | x509.CertificateRevocationList]) -> str:

@@ -104,20 +104,31 @@ def _key(text: str) -> tuple[str, str]:
 
 def _convert(manifests: list[Manifest], options: Options) -> tuple[Conversion, dict[str, str], list[Diagnostic]]:
     """Return the conversion, where each object was written, and which could not be read."""
+    from fairlead.api.gateway import ReferenceGrant
     from fairlead.api.ingress import Ingress, IngressClass
     from fairlead.api.service import Service
+    from fairlead.api.trust_material import TrustMaterial
     from fairlead.model.gateway.conversion import convert as converted
+    from fairlead.model.gateway.ingress_references import Referred
     from fairlead.sources.scenario import scenario
 
-    kinds = {"Ingress", "IngressClass", "Service"}
-    world = scenario([each for each in manifests if each.object["kind"] in kinds], nodes=(), service_cidrs=())
+    of_kind = {
+        "Ingress": Ingress,
+        "IngressClass": IngressClass,
+        "Service": Service,
+        "ConfigMap": TrustMaterial,
+        "ReferenceGrant": ReferenceGrant,
+    }
+    world = scenario([each for each in manifests if each.object["kind"] in of_kind], nodes=(), service_cidrs=())
     known: dict[str, dict[tuple[str, str], Any]] = {event.kind: dict(event.objects) for event in world.events}
     wrong = [*world.diagnostics]
     typed: dict[str, dict[tuple[str, str], Any]] = {}
-    for kind, of in (("Ingress", Ingress), ("IngressClass", IngressClass), ("Service", Service)):
+    for kind, of in of_kind.items():
         typed[kind] = {key: each for key, each in known[kind].items() if isinstance(each, of)}
         wrong += [each for each in known[kind].values() if not isinstance(each, of)]
-    return converted(typed["IngressClass"], typed["Ingress"], typed["Service"], options), dict(world.sources), wrong
+    referred = Referred(typed["ConfigMap"], typed["ReferenceGrant"])
+    made = converted(typed["IngressClass"], typed["Ingress"], typed["Service"], options, referred)
+    return made, dict(world.sources), wrong
 
 
 def _invalid(objects: tuple[Json, ...]) -> list[Diagnostic]:

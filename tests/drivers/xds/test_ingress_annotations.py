@@ -17,6 +17,7 @@ from tests.drivers.xds.load import until
 from tests.drivers.xds.requestpolicies import status_from
 from tests.drivers.xds.test_proxy_life import secret, trusting
 
+from fairlead.model.gateway import trust
 from fairlead.model.gateway.annotations import PREFIXES
 from fairlead.model.gateway.ingress import gateway_of
 
@@ -193,6 +194,53 @@ async def test_headers_for_backends(lab: GatewayLab) -> None:
     await lab.apply(text(*CLASSES, ingress("headers", {"/": "one"}, wishes)))
     seen = (await lab.ask("http://headers.test/", gateway=gateway_of("nginx")[1])).json["headers"]
     assert (seen["host"], seen["x-forwarded-prefix"]) == ("inner.example", "/outer")
+
+
+def configmap(data: Mapping[str, str], namespace: str = "default") -> Json:
+    return {"kind": "ConfigMap", "metadata": {"name": "extra", "namespace": namespace}, "data": dict(data)}
+
+
+async def test_answers_have_the_headers_of_a_configmap(lab: GatewayLab) -> None:
+    async def answer() -> tuple[int, str | None]:
+        found = await lab.ask("http://extra.test/", gateway=gateway_of("nginx")[1])
+        return found.status, found.headers.get("x-frame-options")
+
+    def why() -> str:
+        return " ".join(lab.complaints("Ingress/default/extra"))
+
+    await lab.apply(text(*CLASSES, ingress("extra", {"/": "one"}, {"custom-headers": "extra"})))
+    assert await answer() == (500, None)
+    assert "there is no ConfigMap default/extra" in why()
+    for value in ("DENY", "SAMEORIGIN"):
+        await lab.apply(text(configmap({"X-Frame-Options": value, "X-Other": "%REQ(host)% $host"})))
+        assert await answer() == (200, value)
+    found = await lab.ask("http://extra.test/", gateway=gateway_of("nginx")[1])
+    assert found.headers["x-other"] == "%REQ(host)% $host"
+    bad = (
+        {"Transfer-Encoding": "chunked"},
+        {"connection": "close"},
+        {"a b": "c"},
+        {"a": "b\r\nc: d"},
+        {"ca.crt": "x"},
+        {},
+    )
+    for data in bad:
+        await lab.apply(text(configmap(data)))
+        assert await answer() == (500, None), data
+        assert "ConfigMap default/extra: data" in why()
+    abroad = ingress("extra", {"/": "one"}, {"custom-headers": "team/extra"})
+    await lab.apply(text(abroad, configmap({"X-Frame-Options": "DENY"}, "team")))
+    assert await answer() == (500, None)
+    assert "no ReferenceGrant in namespace team permits ConfigMap team/extra" in why()
+    source = {"group": "networking.k8s.io", "kind": "Ingress", "namespace": "default"}
+    to = {"group": "", "kind": "ConfigMap", "name": "extra"}
+    metadata = {"name": "headers", "namespace": "team"}
+    await lab.apply(text({"kind": "ReferenceGrant", "metadata": metadata, "spec": {"from": [source], "to": [to]}}))
+    assert await answer() == (200, "DENY")
+    assert ("team", "extra") in trust.wanted(lab.snapshot)
+    await lab.delete("Ingress", "extra")
+    assert ("team", "extra") not in trust.wanted(lab.snapshot)
+    assert await answer() == (404, None)
 
 
 async def test_cors(lab: GatewayLab) -> None:

@@ -18,6 +18,7 @@ from fairlead.api.crds import FOLDER
 from fairlead.apiserver.schema.resource import ResourceSchema
 from fairlead.model.gateway.conversion import Options, convert
 from fairlead.model.gateway.ingress import gateway_of
+from fairlead.model.gateway.ingress_references import Referred
 from fairlead.world.fold import fold
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -43,7 +44,8 @@ async def both(
     snapshot = lab.snapshot
     wanted = {each["metadata"]["name"] for each in objects if each["kind"] == "Ingress"}
     ingresses = {key: each for key, each in snapshot.ingresses.items() if key[1] in wanted}
-    made = convert(snapshot.ingress_classes, ingresses, snapshot.services, Options())
+    referred = Referred(snapshot.trust_material, snapshot.reference_grants)
+    made = convert(snapshot.ingress_classes, ingresses, snapshot.services, Options(), referred)
     for each in made.objects:
         schema = schemas[each["kind"]]
         assert schema.unknown_fields(each) == [], each
@@ -110,6 +112,15 @@ def cases() -> dict[str, tuple[list[Json], list[tuple[str, Json]], list[str]]]:
             [ingress("many", {f"/{at}": "one" if at % 2 else "two" for at in range(40)})],
             [(f"http://many.test/{at}", {}) for at in (0, 15, 16, 39)],
             ["two /0", "one /15", "two /16", "one /39"],
+        ),
+        "headers of a ConfigMap": (
+            [
+                {"kind": "ConfigMap", "metadata": {"name": "extra"}, "data": {"Location": "/there"}},
+                ingress("extra", {"/": "one"}, {"custom-headers": "extra"}),
+                ingress("lacking", {"/": "one"}, {"custom-headers": "nowhere"}),
+            ],
+            [("http://extra.test/", {}), ("http://lacking.test/", {})],
+            ["one /", "500"],
         ),
         "sharing by a header": (
             [ingress("share", {"/": "one"}, {"upstream-hash-by": "$http_x_user"})], [("http://share.test/", {})], ["one /"],

@@ -25,6 +25,7 @@ from fairlead.model.gateway.extended import NamedPortRef, PatternModifier, Strea
 from fairlead.model.gateway.ingress import IngressReader, gateway_of
 from fairlead.model.gateway.ingress_classes import CONTROLLER, DIALECT, OurClass, dialect_of_controller, our_classes
 from fairlead.model.gateway.ingress_policies import IngressPolicy
+from fairlead.model.gateway.ingress_references import NOTHING, Referred
 from fairlead.model.gateway.merging import MOST_LISTENERS
 from fairlead.model.gateway.names import CONTROLLER as GATEWAY_CONTROLLER
 from fairlead.model.gateway.names import PART
@@ -63,12 +64,13 @@ def convert(
     ingresses: Mapping[ObjectKey, Ingress],
     services: Mapping[ObjectKey, Service],
     options: Options,
+    referred: Referred = NOTHING,
 ) -> Conversion:
-    """Return the objects that serve what some Ingresses do; raises ValueError when the options do not fit them."""
+    """Return the objects that serve what some Ingresses do; `referred` is what these may name. Raises ValueError when the options do not fit them."""
     work = _Work(services, options)
     known = work.classes(classes, ingresses)
     reader = IngressReader()
-    reader.update(known, work.of_classes(ingresses, known), services)
+    reader.update(known, work.of_classes(ingresses, known), services, referred)
     return work.convert(reader, our_classes(known))
 
 

@@ -32,6 +32,7 @@ from fairlead.model.gateway.annotations.wishes import Wishes
 from fairlead.model.gateway.ingress_classes import OurClass, our_classes
 from fairlead.model.gateway.ingress_peers import Peers, Read
 from fairlead.model.gateway.ingress_policies import TABLES, IngressPolicy, policies
+from fairlead.model.gateway.ingress_references import Referred, resolved
 from fairlead.model.gateway.ingress_routes import Around, hosts_of, other_hosts, routes
 from fairlead.model.gateway.ingress_services import SaidByServices, services_of
 from fairlead.world.events import ObjectKey
@@ -63,6 +64,9 @@ class IngressReader:
     def __init__(self) -> None:
         self._classes: Mapping[ObjectKey, IngressClass] | None = None
         self._ingresses: Mapping[ObjectKey, Ingress] = {}
+        self._referred = Referred()
+        self._referring: set[ObjectKey] = set()
+        """Ingresses whose annotations name other objects."""
         self._ours: Mapping[str, OurClass] = {}
         self._peers: dict[str, Peers] = {}
         self._known: dict[ObjectKey, _Made] = {}
@@ -88,9 +92,10 @@ class IngressReader:
         classes: Mapping[ObjectKey, IngressClass],
         ingresses: Mapping[ObjectKey, Ingress],
         services: Mapping[ObjectKey, Service],
+        referred: Referred,
         touched: frozenset[ObjectKey] | None = None,
     ) -> None:
-        """Take in a snapshot's Ingresses, and what their Services say; `touched` Services may have changed, None: all.
+        """Take in a snapshot's Ingresses, what their Services say, and what they may refer to; `touched` Services may have changed, None: all.
 
         Costs time proportional to those that changed and to those of the same hosts, and one look at each of the others; a changed class
         costs all of them, a Service that says something else its Ingresses.
@@ -99,12 +104,16 @@ class IngressReader:
             self._by_services = SaidByServices()
         concerned = self._by_services.update(services, touched)
         before, former = self._ingresses, self._known
+        if not referred.is_same(self._referred):
+            self._referred = referred
+            concerned |= self._referring
         if self._classes is not classes:
             self._classes, self._ours, self._peers = classes, our_classes(classes), {}
             before = {}
         elif ingresses is before and not concerned:
             return
         self._ingresses = ingresses
+        self._referring &= ingresses.keys()
         stale: set[ObjectKey] = set()
         moved: set[str] = set()
         for key in before.keys() | ingresses.keys() if ingresses is not before else concerned:
@@ -225,9 +234,19 @@ class IngressReader:
             return None
         known = self._known.get(key)
         said = self._by_services.to(key, services_of(ingress))
-        if known is not None and known.read.ingress is ingress and known.read.of == of and known.read.said == said:
+        if (
+            key not in self._referring
+            and known is not None
+            and known.read.ingress is ingress
+            and known.read.of == of
+            and known.read.said == said
+        ):
             return known.read
         wishes = read(annotations, of.dialect)
+        self._referring.discard(key)
+        if wishes.response_from is not None:
+            self._referring.add(key)
+            wishes = resolved(key[0], wishes, self._referred)
         found = {name: of_service(annotations, each, of.dialect) for name, each in said.items()}
         served = {name: each for name, each in found.items() if each is not None}
         return Read(key, ingress, of, wishes, said, served, hosts_of(ingress), tuple(other_hosts(ingress, wishes)))

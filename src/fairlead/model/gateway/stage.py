@@ -30,6 +30,7 @@ from fairlead.model.gateway.hosts import ANY, most_exact
 from fairlead.model.gateway.index import RouteIndex
 from fairlead.model.gateway.index import places as places_of
 from fairlead.model.gateway.ingress import IngressReader
+from fairlead.model.gateway.ingress_references import Referred
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, References
 from fairlead.model.gateway.merging import ingress_gateways, our_gateways, sets_of
 from fairlead.model.gateway.names import service_name
@@ -184,7 +185,8 @@ class GatewayStage:
         `touched` are the Services whose object or slices changed since the last one, None when that is not known.
         """
         node = snapshot.nodes.get(snapshot.settings.node)
-        self.ingresses.update(snapshot.ingress_classes, snapshot.ingresses, snapshot.services, touched)
+        referred = Referred(snapshot.trust_material, snapshot.reference_grants)
+        self.ingresses.update(snapshot.ingress_classes, snapshot.ingresses, snapshot.services, referred, touched)
         around = (getattr(snapshot, name) for name in _SURROUNDINGS)
         read = (node, self.ingresses.gateways, self.ingresses.over_quic, self._certificates_of(snapshot), *around)
         same = len(read) == len(self._read) and all(a is b for a, b in zip(read, self._read, strict=True))
@@ -231,11 +233,12 @@ class GatewayStage:
         return self._merged.update(parts)
 
     def _certificates_of(self, snapshot: Snapshot) -> Mapping[ObjectKey, TrustMaterial]:
-        """Return what listeners want of ConfigMaps, the same object while that is the same: keys of tokens are policies' alone."""
+        """Return what listeners want of ConfigMaps, the same object while that is the same: keys and headers are others'."""
         if snapshot.trust_material is not self._trust_read:
             self._trust_read = snapshot.trust_material
             found = {
-                key: msgspec.structs.replace(each, jwks="", jwks_problem="") for key, each in self._trust_read.items()
+                key: msgspec.structs.replace(each, jwks="", jwks_problem="", headers={}, headers_problem="")
+                for key, each in self._trust_read.items()
             }
             if found != self._trust:
                 self._trust = found

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from fairlead.api.clienttraffic import RevocationLists
-from fairlead.api.gateway import ObjectRef
+from fairlead.api.gateway import ConfigMapRef, ObjectRef
 from fairlead.api.trust_material import TrustMaterial
 from fairlead.model.gateway.grants import From, Grants
+from fairlead.model.gateway.ingress_references import configmaps
 from fairlead.model.gateway.values import RuleError, bounded
 from fairlead.plan.gateway.trust import Bundle, GatewayTrust
 from fairlead.world.events import ObjectKey
@@ -150,11 +151,17 @@ def _of_client_policies(snapshot: Snapshot) -> Iterator[tuple[str, ObjectRef]]:
             yield from ((namespace, ref) for ref in wanted.refs)
 
 
+def _of_ingresses(snapshot: Snapshot) -> Iterator[tuple[str, ObjectRef]]:
+    for namespace, name in configmaps(snapshot.ingresses):
+        yield namespace, ConfigMapRef(name=name)
+
+
 SOURCES: Mapping[str, Callable[[Snapshot], Iterable[tuple[str, ObjectRef]]]] = {
     "Gateway": _of_gateways,
     "BackendTLSPolicy": _of_backends,
     "SecurityPolicy": _of_security_policies,
     "ClientTrafficPolicy": _of_client_policies,
+    "Ingress": _of_ingresses,
 }
 """Kind → who of it refers to ConfigMaps: (namespace of who refers, reference)."""
 

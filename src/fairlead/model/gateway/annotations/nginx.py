@@ -22,7 +22,7 @@ from fairlead.model.gateway.annotations.cors import Defaults, cors
 from fairlead.model.gateway.annotations.external import decider
 from fairlead.model.gateway.annotations.reader import Reader
 from fairlead.model.gateway.annotations.sessions import by_cookie
-from fairlead.model.gateway.annotations.wishes import Canary, Secured, Wishes
+from fairlead.model.gateway.annotations.wishes import Canary, Reference, Secured, Wishes
 from fairlead.model.gateway.extended import StreamTimeouts, UnsentOrRepeatable
 
 PREFIX = "nginx.ingress.kubernetes.io/"
@@ -60,6 +60,7 @@ def read(reader: Reader) -> Wishes:
         redirect=_redirect(reader),
         host_header=take("upstream-vhost", values.hostname, ""),
         request=HeaderFilter(set=(HeaderValue(name="x-forwarded-prefix", value=prefix),)) if prefix else None,
+        response_from=_custom_headers(reader),
         mirror=_mirror(reader),
         cors=cors(reader, "enable-cors", _CORS, values.number(1, 86_400 * 366)),
         timeouts=_timeouts(reader),
@@ -94,6 +95,11 @@ def _redirect(reader: Reader) -> RedirectFilter | None:
     if temporal is not None:
         return msgspec.structs.replace(temporal, status_code=other)
     return msgspec.structs.replace(permanent, status_code=code) if permanent is not None else None
+
+
+def _custom_headers(reader: Reader) -> Reference | None:
+    found = reader.take("custom-headers", values.reference, None)
+    return Reference(f"{PREFIX}custom-headers", *found) if found is not None else None
 
 
 def _mirror(reader: Reader) -> MirrorFilter | None:

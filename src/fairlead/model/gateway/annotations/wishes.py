@@ -34,6 +34,14 @@ class Remark(msgspec.Struct, frozen=True):
     fix: str = ""
 
 
+class Reference(msgspec.Struct, frozen=True):
+    """An object that an annotation names; an empty namespace is the Ingress's own."""
+
+    annotation: str
+    namespace: str
+    name: str
+
+
 class Canary(msgspec.Struct, frozen=True, kw_only=True):
     """Which requests for another Ingress's paths go to this one's backends: by header, else by cookie, else by weight."""
 
@@ -71,6 +79,8 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     host_header: str = ""
     request: HeaderFilter | None = None
     response: HeaderFilter | None = None
+    response_from: Reference | None = None
+    """A ConfigMap whose headers answers have besides."""
     mirror: MirrorFilter | None = None
     cors: CorsFilter | None = None
     timeouts: RouteTimeouts | None = None

@@ -24,6 +24,11 @@ TABLE: Table = {
     **honored("`urlRewrite.hostname`", "upstream-vhost"),
     **honored("a header of requests, without variables", "x-forwarded-prefix"),
     **honored(
+        "`responseHeaderModifier` with the headers of the ConfigMap, whose changes are followed; another namespace needs a ReferenceGrant; headers of "
+        "connections and framing are refused",
+        "custom-headers",
+    ),
+    **honored(
         "filter `CORS`; where any origin may (`*`), never with credentials",
         "enable-cors", "cors-allow-origin", "cors-allow-methods", "cors-allow-headers", "cors-expose-headers",
         "cors-allow-credentials", "cors-max-age",
@@ -128,7 +133,6 @@ TABLE: Table = {
         "auth-tls-secret", "auth-tls-match-cn", "auth-tls-verify-client", "auth-tls-verify-depth", "auth-tls-error-page",
         "auth-tls-pass-certificate-to-upstream",
     ),
-    **refused("write a filter ResponseHeaderModifier in an HTTPRoute", "custom-headers"),
     **refused("answers of backends go to the client as they are; let the backend say what it wants to be said", "custom-http-errors", "default-backend"),
     **refused("answers of backends go to the client as they are", "proxy-cookie-domain", "proxy-cookie-path", switch=True),
     **refused("answers of backends go to the client as they are", "proxy-redirect-from", "proxy-redirect-to", switch=True),
