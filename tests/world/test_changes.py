@@ -19,6 +19,7 @@ SPECS: dict[str, Any] = {
     "TLSRoute": {"hostnames": ["a.test"]},
     "TCPRoute": {"rules": []},
     "UDPRoute": {"rules": []},
+    "Ingress": {"rules": [{"host": "a.test"}]},
 }
 
 

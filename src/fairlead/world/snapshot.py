@@ -73,7 +73,7 @@ TABLES: Mapping[str, str] = {
 """Kind → the field of a snapshot that holds its objects: everything that a plan is compiled from."""
 
 
-ROUTES = frozenset(("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"))
+ROUTES = frozenset(("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "Ingress"))
 """Kinds of which there may be thousands that change one at a time: which of them did is remembered."""
 
 

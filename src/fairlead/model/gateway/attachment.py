@@ -140,6 +140,8 @@ class Attachments:
         self._table: Mapping[ObjectKey, Policy] = {}
         self._inputs: tuple[object, ...] = ()
         self._readings: dict[ObjectKey, Reading] = {}
+        self.moved: frozenset[ObjectKey] = frozenset()
+        """The policies that came, went or changed with the last snapshot."""
         self._users: dict[ObjectKey, set[ObjectKey]] = {}
         """Service → the policies that look at it."""
         self._at: dict[Place, dict[str, list[ObjectKey]]] = {}
@@ -159,11 +161,13 @@ class Attachments:
         users = self._users
         asking = set(users) if touched is None else touched & users.keys()
         stale = {key for service in asking for key in users[service]}
+        self.moved = frozenset()
         if table is self._table and same and not stale:
             return frozenset()
         changed: set[Place] = set()
         before, self._table, self._inputs = self._table, table, inputs
         moved = [key for key in before.keys() | table.keys() if before.get(key) is not table.get(key)]
+        self.moved = frozenset(moved)
         for key in moved:
             changed |= self._leave(key, before.get(key))
         for key in moved:

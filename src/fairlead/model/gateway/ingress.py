@@ -7,7 +7,8 @@ label, a port may be named, the default backend takes what no rule wants, and an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
+from typing import TypeVar
 
 import msgspec
 
@@ -37,6 +38,9 @@ from fairlead.model.gateway.ingress_routes import Around, hosts_of, other_hosts,
 from fairlead.model.gateway.ingress_services import SaidByServices, services_of
 from fairlead.world.events import ObjectKey
 from fairlead.world.snapshot import Snapshot
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 NAMESPACE = "kube-system"
 """Where the Services of classes are."""
@@ -94,43 +98,48 @@ class IngressReader:
         services: Mapping[ObjectKey, Service],
         referred: Referred,
         touched: frozenset[ObjectKey] | None = None,
-    ) -> None:
-        """Take in a snapshot's Ingresses, what their Services say, and what they may refer to; `touched` Services may have changed, None: all.
+        changed: Set[ObjectKey] | None = None,
+    ) -> frozenset[ObjectKey]:
+        """Take in Ingresses, what their Services say and what they may refer to; return the routes that may not be what they were.
 
-        Costs time proportional to those that changed and to those of the same hosts, and one look at each of the others; a changed class
-        costs all of them, a Service that says something else its Ingresses.
+        `touched` Services and `changed` Ingresses are those that may have changed since the last call, None: all. Costs time proportional to
+        these and to those of the same hosts, and a copy of each table that changed; a changed class costs all of them, a Service that says
+        something else its Ingresses.
         """
-        if self._classes is not classes:
+        before = self._ingresses
+        stale: set[ObjectKey] = set()
+        moved: set[str] = set()
+        anew = self._classes is not classes
+        if anew:
+            self._classes, self._ours, self._peers = classes, our_classes(classes), {}
             self._by_services = SaidByServices()
+            before, changed = {}, None
+            stale |= self._known.keys()
         concerned = self._by_services.update(services, touched)
-        before, former = self._ingresses, self._known
         if not referred.is_same(self._referred):
             self._referred = referred
             concerned |= self._referring
-        if self._classes is not classes:
-            self._classes, self._ours, self._peers = classes, our_classes(classes), {}
-            before = {}
-        elif ingresses is before and not concerned:
-            return
+        if ingresses is before and not anew:
+            changed = frozenset()
+            if not concerned:
+                return frozenset()
         self._ingresses = ingresses
-        self._referring &= ingresses.keys()
-        stale: set[ObjectKey] = set()
-        moved: set[str] = set()
-        for key in before.keys() | ingresses.keys() if ingresses is not before else concerned:
+        for key in before.keys() | ingresses.keys() if changed is None else changed | concerned:
             if before.get(key) is not ingresses.get(key) or key in concerned:
-                old = former[key].read if key in before and key in former else None
+                old = self._known[key].read if key in before and key in self._known else None
                 moved |= self._replace(key, old, ingresses.get(key), stale)
-        self._known = dict(former) if before else {}
+        former = {key: self._known.pop(key) for key in stale & self._known.keys()}
         for key in stale:
-            self._known.pop(key, None)
             for name in moved:
                 if (found := self._peers[name].members.get(key)) is not None:
                     self._known[key] = self._making(found, self._peers[name].around(found), former.get(key))
-        self._take(former, stale if before else former.keys() | self._known.keys(), moved)
+        return self._take(former, stale, moved)
 
     def _replace(self, key: ObjectKey, old: Read | None, ingress: Ingress | None, stale: set[ObjectKey]) -> set[str]:
         """Put an Ingress in its place; note those that this concerns and return the classes."""
         new = self._reading(key, ingress) if ingress is not None else None
+        if new is None:
+            self._referring.discard(key)
         self._by_services.follow(key, *(services_of(each.ingress) if each is not None else () for each in (old, new)))
         if old is not None and new is not None and old.of.name == new.of.name:
             stale |= self._peers[old.of.name].replace(old, new)
@@ -143,33 +152,32 @@ class IngressReader:
                 touched.add(each.of.name)
         return touched
 
-    def _take(self, former: Mapping[ObjectKey, _Made], stale: Set[ObjectKey], touched: Set[str]) -> None:
-        """Bring what others read up to what is known now."""
+    def _take(
+        self, former: Mapping[ObjectKey, _Made], stale: Set[ObjectKey], touched: Set[str]
+    ) -> frozenset[ObjectKey]:
+        """Bring what others read up to what is known now; return the routes that changed."""
         changed = [key for key in stale if former.get(key) is not self._known.get(key)]
-        routes, remarks = dict(self.routes), dict(self.remarks)
-        policies = {kind: dict(found) for kind, found in self.policies.items()}
-        for key in changed:
-            if (old := former.get(key)) is not None:
-                for at in old.routes:
-                    routes.pop(at, None)
-                for kind, at, _ in old.policies:
-                    policies[kind].pop(at, None)
-            remarks.pop(key, None)
-        for key in changed:
-            if (new := self._known.get(key)) is not None:
-                routes |= new.routes
-                for kind, at, policy in new.policies:
-                    policies[kind][at] = policy
-                remarks[key] = tuple(_remarks(new.read))
-        for canary in (each for name in touched for each in self._peers[name].canaries()):
-            remarks[canary.key] = (*_remarks(canary), *self._unused(canary))
-        if changed:
-            self.routes = routes
-        self.remarks = {key: found for key, found in remarks.items() if found}
-        for kind, each in policies.items():
-            if self.policies[kind] != each:
-                self.policies[kind] = each
+        old = [former[key] for key in changed if key in former]
+        new = [self._known[key] for key in changed if key in self._known]
+        left = {at for each in old for at in each.routes}
+        come = {at: route for each in new for at, route in each.routes.items()}
+        if left or come:
+            self.routes = _renewed(self.routes, left, come)
+        for kind, known in self.policies.items():
+            before = {at: policy for each in old for of, at, policy in each.policies if of == kind}
+            after = {at: policy for each in new for of, at, policy in each.policies if of == kind}
+            if before != after:
+                self.policies[kind] = _renewed(known, before, after)
+        hosts = {host for each in (*old, *new) for host in each.read.hosts}
+        canaries = [each for name in touched for each in self._peers[name].canaries_of(hosts)]
+        remarks = {each.read.key: tuple(_remarks(each.read)) for each in new}
+        remarks |= {each.key: (*_remarks(each), *self._unused(each)) for each in canaries}
+        said = {key: found for key, found in remarks.items() if found}
+        silent = {*changed, *remarks} & self.remarks.keys()
+        if silent or said:
+            self.remarks = _renewed(self.remarks, silent, said)
         self._take_gateways(touched)
+        return frozenset(left | come.keys())
 
     def _take_gateways(self, touched: Set[str]) -> None:
         used = {gateway_of(name): peers for name, peers in self._peers.items() if peers.members}
@@ -181,7 +189,7 @@ class IngressReader:
                 gateways[at] = _gateway(at, [each.ingress for each in oldest_first])
         if gateways != self.gateways:
             self.gateways = gateways
-        self.members = {at: tuple(sorted(peers.members)) for at, peers in used.items()}
+        self.members = {at: peers.names() for at, peers in used.items()}
         over_quic = frozenset(gateway_of(name) for name, of in self._ours.items() if of.http3)
         if over_quic != self.over_quic:
             self.over_quic = over_quic
@@ -256,6 +264,15 @@ class IngressReader:
             return known
         own = dict(routes(each.key, each.ingress, each.wishes, each.served, around))
         return _Made(each, around, own, tuple(policies(each.key, each.ingress, each.wishes, each.served, own)))
+
+
+def _renewed(table: Mapping[K, V], left: Iterable[K], come: Mapping[K, V]) -> dict[K, V]:
+    """Return a table without some of its entries, and with others."""
+    new = dict(table)
+    for key in left:
+        del new[key]
+    new.update(come)
+    return new
 
 
 def _remarks(each: Read) -> Iterator[Diagnostic]:

@@ -6,7 +6,7 @@ A change costs the Ingresses that share a host with it; a certificate for a wild
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 
 import msgspec
 
@@ -57,6 +57,7 @@ class Peers:
         self.of = of
         self.members: dict[ObjectKey, Read] = {}
         self._gateway = gateway
+        self._names: tuple[ObjectKey, ...] | None = None
         self._by_host: dict[str, set[ObjectKey]] = {}
         self._certified: Counter[str] = Counter()
         self._moved = True
@@ -74,6 +75,8 @@ class Peers:
         for each, sign in ((old, -1), (new, 1)):
             if each is not None:
                 self._count(each, sign)
+        if old is None or new is None:
+            self._names = None
         self._moved |= _secures(old) != _secures(new)
         now = {host: self._said(host) for host in before}
         changed = {host for host, said in before.items() if said != now[host]}
@@ -108,11 +111,18 @@ class Peers:
         for key in self._securing:
             yield self.members[key]
 
-    def canaries(self) -> Iterator[Read]:
-        """Yield the Ingresses that are canaries."""
-        yield from {each.key: each for found in self._canaries.values() for each in found}.values()
+    def names(self) -> tuple[ObjectKey, ...]:
+        """Return the Ingresses by name; the same object while they are the same."""
+        if self._names is None:
+            self._names = tuple(sorted(self.members))
+        return self._names
 
-    def sharing(self, hosts: tuple[str, ...]) -> Set[ObjectKey]:
+    def canaries_of(self, hosts: Iterable[str]) -> Iterator[Read]:
+        """Yield the Ingresses of some hosts that are canaries."""
+        if self._canaries:
+            yield from (self.members[key] for key in self.sharing(hosts) if self.members[key].wishes.canary is not None)
+
+    def sharing(self, hosts: Iterable[str]) -> Set[ObjectKey]:
         """Return the Ingresses of some hosts."""
         return {key for host in hosts for key in self._by_host.get(host, ())}
 

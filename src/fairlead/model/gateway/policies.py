@@ -153,11 +153,10 @@ class Policies:
         """Take in a snapshot and return the objects whose policies changed, by kind; `touched` Services may have, None: all."""
         changed: dict[str, frozenset[Place]] = {}
         for kind, attachments in self._of.items():
-            before = set(attachments.policies())
             found = attachments.update(snapshot, touched)
             self.concern(found)
             if found:
-                self._stale |= {(kind, key) for key in before ^ set(attachments.policies())}
+                self._stale |= {(kind, key) for key in attachments.moved}
                 changed[kind] = found
         return changed
 

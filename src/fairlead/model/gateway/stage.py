@@ -6,7 +6,7 @@ grant everything, as these are few and change seldom. Equal worlds give equal ro
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 
 import msgspec
 
@@ -61,7 +61,7 @@ from fairlead.plan.gateway.route import GatewayHost
 from fairlead.plan.gateway.traffic import Traffic
 from fairlead.plan.tables import Key, Origin, Row
 from fairlead.world.events import ObjectKey
-from fairlead.world.snapshot import ROUTES, Snapshot, Token
+from fairlead.world.snapshot import Snapshot, Token
 
 _SURROUNDINGS = (
     "settings",
@@ -185,8 +185,15 @@ class GatewayStage:
         `touched` are the Services whose object or slices changed since the last one, None when that is not known.
         """
         node = snapshot.nodes.get(snapshot.settings.node)
-        referred = Referred(snapshot.trust_material, snapshot.reference_grants)
-        self.ingresses.update(snapshot.ingress_classes, snapshot.ingresses, snapshot.services, referred, touched)
+        concerned = snapshot.routes_changed_since(self._token) if self._token is not None else None
+        of_ingresses = self.ingresses.update(
+            snapshot.ingress_classes,
+            snapshot.ingresses,
+            snapshot.services,
+            Referred(snapshot.trust_material, snapshot.reference_grants),
+            touched,
+            _of_kind("Ingress", concerned),
+        )
         around = (getattr(snapshot, name) for name in _SURROUNDINGS)
         read = (node, self.ingresses.gateways, self.ingresses.over_quic, self._certificates_of(snapshot), *around)
         same = len(read) == len(self._read) and all(a is b for a, b in zip(read, self._read, strict=True))
@@ -202,7 +209,8 @@ class GatewayStage:
         hosts: set[tuple[str, str]] = set()
         clusters: set[str] = set()
         tables = self._route_tables(snapshot)
-        changed = self._changed_routes(snapshot, touched, _services(governed.get("BackendTLSPolicy", ())))
+        asked = _services(governed.get("BackendTLSPolicy", ()))
+        changed = self._changed_routes(snapshot, concerned, of_ingresses, touched, asked)
         self._tables_read, self._extensions, self._token = tables, snapshot.route_extensions, snapshot.token
         self._replace_all(changed, snapshot, hosts, clusters)
         parts: dict[ObjectKey, Rows | None] = {
@@ -319,19 +327,21 @@ class GatewayStage:
         }
 
     def _changed_routes(
-        self, snapshot: Snapshot, touched: frozenset[ObjectKey], governed: set[ObjectKey]
+        self,
+        snapshot: Snapshot,
+        concerned: frozenset[RouteKey] | None,
+        of_ingresses: frozenset[ObjectKey],
+        touched: frozenset[ObjectKey],
+        governed: set[ObjectKey],
     ) -> set[RouteKey]:
+        """Return the routes to be bound anew: of those that may have changed the ones that did, and those whose surroundings did."""
         found: set[RouteKey] = set()
-        concerned = snapshot.routes_changed_since(self._token) if self._token is not None else None
         for kind, new in self._route_tables(snapshot).items():
             old = self._tables_read[kind]
             if new is old:
                 continue
-            keys: Iterable[ObjectKey]
-            if concerned is not None and kind in ROUTES:
-                keys = [key for each, key in concerned if each == kind]
-            else:
-                # Which routes Ingresses mean is not remembered.
+            keys = of_ingresses if kind == "Ingress" else _of_kind(kind, concerned)
+            if keys is None:
                 keys = old.keys() | new.keys()
             found |= {(kind, key) for key in keys if old.get(key) is not new.get(key)}
         if snapshot.route_extensions is not self._extensions:
@@ -538,6 +548,10 @@ class GatewayStage:
         )
         # What is not valid applies nowhere: the policy's own conditions say so.
         return reading.value if reading is not None and reading.value is not None else Traffic()
+
+
+def _of_kind(kind: str, routes: frozenset[RouteKey] | None) -> Set[ObjectKey] | None:
+    return {key for each, key in routes if each == kind} if routes is not None else None
 
 
 def _services(places: Iterable[Place]) -> set[ObjectKey]:
