@@ -129,14 +129,36 @@ class GrpcAuth(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=Fal
     backend_ref: BackendRef
 
 
+class OwnHeader(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A header of the question, whatever the request has."""
+
+    name: str
+    value: str
+
+
+class SignIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """Where clients are sent whom the server does not know: those who would get 401 get a redirect (302)."""
+
+    url: str
+    """A URL or an absolute path. Its scheme, host and query may have variables: docs/migrate-ingress.md."""
+    redirect_param: str = ""
+    """A parameter that gets the URL that was asked for, where the query does not have it; none: nothing is added."""
+
+
 class HttpAuth(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """A server that answers 200 to whom it lets pass."""
+    """A server that answers 2xx to whom it lets pass."""
 
     backend_ref: BackendRef
     path: str = ""
     """Before the request's own."""
     replace_full_path: str = ""
     """In place of the request's own; what was asked for is told by headers."""
+    method: str = ""
+    """GET, HEAD or POST; nothing: the request's own."""
+    headers: tuple[OwnHeader, ...] | None = None
+    request_redirect: str = ""
+    """What the server hears as X-Auth-Request-Redirect, with variables; nothing: the request's path and query."""
+    sign_in: SignIn | None = None
     headers_to_backend: tuple[str, ...] | None = None
     """Headers of its answer that backends get."""
     headers_to_client: tuple[str, ...] | None = None

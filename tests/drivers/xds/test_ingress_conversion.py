@@ -155,6 +155,22 @@ def cases() -> dict[str, tuple[list[Json], list[tuple[str, Json]], list[str]]]:
             [("http://asked.test/a", {})],
             ["one /a"],
         ),
+        "who is not known signs in": (
+            [
+                ingress(
+                    "signed",
+                    {"/": "one"},
+                    {
+                        "auth-url": "http://two.default.svc/check",
+                        "auth-signin": "https://$host/start?as=$request_method",
+                        "auth-request-redirect": "https://$host$request_uri",
+                        "auth-method": "HEAD",
+                    },
+                )
+            ],
+            [("http://signed.test/a", {})],
+            ["one /a"],
+        ),
         "a session": (
             [ingress("session", {"/": "one"}, {"affinity": "cookie", "session-cookie-max-age": "60"})], [("http://session.test/", {})], ["one /"],
         ),

@@ -16,6 +16,7 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from fairlead.drivers.xds.balancing import balancing
+from fairlead.drivers.xds.deciders import upstream_filters
 from fairlead.drivers.xds.health import active, breakers, passive
 from fairlead.drivers.xds.pack import milliseconds, number, packed, resource, serialized, version_of
 from fairlead.drivers.xds.protocol import Resource
@@ -62,7 +63,9 @@ def _settings(row: GatewayCluster) -> bytes:
         typed_extension_protocol_options={
             _HTTP_OPTIONS: packed(
                 http_protocol_options_pb2.HttpProtocolOptions(
-                    explicit_http_config=explicit, common_http_protocol_options=_common(traffic.limits)
+                    explicit_http_config=explicit,
+                    common_http_protocol_options=_common(traffic.limits),
+                    http_filters=upstream_filters() if row.decides else (),
                 ),
             )
         },

@@ -65,6 +65,8 @@ class Target(msgspec.Struct, frozen=True):
     """Whether such connections go nowhere, as a policy cannot be honored."""
     client: ObjectKey | None = None
     """The Gateway that is known to the backend by a certificate of its own."""
+    decides: bool = False
+    """Whether it is asked about requests by HTTP."""
 
     @property
     def name(self) -> str:
@@ -72,6 +74,7 @@ class Target(msgspec.Struct, frozen=True):
         suffix = "" if self.protocol == "http1" else f"/{self.protocol}"
         suffix += "/tls" if self.protocol in _AS_IT_IS and self.tls is not None else ""
         suffix += f"/from/{self.client[0]}/{self.client[1]}" if self.client is not None else ""
+        suffix += "/decides" if self.decides else ""
         return f"{self.service[0]}/{self.service[1]}/{self.port}{suffix}"
 
     def behind(self, gateway: BoundGateway) -> Target:
@@ -83,7 +86,9 @@ class Target(msgspec.Struct, frozen=True):
 
     def row(self, traffic: Traffic) -> GatewayCluster:
         """Return its cluster."""
-        return GatewayCluster(name=self.name, protocol=self.protocol, tls=self.tls, traffic=traffic)
+        return GatewayCluster(
+            name=self.name, protocol=self.protocol, tls=self.tls, traffic=traffic, decides=self.decides
+        )
 
     def port_name(self, service: Service | None) -> str:
         """Return how the Service calls the port, empty where it has no name."""

@@ -22,7 +22,7 @@ from fairlead.api.securitypolicy import (
     Jwt,
     SecurityPolicy,
 )
-from fairlead.model.gateway import tokens, trust, values
+from fairlead.model.gateway import asking, tokens, trust, values
 from fairlead.model.gateway.attachment import PolicyKind, Reading
 from fairlead.model.gateway.backends import Backends, Target, host_of
 from fairlead.model.gateway.grants import Grants
@@ -212,13 +212,14 @@ class _Reader:
         http = wanted.http
         if http.path and http.replace_full_path:
             raise RuleError(f"{field}.http: path and replaceFullPath exclude each other")
-        target = self._target(http.backend_ref, f"{field}.http.backendRef")
+        target = self._target(http.backend_ref, f"{field}.http.backendRef", decides=True)
         return {
             "external": ExternalAuth(
                 cluster=target.name,
                 host=host_of(target),
                 path=values.path(http.path, f"{field}.http.path").rstrip("/") if http.path else "",
                 full_path=_whole_path(http.replace_full_path, f"{field}.http.replaceFullPath"),
+                **asking.read(http, f"{field}.http"),
                 headers=headers or _PLAIN_HEADERS,
                 to_backend=names(http.headers_to_backend, f"{field}.http.headersToBackend"),
                 to_client=names(http.headers_to_client, f"{field}.http.headersToClient"),
@@ -263,12 +264,13 @@ class _Reader:
             raise UnresolvedError(str(error)) from error
         return found.jwks
 
-    def _target(self, ref: BackendRef, field: str, *, protocol: str = "") -> Target:
+    def _target(self, ref: BackendRef, field: str, *, protocol: str = "", decides: bool = False) -> Target:
         found = Backends("SecurityPolicy", self._key[0], self._snapshot.services, self._grants, group=OWN_GROUP)
         target = found.resolve(ref, field, protocol=protocol)
         if target is None:
             raise UnresolvedError(found.verdict.problem)
-        self.backends |= found.targets
+        target = msgspec.structs.replace(target, decides=decides)
+        self.backends[target.name] = target
         return target
 
 

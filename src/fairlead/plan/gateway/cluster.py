@@ -30,6 +30,8 @@ class GatewayCluster(msgspec.Struct, frozen=True, kw_only=True):
     tls: BackendTls | None = None
     """None: plain text."""
     traffic: Traffic = Traffic()
+    decides: bool = False
+    """Whether it is asked about requests: what it answers is read, not handed on."""
 
 
 class EndpointGroup(msgspec.Struct, frozen=True, kw_only=True):

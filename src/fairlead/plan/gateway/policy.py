@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from fairlead.plan.gateway.composed import Composed
+
 
 class Credentials(msgspec.Struct, frozen=True):
     """What a Secret holds, without it."""
@@ -71,6 +73,14 @@ class ExternalAuth(msgspec.Struct, frozen=True, kw_only=True):
     """Before the request's own."""
     full_path: str = ""
     """In place of the request's own."""
+    method: str = ""
+    """In place of the request's own."""
+    own_headers: tuple[tuple[str, str], ...] = ()
+    """Header, value: sent to it whatever the request has."""
+    redirect: Composed = ()
+    """What it hears of where clients come back to; nothing: the request's path and query."""
+    sign_in: Composed = ()
+    """Where clients are sent whom it does not know (401); nothing: they get its answer."""
     headers: tuple[str, ...] = ()
     """Of the request, sent to it."""
     to_backend: tuple[str, ...] = ()

@@ -14,14 +14,14 @@ from fairlead.api.httproute import (
     PathModifier,
     SessionPersistence,
 )
-from fairlead.api.securitypolicy import ExtAuth
+from fairlead.api.securitypolicy import ExtAuth, SignIn
 from fairlead.api.trafficpolicy import RateLimit, RateRule, TrafficPolicySpec
-from fairlead.model.gateway.annotations import haproxy, values
+from fairlead.model.gateway.annotations import external, haproxy, values
 from fairlead.model.gateway.annotations.cors import Defaults, cors
-from fairlead.model.gateway.annotations.external import decider
 from fairlead.model.gateway.annotations.reader import Reader
 from fairlead.model.gateway.annotations.sessions import by_cookie
 from fairlead.model.gateway.annotations.wishes import Matcher, Wishes
+from fairlead.model.gateway.asking import METHODS
 
 PREFIX = "haproxy-ingress.github.io/"
 _CORS = Defaults(
@@ -38,6 +38,11 @@ _PROTOCOLS = {
     "h1-ssl": ("http1", True), "h2-ssl": ("h2c", True), "grpcs": ("h2c", True),
 }  # fmt: skip
 _MATCHERS: Mapping[str, Matcher] = {"prefix": "", "exact": "exact", "regex": "pattern", "begin": "text"}
+_PERCENT = re.compile(r"%(?:\[[^\]]*\]|%|)")
+_EXPRESSIONS: Mapping[str, str] = {
+    "%[path]": "$uri", "%[pathq]": "$request_uri", "%[pathq,url_enc]": "$escaped_request_uri", "%[method]": "$request_method",
+    "%[hdr(host)]": "$http_host", "%[req.hdr(host)]": "$http_host", "%%": "%",
+}  # fmt: skip
 _HSTS_MAX_AGE_S = 15_768_000
 
 
@@ -81,7 +86,11 @@ def _external(reader: Reader) -> ExtAuth | None:
     take = reader.take
     url = take("auth-url", _service, None)
     asked, passed, told = (take(f"auth-headers-{part}", _header_names, None) for part in ("request", "succeed", "fail"))
+    method = take("auth-method", values.one_of("*", *METHODS), "GET")
+    sign_in = take("auth-signin", _sign_in, "")
     if url is None:
+        if sign_in:
+            reader.refuse("auth-signin", "needs auth-url")
         return None
     if passed is None:
         fix = "name them, or - for none"
@@ -93,7 +102,29 @@ def _external(reader: Reader) -> ExtAuth | None:
         return None
     namespace, name, port, path = url
     backend = BackendRef(name=name, namespace=namespace or None, port=port)
-    return decider(backend, path, asked=asked or (), passed=passed, refused=told or ())
+    return external.decider(
+        backend,
+        path,
+        asked=asked or (),
+        passed=passed,
+        refused=told or (),
+        method="" if method == "*" else method,
+        sign_in=SignIn(url=sign_in) if sign_in else None,
+    )
+
+
+def _sign_in(text: str) -> str:
+    """Return where clients sign in, with the expressions of HAProxy that say what a request is as the variables that mean the same."""
+    if "$" in text:
+        raise ValueError("must have expressions of HAProxy, no variables ($)")
+    return external.location(_PERCENT.sub(_variable, text))
+
+
+def _variable(found: re.Match[str]) -> str:
+    variable = _EXPRESSIONS.get(found[0])
+    if variable is None:
+        raise ValueError(f"{found[0][:64]} is none of {', '.join(_EXPRESSIONS)}")
+    return variable
 
 
 def _service(text: str) -> tuple[str, str, int, str]:

@@ -15,14 +15,14 @@ from fairlead.api.httproute import (
     RouteTimeouts,
     SessionPersistence,
 )
-from fairlead.api.securitypolicy import BasicAuth, ClientCIDRs, ExtAuth, SecurityPolicySpec
+from fairlead.api.securitypolicy import BasicAuth, ClientCIDRs, ExtAuth, SecurityPolicySpec, SignIn
 from fairlead.api.trafficpolicy import RateLimit, RateRule, TrafficPolicySpec
-from fairlead.model.gateway.annotations import values
+from fairlead.model.gateway.annotations import external, values
 from fairlead.model.gateway.annotations.cors import Defaults, cors
-from fairlead.model.gateway.annotations.external import decider
 from fairlead.model.gateway.annotations.reader import Reader
 from fairlead.model.gateway.annotations.sessions import by_cookie
 from fairlead.model.gateway.annotations.wishes import Canary, Reference, Secured, Wishes
+from fairlead.model.gateway.asking import METHODS
 from fairlead.model.gateway.extended import StreamTimeouts, UnsentOrRepeatable
 
 PREFIX = "nginx.ingress.kubernetes.io/"
@@ -225,13 +225,26 @@ def _external(reader: Reader) -> ExtAuth | None:
     url = take("auth-url", values.service_url, None)
     headers = take("auth-response-headers", values.items(values.token), ())
     take("auth-always-set-cookie", values.truth, False)
+    method = take("auth-method", values.one_of(*METHODS), "GET")
+    redirect = take("auth-request-redirect", external.url, "")
+    sign_in = take("auth-signin", external.location, "")
+    param = take("auth-signin-redirect-param", values.parameter, "rd")
     if url is None:
+        if sign_in:
+            reader.refuse("auth-signin", "needs auth-url")
         return None
     namespace, name, port, path = url
     if path.startswith("$"):
         reader.refuse("auth-url", "must be one path for all requests, without variables ($)")
         return None
-    return decider(BackendRef(name=name, namespace=namespace, port=port), path, passed=headers)
+    return external.decider(
+        BackendRef(name=name, namespace=namespace, port=port),
+        path,
+        passed=headers,
+        method=method,
+        redirect=redirect,
+        sign_in=SignIn(url=sign_in, redirect_param=param) if sign_in else None,
+    )
 
 
 def _limits(reader: Reader) -> TrafficPolicySpec | None:

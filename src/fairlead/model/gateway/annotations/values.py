@@ -140,6 +140,13 @@ def token(text: str) -> str:
     return text
 
 
+def parameter(text: str) -> str:
+    """Return a name of a parameter of a query that needs no encoding."""
+    if not re.fullmatch(r"[A-Za-z0-9._~-]{1,64}", text):
+        raise ValueError(f"{text[:64]!r} is no name of a parameter: letters, digits and ._~-")
+    return text
+
+
 def header_value(text: str) -> str:
     """Return a header's value, which holds no variable of another proxy."""
     if not re.fullmatch(r"[\x20-\x7e]{0,1024}", text) or "$" in text:

@@ -48,12 +48,18 @@ TABLE: Table = {
     ),
     **honored(
         "SecurityPolicy `extAuth`, for `svc://[NAMESPACE/]SERVICE:PORT[/PATH]` or `http://SERVICE.NAMESPACE.svc[:PORT][/PATH]`: the service is asked that path, "
-        "by the request's own method; 200 lets it pass; `auth-headers-succeed` has to name the headers",
+        "and 2xx lets the request pass; `auth-headers-succeed` has to name the headers",
         "auth-url", "auth-headers-succeed", "auth-headers-request", "auth-headers-fail",
+    ),
+    **honored("`extAuth.http.method`: `GET`, `HEAD`, `POST`; `*` is the request's own; without it GET", "auth-method"),
+    **honored(
+        "`extAuth.http.signIn`: 401 of the service becomes a redirect (302), but for gRPC and OPTIONS; other refusals are its answer. Expressions in host and "
+        "query: `%[path]`, `%[pathq]`, `%[pathq,url_enc]`, `%[method]`, `%[hdr(host)]`, `%[req.hdr(host)]`, `%%`; others are refused",
+        "auth-signin",
     ),
     **honored("TrafficPolicy `rateLimit` by client, counted by each node on its own; 429", "limit-rps", "limit-whitelist"),
     **honored("TrafficPolicy `maxRequestBytes`", "proxy-body-size"),
-    **warned("the service is asked by the request's own method", "auth-method", "auth-external-placement"),
+    **warned("the service is asked before a request goes anywhere", "auth-external-placement"),
     **warned(
         _COOKIE,
         "session-cookie-domain", "session-cookie-dynamic", "session-cookie-keywords", "session-cookie-preserve", "session-cookie-same-site",
@@ -84,7 +90,6 @@ TABLE: Table = {
         "passwords of crypt(3) are not known to Envoy: write a SecurityPolicy with `basicAuth` for passwords as SHA-1 (`htpasswd -s`)",
         "auth-secret", "auth-realm",
     ),
-    **refused("let the service answer with the redirect itself: what it answers is the client's", "auth-signin"),
     **refused(
         _CLIENTS,
         "auth-tls-secret", "auth-tls-verify-client", "auth-tls-strict", "auth-tls-error-page", "auth-tls-cert-header", "ssl-fingerprint-lower",

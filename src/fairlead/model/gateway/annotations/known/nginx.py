@@ -67,11 +67,19 @@ TABLE: Table = {
         "auth-type", "auth-secret", "auth-secret-type",
     ),
     **honored(
-        "SecurityPolicy `extAuth`, for `http://SERVICE.NAMESPACE.svc[:PORT][/PATH]`: the service is asked that path, by the request's own method, and hears "
-        "of the request in X-Original-URL, X-Original-Method and X-Auth-Request-Redirect; 200 lets it pass, other answers are the client's; another namespace "
+        "SecurityPolicy `extAuth`, for `http://SERVICE.NAMESPACE.svc[:PORT][/PATH]`: the service is asked that path, and hears "
+        "of the request in X-Original-URL, X-Original-Method and X-Auth-Request-Redirect; 2xx lets it pass, other answers are the client's; another namespace "
         "needs a ReferenceGrant",
         "auth-url", "auth-response-headers",
     ),
+    **honored("`extAuth.http.method`: `GET`, `HEAD`, `POST`; without it GET", "auth-method"),
+    **honored(
+        "`extAuth.http.signIn`: 401 of the service becomes a redirect (302), but for gRPC and OPTIONS; the parameter (`rd`) gets the URL that was asked for, "
+        "where the query does not name it. Variables in scheme, host and query: `$scheme`, `$pass_access_scheme`, `$host`, `$http_host`, `$best_http_host`, "
+        "`$request_uri`, `$uri`, `$escaped_request_uri`, `$request_method`; others are refused",
+        "auth-signin", "auth-signin-redirect-param",
+    ),
+    **honored("`extAuth.http.requestRedirect`: X-Auth-Request-Redirect, with the variables of `auth-signin`", "auth-request-redirect"),
     **honored("clients get the service's Set-Cookie, whatever it decides", "auth-always-set-cookie"),
     **honored(
         "TrafficPolicy `rateLimit` by client, counted by each node on its own; 429, not 503",
@@ -82,7 +90,7 @@ TABLE: Table = {
     **honored("`on` alone: what is mirrored has its body", "mirror-request-body"),
     **honored("`all` alone: every check has to let a request pass", "satisfy"),
     **warned("clients are asked for a password without a realm of its own", "auth-realm"),
-    **warned("the service is asked about every request, by the request's own method", "auth-method", "auth-cache-key", "auth-cache-duration"),
+    **warned("the service is asked about every request", "auth-cache-key", "auth-cache-duration"),
     **warned(
         "connections to the service are kept as to any backend",
         "auth-keepalive", "auth-keepalive-share-vars", "auth-keepalive-requests", "auth-keepalive-timeout",
@@ -121,12 +129,6 @@ TABLE: Table = {
     **refused("write what it does as a SecurityPolicy; text of another proxy's configuration is never read", "auth-snippet"),
     **refused("there is no such firewall; write what it does as a SecurityPolicy", "enable-modsecurity", "enable-owasp-core-rules", switch=True),
     **refused("there is no such firewall; write what it does as a SecurityPolicy", "modsecurity-snippet", "modsecurity-transaction-id"),
-    **refused(
-        "let the service answer with the redirect itself: what it answers is the client's (oauth2-proxy does for `auth-url` without a path, with "
-        "`--upstream=static://200` and `--reverse-proxy`)",
-        "auth-signin", "auth-signin-redirect-param",
-    ),
-    **refused("the service hears the request's path in X-Auth-Request-Redirect, and no other text", "auth-request-redirect"),
     **refused("write a SecurityPolicy, whose extAuth has `headersToExtAuth`", "auth-proxy-set-headers"),
     **refused(
         "make a Gateway whose `spec.tls.frontend` validates clients' certificates, with an HTTPRoute for the host",
