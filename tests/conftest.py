@@ -26,7 +26,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Have what the suite leaves in its folder ended when it is gone, also when it was killed."""
-    command = [sys.executable, guardian.__file__, str(tmp_path_factory.getbasetemp())]
+    """Have what the suite leaves ended when it is gone, also when it was killed, and first what earlier ones have left."""
+    folder = tmp_path_factory.getbasetemp()
+    lock = guardian.claim(folder)
+    guardian.earlier(folder)
+    command = [sys.executable, guardian.__file__, str(folder), str(os.getpid())]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True):
         yield
+    os.close(lock)
