@@ -39,15 +39,25 @@ NODE = "n1"
 DRAIN_S = 1
 PATIENCE_S = 30.0
 """Tests of one proxy that harms no other set a shorter one."""
-CLASS = f"""
+DUAL = ("127.0.0.1", "::1")
+_CLUSTER_IPS = {"IPv4": "10.96.0.99", "IPv6": "fd10:96::99"}
+
+
+def start_of(addresses: Iterable[str]) -> str:
+    """The manifests of a world with a node of these addresses."""
+    own = ", ".join(f"{{type: InternalIP, address: '{each}'}}" for each in addresses)
+    return f"""
 kind: GatewayClass
 metadata: {{name: fairlead}}
 spec: {{controllerName: {CONTROLLER}}}
 ---
 kind: Node
 metadata: {{name: {NODE}}}
-status: {{addresses: [{{type: InternalIP, address: 127.0.0.1}}, {{type: InternalIP, address: '::1'}}]}}
+status: {{addresses: [{own}]}}
 """
+
+
+CLASS = start_of(DUAL)
 
 
 class Answer(msgspec.Struct):
@@ -68,8 +78,9 @@ class Answer(msgspec.Struct):
 class Backend:
     """Answers with what it was asked, and remembers it; `respond` may say something else."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, address: str = DUAL[0]) -> None:
         self.name = name
+        self._address = address
         self.seen: list[Json] = []
         self.respond: Callable[[Json], web.Response | None] = lambda _: None
         self.delay_s = 0.0
@@ -81,7 +92,7 @@ class Backend:
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        sock = socket.create_server(("127.0.0.1", 0))
+        sock = socket.create_server((self._address, 0), family=_family(self._address))
         self.port = sock.getsockname()[1]
         await web.SockSite(self._runner, sock).start()
 
@@ -98,6 +109,10 @@ class Backend:
         return self.respond(what) or web.json_response(what, headers={"x-from": self.name})
 
 
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 def _is_free(address: str, port: int) -> bool:
     try:
         socket.create_server((address, port), family=socket.AF_INET6).close()
@@ -107,9 +122,12 @@ def _is_free(address: str, port: int) -> bool:
 
 
 class _Loopback(abc.AbstractResolver):
+    def __init__(self, address: str) -> None:
+        self._address = address
+
     async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_INET) -> list[Any]:
-        where = {"hostname": host, "host": "127.0.0.1", "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}
-        return [where]
+        own = _family(self._address)
+        return [{"hostname": host, "host": self._address, "port": port, "family": own, "proto": 0, "flags": 0}]
 
     async def close(self) -> None:
         pass
@@ -118,10 +136,13 @@ class _Loopback(abc.AbstractResolver):
 class GatewayLab:
     """One node's proxy, and a world that grows by what tests apply."""
 
-    def __init__(self, folder: Path, *, drain_s: int = DRAIN_S, many: int = MANY) -> None:
-        """`many`: from so many hosts on a port has scopes."""
+    def __init__(
+        self, folder: Path, *, drain_s: int = DRAIN_S, many: int = MANY, addresses: tuple[str, ...] = DUAL
+    ) -> None:
+        """`many`: from so many hosts on a port has scopes; `addresses` are the node's, the first of which backends and clients use."""
         self.folder = folder
         self.many = many
+        self.addresses = addresses
         self.drain_s = drain_s
         self.pairs: dict[str, KeyPair] = {}
         self.credentials: dict[str, CredentialData] = {}
@@ -152,12 +173,12 @@ class GatewayLab:
         return None if self.hidden else self.credentials.get(digest)
 
     async def start(self) -> None:
-        connector = aiohttp.TCPConnector(resolver=_Loopback(), force_close=True)
+        connector = aiohttp.TCPConnector(resolver=_Loopback(self.addresses[0]), force_close=True)
         self._client = aiohttp.ClientSession(
             connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
         )
         await self.driver.start()
-        await self.apply(CLASS)
+        await self.apply(start_of(self.addresses))
 
     async def stop(self) -> None:
         if self._client is not None:
@@ -170,26 +191,27 @@ class GatewayLab:
 
     async def backend(self, name: str, *, namespace: str = "default", app_protocol: str = "http") -> Backend:
         """Start a backend behind a Service of its name, port 80."""
-        found = self.backends[name] = Backend(name)
+        found = self.backends[name] = Backend(name, self.addresses[0])
         await found.start()
         await self.serve(name, found.port, namespace=namespace, app_protocol=app_protocol)
         return found
 
     async def serve(self, name: str, *ports: int, namespace: str = "default", app_protocol: str = "http") -> None:
         """Make a Service, port 80, whose endpoints are these ports of loopback, one slice for each."""
+        family = "IPv6" if ":" in self.addresses[0] else "IPv4"
         await self.apply(
             f"""
 kind: Service
 metadata: {{name: {name}, namespace: {namespace}}}
-spec: {{clusterIP: 10.96.0.99, ports: [{{name: http, port: 80, appProtocol: {app_protocol}}}]}}
+spec: {{clusterIP: '{_CLUSTER_IPS[family]}', ports: [{{name: http, port: 80, appProtocol: {app_protocol}}}]}}
 """
             + "".join(
                 f"""
 ---
 kind: EndpointSlice
 metadata: {{name: {name}-{at}, namespace: {namespace}, labels: {{kubernetes.io/service-name: {name}}}}}
-addressType: IPv4
-endpoints: [{{addresses: [127.0.0.1]}}]
+addressType: {family}
+endpoints: [{{addresses: ['{self.addresses[0]}']}}]
 ports: [{{name: http, port: {port}, protocol: TCP}}]
 """
                 for at, port in enumerate(ports)
