@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from tests.drivers.xds import load as script
 from tests.e2e.conftest import Lab, wait_for
+from tests.e2e.rollouts import roll
 
 from fairlead.drivers.xds import generations
 
@@ -107,18 +108,9 @@ def rolled_out(lab: Lab) -> None:
     lab.kubectl("-n", "busy", "rollout", "status", "deployment/busy", "--timeout=60s", timeout_s=90)
 
 
-def roll(lab: Lab, times: int) -> None:
-    for at in range(times):
-        annotations = {
-            "spec": {"template": {"metadata": {"annotations": {"at": f"{os.getpid()}-{at}-{os.urandom(4).hex()}"}}}}
-        }
-        lab.kubectl("-n", "busy", "patch", "deployment/busy", "--patch", json.dumps(annotations))
-        rolled_out(lab)
-
-
 def test_rolling_updates_lose_no_request(busy: Lab) -> None:
     with load(busy) as outcome:
-        roll(busy, 4)
+        roll(busy, "busy", 4)
     assert outcome.good > 100 and not outcome.failed
 
 
@@ -138,7 +130,7 @@ def test_killed_agents_cost_their_proxies_no_request(busy: Lab) -> None:
             os.kill(busy.record("agent-node-1")["pid"], number)
             wait_for(lambda served=served: ready(busy) > served, "an agent that has applied something")
             served = ready(busy)
-        roll(busy, 1)
+        roll(busy, "busy", 1)
     for outcome in (direct, four, six):
         assert outcome.good > 100 and not outcome.failed
     assert proxy(busy) == before and Path(f"/proc/{before}").exists()
@@ -158,6 +150,27 @@ def test_a_node_that_is_about_to_go_loses_no_request(busy: Lab) -> None:
         finally:
             busy.kubectl("taint", "node", "node-1", f"{taint}-")
         wait_for(lambda: conditions(busy, "node-1")["ready"], "it stays after all")
+    for outcome in (four, six):
+        assert outcome.good > 100 and not outcome.failed
+
+
+def test_a_node_that_is_deleted_and_comes_back_loses_no_request(busy: Lab) -> None:
+    """It comes back as one that is new: another Node object, an agent that has just been started, a proxy without a past."""
+    _, port = door(busy)
+    node, taint = "node-2", "ToBeDeletedByClusterAutoscaler=now:NoSchedule"
+    with load(busy, 4, keeping=16) as four, load(busy, 6, keeping=16) as six:
+        wait_for(lambda: clients(busy, node, port), "it has clients")
+        busy.kubectl("taint", "node", node, taint)
+        busy.kubectl("drain", node, "--ignore-daemonsets", "--force", "--delete-emptydir-data", "--timeout=60s")
+        wait_for(lambda: not clients(busy, node, port), "its clients have left")
+        busy.kubectl("delete", "node", node)
+        wait_for(lambda: not slices(busy, node), "it is nobody's endpoint")
+        wait_for(lambda: not (busy.folder / f"nodes/{node}/agent/envoy/process.json").exists(), "its proxy has ended")
+        for record in (f"kubelet-{node}", f"agent-{node}"):
+            os.kill(busy.record(record)["pid"], signal.SIGKILL)
+        wait_for(lambda: slices(busy, node) and conditions(busy, node)["ready"], "it is back", timeout_s=60)
+        wait_for(lambda: clients(busy, node, port), "it has clients again", timeout_s=90)
+        roll(busy, "busy", 2)
     for outcome in (four, six):
         assert outcome.good > 100 and not outcome.failed
 
@@ -287,5 +300,5 @@ def ready(lab: Lab) -> int:
 @pytest.mark.timeout(3600)
 def test_two_hundred_rolling_updates_lose_no_request(busy: Lab) -> None:
     with load(busy) as outcome:
-        roll(busy, 200)
+        roll(busy, "busy", 200)
     assert outcome.good > 10_000 and not outcome.failed
