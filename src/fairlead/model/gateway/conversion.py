@@ -16,6 +16,7 @@ from fairlead.api.decode import reference
 from fairlead.api.gateway import GROUP, Gateway, RouteMeta
 from fairlead.api.httproute import HTTPRoute, HTTPRule
 from fairlead.api.ingress import LEGACY_CLASS, Ingress, IngressClass, IngressClassSpec
+from fairlead.api.l4route import TLSRoute
 from fairlead.api.policytarget import PolicyTargetRef
 from fairlead.api.securitypolicy import SecurityPolicy
 from fairlead.api.service import Service, ServicePort
@@ -26,6 +27,7 @@ from fairlead.model.gateway.ingress import IngressReader, gateway_of
 from fairlead.model.gateway.ingress_classes import CONTROLLER, DIALECT, OurClass, dialect_of_controller, our_classes
 from fairlead.model.gateway.ingress_policies import IngressPolicy
 from fairlead.model.gateway.ingress_references import NOTHING, Referred
+from fairlead.model.gateway.ingress_routes import HTTPS
 from fairlead.model.gateway.merging import MOST_LISTENERS
 from fairlead.model.gateway.names import CONTROLLER as GATEWAY_CONTROLLER
 from fairlead.model.gateway.names import PART
@@ -82,8 +84,8 @@ class _Work:
         self._problems: list[Diagnostic] = []
         self._names: dict[tuple[str, str], set[str]] = {}
         self._extensions: dict[ObjectKey, dict[bytes, Json]] = {}
-        self._written: dict[ObjectKey, list[str]] = {}
-        """Route of an Ingress → names of the HTTPRoutes that it became."""
+        self._written: dict[ObjectKey, list[tuple[str, str]]] = {}
+        """Route of an Ingress → kinds and names of the routes that it became."""
 
     def classes(
         self, classes: Mapping[ObjectKey, IngressClass], ingresses: Mapping[ObjectKey, Ingress]
@@ -188,6 +190,9 @@ class _Work:
         for key in members:
             groups: dict[bytes, tuple[list[str], list[Json], list[HTTPRule], list[str]]] = {}
             for (_, name), route in reader.routes_of(key).items():
+                if isinstance(route, TLSRoute):
+                    yield from self._tls_route(key, name, route, doors)
+                    continue
                 rules = self._free(key, route, taken)
                 if not rules:
                     continue
@@ -204,7 +209,7 @@ class _Work:
             for names, parents, rules, hosts in groups.values():
                 written = list(self._route(key, _route_name(names[0], alone=alone), parents, rules, hosts))
                 for name in names:
-                    self._written[key[0], name] = [each["metadata"]["name"] for each in written]
+                    self._written[key[0], name] = [(each["kind"], each["metadata"]["name"]) for each in written]
                 yield from written
 
     def _free(self, key: ObjectKey, route: HTTPRoute, taken: dict[tuple[str, int, bytes], ObjectKey]) -> list[HTTPRule]:
@@ -240,6 +245,22 @@ class _Work:
                     spec["hostnames"] = hosts[first_host : first_host + _MOST_HOSTS]
                 spec["rules"] = written[first : first + _MOST_RULES]
                 yield {**head("HTTPRoute", (key[0], self._name(key[0], "HTTPRoute", name))), "spec": spec}
+
+    def _tls_route(self, key: ObjectKey, name: str, route: TLSRoute, doors: Doors) -> Iterator[Json]:
+        """Yield the route; where it would have no backend its listener alone closes the connections."""
+        hosts = route.spec.hostnames or ()
+        refs = [
+            ref
+            for rule in route.spec.rules or ()
+            for each in rule.backend_refs or ()
+            if isinstance(each, NamedPortRef) and (ref := self._backend(key, each, weighted=False)) is not None
+        ]
+        if not refs:
+            return
+        written = self._name(key[0], "TLSRoute", _route_name(name, alone=False))
+        self._written[key[0], name] = [("TLSRoute", written)]
+        spec: Json = {"parentRefs": doors.parents(key[0], hosts, HTTPS), "hostnames": list(hosts)}
+        yield {**head("TLSRoute", (key[0], written)), "spec": {**spec, "rules": [{"backendRefs": refs}]}}
 
     def _rule(self, key: ObjectKey, rule: HTTPRule) -> Json:
         filters, rewrite = [], None
@@ -346,7 +367,7 @@ class _Work:
         if ref.kind != "Ingress":
             return [{"group": ref.group, "kind": ref.kind, "name": ref.name}]
         written = self._written.get((namespace, ref.name), ())
-        return [{"group": GROUP, "kind": "HTTPRoute", "name": each} for each in written]
+        return [{"group": GROUP, "kind": kind, "name": name} for kind, name in written]
 
     def _name(self, namespace: str, kind: str, wanted: str) -> str:
         """Return a name that no other object of its kind has."""

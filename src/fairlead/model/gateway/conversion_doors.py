@@ -89,7 +89,7 @@ class Doors:
                 {"name": ref.name, **({} if ref.namespace in (None, self._key[0]) else {"namespace": ref.namespace})}
                 for ref in each.tls.certificate_refs or ()
             ]
-            found["tls"] = {"mode": "Terminate", "certificateRefs": refs}
+            found["tls"] = {"mode": each.tls.mode, **({"certificateRefs": refs} if refs else {})}
         return found
 
     def _grants(self, kind: str, listeners: Iterable[Listener]) -> Iterator[Json]:
@@ -129,4 +129,6 @@ def _serves(listener: Listener, hostnames: Iterable[str] | None, port: int | Non
 def _listener_name(listener: Listener) -> str:
     if listener.protocol == "HTTP":
         return "http"
+    if listener.protocol == "TLS":
+        return f"tls-{host_name(listener.hostname or '')}"
     return f"https-{host_name(listener.hostname)}" if listener.hostname else "https"

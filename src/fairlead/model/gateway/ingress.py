@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Set
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
@@ -25,12 +25,14 @@ from fairlead.api.gateway import (
 )
 from fairlead.api.httproute import HTTPRoute
 from fairlead.api.ingress import LEGACY_CLASS, Ingress, IngressClass
+from fairlead.api.l4route import TLSRoute
 from fairlead.api.service import Service
 from fairlead.base.diagnostics import Diagnostic
-from fairlead.model.gateway import ingress_classes
+from fairlead.model.gateway import ingress_classes, ingress_passthrough
 from fairlead.model.gateway.annotations import of_service, read
 from fairlead.model.gateway.annotations.wishes import Wishes
 from fairlead.model.gateway.ingress_classes import OurClass, our_classes
+from fairlead.model.gateway.ingress_passthrough import tls_routes
 from fairlead.model.gateway.ingress_peers import Peers, Read
 from fairlead.model.gateway.ingress_policies import TABLES, IngressPolicy, policies
 from fairlead.model.gateway.ingress_references import Referred, resolved
@@ -53,12 +55,15 @@ def gateway_of(class_name: str) -> ObjectKey:
     return NAMESPACE, _PREFIX + class_name
 
 
+IngressRoute: TypeAlias = HTTPRoute | TLSRoute
+
+
 class _Made(msgspec.Struct, frozen=True):
     """An Ingress among the others."""
 
     read: Read
     around: Around
-    routes: Mapping[ObjectKey, HTTPRoute]
+    routes: Mapping[ObjectKey, IngressRoute]
     policies: tuple[tuple[str, ObjectKey, IngressPolicy], ...]
 
 
@@ -76,7 +81,7 @@ class IngressReader:
         self._known: dict[ObjectKey, _Made] = {}
         self._by_services = SaidByServices()
         self.gateways: Mapping[ObjectKey, Gateway] = {}
-        self.routes: Mapping[ObjectKey, HTTPRoute] = {}
+        self.routes: Mapping[ObjectKey, IngressRoute] = {}
         """(namespace, `NAME~HOST`) → what an Ingress wants of a host."""
         self.members: Mapping[ObjectKey, tuple[ObjectKey, ...]] = {}
         """Gateway → its Ingresses."""
@@ -170,7 +175,13 @@ class IngressReader:
                 self.policies[kind] = _renewed(known, before, after)
         hosts = {host for each in (*old, *new) for host in each.read.hosts}
         canaries = [each for name in touched for each in self._peers[name].canaries_of(hosts)]
-        remarks = {each.read.key: tuple(_remarks(each.read)) for each in new}
+        remarks = {
+            each.read.key: (
+                *_remarks(each.read),
+                *ingress_passthrough.remarks(each.read.key, each.read.ingress, each.read.wishes, each.around),
+            )
+            for each in new
+        }
         remarks |= {each.key: (*_remarks(each), *self._unused(each)) for each in canaries}
         said = {key: found for key, found in remarks.items() if found}
         silent = {*changed, *remarks} & self.remarks.keys()
@@ -186,7 +197,7 @@ class IngressReader:
             at, peers = gateway_of(name), self._peers[name]
             if peers.members and (peers.take_moved() or at not in gateways):
                 oldest_first = sorted(peers.securing(), key=lambda one: one.age)
-                gateways[at] = _gateway(at, [each.ingress for each in oldest_first])
+                gateways[at] = _gateway(at, [each.ingress for each in oldest_first], peers.passed())
         if gateways != self.gateways:
             self.gateways = gateways
         self.members = {at: peers.names() for at, peers in used.items()}
@@ -225,7 +236,7 @@ class IngressReader:
         read = self._known[key].read
         return frozenset(remark.annotation for each in (read.wishes, *read.served.values()) for remark in each.refusals)
 
-    def routes_of(self, key: ObjectKey) -> Mapping[ObjectKey, HTTPRoute]:
+    def routes_of(self, key: ObjectKey) -> Mapping[ObjectKey, IngressRoute]:
         """Return the routes that an Ingress of ours means."""
         return self._known[key].routes
 
@@ -256,13 +267,14 @@ class IngressReader:
             self._referring.add(key)
             wishes = resolved(key[0], wishes, self._referred)
         found = {name: of_service(annotations, each, of.dialect) for name, each in said.items()}
-        served = {name: each for name, each in found.items() if each is not None}
+        served = {name: resolved(key[0], each, self._referred) for name, each in found.items() if each is not None}
         return Read(key, ingress, of, wishes, said, served, hosts_of(ingress), tuple(other_hosts(ingress, wishes)))
 
     def _making(self, each: Read, around: Around, known: _Made | None) -> _Made:
         if known is not None and known.read is each and known.around == around:
             return known
-        own = dict(routes(each.key, each.ingress, each.wishes, each.served, around))
+        own: dict[ObjectKey, IngressRoute] = dict(routes(each.key, each.ingress, each.wishes, each.served, around))
+        own |= tls_routes(each.key, each.ingress, each.wishes, around)
         return _Made(each, around, own, tuple(policies(each.key, each.ingress, each.wishes, each.served, own)))
 
 
@@ -301,9 +313,10 @@ def _of_annotations(name: str, wishes: Wishes, outcome: str) -> Iterator[Diagnos
             )
 
 
-def _gateway(key: ObjectKey, ingresses: list[Ingress]) -> Gateway:
-    """Return the Gateway of some Ingresses, oldest first: of several certificates for a host the first counts."""
+def _gateway(key: ObjectKey, ingresses: list[Ingress], passed: Iterable[str]) -> Gateway:
+    """Return the Gateway of some Ingresses, oldest first: of several certificates for a host the first counts. TLS of `passed` hosts is handed on."""
     listeners = {"": Listener(name="http", port=80, protocol="HTTP", allowed_routes=_ALL)}
+    listeners |= {host: _passing(host) for host in passed}
     for ingress in ingresses:
         for tls in ingress.spec.tls or ():
             if not tls.secret_name:
@@ -316,9 +329,24 @@ def _gateway(key: ObjectKey, ingresses: list[Ingress]) -> Gateway:
     )
 
 
+def _listener_name(host: str) -> str:
+    return "tls-" + hashlib.sha256(host.lower().encode()).hexdigest()[:16]
+
+
+def _passing(host: str) -> Listener:
+    return Listener(
+        name=_listener_name(host),
+        port=443,
+        protocol="TLS",
+        hostname=host,
+        tls=ListenerTls(mode="Passthrough"),
+        allowed_routes=_ALL,
+    )
+
+
 def _tls(host: str, namespace: str, secret: str) -> Listener:
     return Listener(
-        name="tls-" + hashlib.sha256(host.lower().encode()).hexdigest()[:16],
+        name=_listener_name(host),
         port=443,
         protocol="HTTPS",
         hostname=host.lower() or None,

@@ -44,6 +44,16 @@ class Read(msgspec.Struct, frozen=True):
         return metadata.creation_timestamp or "9999", metadata.namespace, metadata.name
 
     @property
+    def serving(self) -> tuple[str, ...]:
+        """Return the hosts for which it has routes of its own."""
+        return self.hosts if self.wishes.canary is None else ()
+
+    @property
+    def passing(self) -> tuple[str, ...]:
+        """Return the hosts whose TLS it wants handed on."""
+        return tuple(filter(None, self.serving)) if self.wishes.passthrough else ()
+
+    @property
     def certified(self) -> tuple[str, ...]:
         """Return the hosts of `spec.tls` with a Secret, empty for all."""
         found = (each for each in self.ingress.spec.tls or () if each.secret_name)
@@ -63,6 +73,7 @@ class Peers:
         self._moved = True
         self._securing: set[ObjectKey] = set()
         self._patterned: Counter[str] = Counter()
+        self._passing: Counter[str] = Counter()
         self._hosts: Counter[str] = Counter()
         self._canaries: dict[Place, list[Read]] = {}
 
@@ -77,8 +88,8 @@ class Peers:
                 self._count(each, sign)
         if old is None or new is None:
             self._names = None
-        self._moved |= _secures(old) != _secures(new)
         now = {host: self._said(host) for host in before}
+        self._moved |= _secures(old) != _secures(new) or any(before[host][3] != now[host][3] for host in now)
         changed = {host for host, said in before.items() if said != now[host]}
         canaries = {
             place[1] for each in (old, new) if each is not None and each.wishes.canary for place in _places(each)
@@ -91,14 +102,18 @@ class Peers:
     def around(self, each: Read) -> Around:
         """Return what bears on an Ingress."""
         hosts = (*each.hosts, *each.others)
+        passed = {host: owner for host in each.hosts if (owner := self._passer(host)) is not None}
         return Around(
             gateway=self._gateway,
             redirects=self.of.dialect in _REDIRECTING,
             https_only=self.of.dialect == "traefik",
-            secured=frozenset(host for host in hosts if self._certified and self._is_certified(host)),
+            secured=frozenset(
+                host for host in hosts if host in passed or (self._certified and self._is_certified(host))
+            ),
             patterned=frozenset(host for host in each.hosts if host in self._patterned),
             taken=frozenset(host for host in each.others if host in self._hosts),
             canaries=tuple(self._canaries_of(each)) if self._canaries and each.wishes.canary is None else (),
+            passed=passed,
         )
 
     def take_moved(self) -> bool:
@@ -117,6 +132,10 @@ class Peers:
             self._names = tuple(sorted(self.members))
         return self._names
 
+    def passed(self) -> Iterator[str]:
+        """Yield the hosts whose TLS is handed on."""
+        yield from sorted(host for host in self._passing if self._passer(host) is not None)
+
     def canaries_of(self, hosts: Iterable[str]) -> Iterator[Read]:
         """Yield the Ingresses of some hosts that are canaries."""
         if self._canaries:
@@ -126,8 +145,18 @@ class Peers:
         """Return the Ingresses of some hosts."""
         return {key for host in hosts for key in self._by_host.get(host, ())}
 
-    def _said(self, host: str) -> tuple[bool, bool, bool]:
-        return host in self._certified, host in self._patterned, host in self._hosts
+    def _said(self, host: str) -> tuple[bool, bool, bool, ObjectKey | None]:
+        return host in self._certified, host in self._patterned, host in self._hosts, self._passer(host)
+
+    def _passer(self, host: str) -> ObjectKey | None:
+        """Return the Ingress whose backend gets the TLS of a host: the oldest that has TLS for it, where that one wants it handed on."""
+        if host not in self._passing:
+            return None
+        certified = self._is_certified(host)
+        having = (self.members[key] for key in self._by_host[host])
+        rivals = [each for each in having if host in each.passing or (certified and host in each.serving)]
+        first = min(rivals, key=lambda each: each.age)
+        return first.key if host in first.passing else None
 
     def _count(self, each: Read, sign: int) -> None:
         for host in each.certified:
@@ -148,6 +177,8 @@ class Peers:
         else:
             for host in each.hosts:
                 _add(self._hosts, host, sign)
+                if host in each.passing:
+                    _add(self._passing, host, sign)
                 if each.wishes.has_patterns:
                     _add(self._patterned, host, sign)
         if sign > 0:

@@ -71,6 +71,8 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     taken: frozenset[str] = frozenset()
     """Those of its aliases that are hosts of Ingresses."""
     canaries: tuple[tuple[Place, CanaryPath], ...] = ()
+    passed: Mapping[str, ObjectKey] = {}
+    """Those of its hosts whose TLS is handed on → the Ingress whose backend gets it."""
 
 
 def hosts_of(ingress: Ingress) -> tuple[str, ...]:
@@ -144,6 +146,12 @@ def _of_host(
     around: Around,
     challenges: Set[PathMatch],
 ) -> Iterator[tuple[ObjectKey, HTTPRoute]]:
+    name = f"{key[1]}{PART}{host or '*'}"
+    if wishes.passthrough or host in around.passed:
+        if not wishes.refusals and _redirects(host, wishes, around):
+            rules = tuple(_to_https(rule, wishes, challenges) for rule in rules)
+        yield (key[0], name), _route(ingress, host, rules, (HTTP,), around.gateway)
+        return
     ports = wishes.ports
     if not ports and around.https_only and ingress.spec.tls and host in around.secured:
         ports = (HTTPS,)
@@ -152,7 +160,6 @@ def _of_host(
         ports = (HTTPS,) if host in around.secured else (HTTP,)
         plain = tuple(_to_https(rule, wishes, challenges) for rule in rules)
         rules = rules if host in around.secured else plain
-    name = f"{key[1]}{PART}{host or '*'}"
     yield (key[0], name), _route(ingress, host, rules, ports, around.gateway)
     if plain is not None and host in around.secured:
         yield (key[0], f"{name}{PART}http"), _route(ingress, host, plain, (HTTP,), around.gateway)
@@ -212,21 +219,21 @@ def _rules(path: IngressPath, wishes: Wishes, patterned: bool, canary: CanaryPat
         retry=wishes.retry,
         session_persistence=wishes.session,
     )
-    own = _backend(path.backend, wishes, 1)
+    own = backend_refs(path.backend, wishes, 1)
     if canary is None:
         return [msgspec.structs.replace(whole, backend_refs=own)]
     wanted = canary.canary
     found = [
         _also(
-            msgspec.structs.replace(whole, backend_refs=_backend(canary.backend, wishes, 1) if there else own),
+            msgspec.structs.replace(whole, backend_refs=backend_refs(canary.backend, wishes, 1) if there else own),
             (header,),
         )
         for header, there in _deciders(wanted)
     ]
     weight = min(wanted.weight, wanted.total)
     parts = (
-        *_backend(path.backend, wishes, wanted.total - weight),
-        *(_backend(canary.backend, wishes, weight) if weight else ()),
+        *backend_refs(path.backend, wishes, wanted.total - weight),
+        *(backend_refs(canary.backend, wishes, weight) if weight else ()),
     )
     return [*found, msgspec.structs.replace(whole, backend_refs=parts if weight else own)]
 
@@ -318,7 +325,8 @@ def _one_label(host: str) -> tuple[NamedMatch, ...]:
     return (NamedMatch(name="host", type="RegularExpression", value=pattern),)
 
 
-def _backend(backend: IngressBackend, wishes: Wishes, weight: int) -> tuple[NamedPortRef, ...]:
+def backend_refs(backend: IngressBackend, wishes: Wishes, weight: int) -> tuple[NamedPortRef, ...]:
+    """Return where a backend of an Ingress leads, nowhere for what is no Service."""
     service = backend.service
     if service is None:
         return ()

@@ -27,7 +27,7 @@ from fairlead.model.gateway.listeners import (
     client_certificate,
     read,
 )
-from fairlead.model.gateway.names import CONTROLLER
+from fairlead.model.gateway.names import CONTROLLER, PASSED
 from fairlead.model.gateway.parameters import Objects, with_settings
 from fairlead.model.gateway.trust import FALLBACK, Trust, resolve
 from fairlead.world.events import ObjectKey
@@ -68,7 +68,10 @@ def ingress_gateways(gateways: Mapping[ObjectKey, Gateway], references: Referenc
     found = {}
     for key, gateway in gateways.items():
         bound = _bind(key, gateway, {}, {}, own)
-        listeners = tuple(msgspec.structs.replace(each, kinds=("Ingress",)) for each in bound.own)
+        listeners = tuple(
+            msgspec.structs.replace(each, kinds=(PASSED if each.protocol == "TLS" else "Ingress",))
+            for each in bound.own
+        )
         found[key] = msgspec.structs.replace(bound, own=listeners)
     return found
 

@@ -16,6 +16,8 @@ FIRST_PORT, LAST_PORT = 20000, 24999
 """Ports of nodes on which proxies listen; outside of the kernel's ephemeral ports and of the node ports."""
 PART = "~"
 """Parts a route's name from what tells apart the several that one Ingress means; never part of an object's name."""
+PASSED = "Ingress/tls"
+"""As what an Ingress attaches to a listener whose connections it hands on; no kind of object has this name."""
 _LONGEST = 63
 _LONGEST_FOLDER = 200
 _PREFIX = "fairlead-gateway-"

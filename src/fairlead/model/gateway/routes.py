@@ -23,7 +23,7 @@ from fairlead.model.gateway.forwards import Split, split
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.hosts import intersection
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, ListenerKey, Verdict
-from fairlead.model.gateway.names import PART
+from fairlead.model.gateway.names import PART, PASSED
 from fairlead.model.gateway.rules import grpc_routes, http_routes
 from fairlead.model.gateway.values import RuleError, is_hostname
 from fairlead.plan.gateway.route import GatewayRoute
@@ -126,7 +126,8 @@ def bind(
     (rules, found_split), invalid = _rules(route, origin_of(key), backends)
     parents: list[ParentVerdict] = []
     for ref, listeners in ours:
-        found, accepted = _attach(kind, namespace, route, ref, listeners, around)
+        attached = PASSED if kind == "Ingress" and isinstance(route, TLSRoute) else kind
+        found, accepted = _attach(attached, namespace, route, ref, listeners, around)
         if not accepted.problem and invalid:
             accepted = Verdict("UnsupportedValue", invalid)
         parents.append(ParentVerdict(ref, accepted, backends.verdict, () if accepted.problem else tuple(found)))

@@ -62,6 +62,7 @@ def read(reader: Reader) -> Wishes:
         secured_status=take("ssl-redirect-code", values.status, 302),
         matcher=_MATCHERS[take("path-type", values.one_of(*_MATCHERS), "prefix")],
         rewrite=PathModifier(type="ReplacePrefixMatch", replace_prefix_match=prefix) if prefix else None,
+        passthrough=take("ssl-passthrough", values.truth, False),
         app_root=take("app-root", values.path, ""),
         redirect=msgspec.structs.replace(redirect, status_code=code) if redirect is not None else None,
         moved=(moved,) if moved else (),

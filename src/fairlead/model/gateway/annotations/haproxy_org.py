@@ -40,6 +40,7 @@ def read(reader: Reader) -> Wishes:
     wishes = Wishes(
         secured=haproxy.secured(reader),
         secured_status=take("ssl-redirect-code", values.status, 302),
+        passthrough=take("ssl-passthrough", values.truth, False),
         rewrite=take("path-rewrite", _path_rewrite, None),
         redirect=_redirect(reader),
         host_header=take("set-host", values.hostname, ""),

@@ -55,6 +55,7 @@ def read(reader: Reader) -> Wishes:
         secured=_secured(reader),
         patterns=patterns or bool(target),
         target=target or None,
+        passthrough=take("ssl-passthrough", values.truth, False),
         app_root=take("app-root", values.path, ""),
         with_www=take("from-to-www-redirect", values.truth, False),
         redirect=_redirect(reader),

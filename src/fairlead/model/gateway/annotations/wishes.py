@@ -69,6 +69,8 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     """The whole new path, with `$1` for what the path's first group matched."""
     rewrite: PathModifier | None = None
     app_root: str = ""
+    passthrough: bool = False
+    """TLS of its hosts goes to their backends as it is."""
     with_www: bool = False
     """The host with `www.` leads to the one without, or the other way round."""
     moved: tuple[str, ...] = ()

@@ -15,6 +15,11 @@ TABLE: Table = {
     **honored("`requestRedirect`: a URL or path", "redirect-to", "redirect-to-code"),
     **honored("a route of the other host with a redirect (302)", "redirect-from", "redirect-from-code"),
     **honored("a redirect (302) of plain HTTP; without it hosts with a certificate are redirected", "ssl-redirect", "ssl-redirect-code"),
+    **honored(
+        "the path `/` of a host says which backend gets its connections on port 443 as they are, by server name (TLSRoute); no certificate is needed. Plain HTTP "
+        "is redirected unless `ssl-redirect` says no. Of several Ingresses with TLS for a host the oldest counts",
+        "ssl-passthrough",
+    ),
     **honored("more host names", "server-alias"),
     **honored("paths of type ImplementationSpecific: `prefix`, `exact`, `begin`, `regex` (RE2, from the start); without it they are prefixes of whole segments", "path-type"),
     **honored(
@@ -103,7 +108,7 @@ TABLE: Table = {
     **refused("answers of backends go to the client as they are", "http-response-n"),
     **refused("connections are not counted by client; limit requests: limit-rps", "limit-connections"),
     **refused("write a ClientTrafficPolicy with `tls`, which holds for a Gateway", "ssl-cipher-suites", "ssl-ciphers", "ssl-options-host"),
-    **refused("make a Gateway with a TLS listener of mode Passthrough, and a TLSRoute", "ssl-passthrough", "ssl-passthrough-http-port", switch=True),
+    **refused("write an Ingress of its own for plain HTTP, with another Service", "ssl-passthrough-http-port"),
     **refused("there is no such firewall; write what it does as a SecurityPolicy", "waf", "waf-mode"),
     **refused("backends speak HTTP or gRPC", "fcgi-app"),
     **refused(

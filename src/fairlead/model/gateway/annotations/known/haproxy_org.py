@@ -15,6 +15,11 @@ TABLE: Table = {
         "ssl-redirect", "ssl-redirect-code",
     ),
     **honored("443 alone", "ssl-redirect-port"),
+    **honored(
+        "the path `/` of a host says which backend gets its connections on port 443 as they are, by server name (TLSRoute); no certificate is needed. Plain HTTP "
+        "is redirected unless `ssl-redirect` says no. Of several Ingresses with TLS for a host the oldest counts",
+        "ssl-passthrough",
+    ),
     **honored("`urlRewrite.hostname`", "set-host"),
     **honored("header filters, without expressions (`%`)", "request-set-header", "response-set-header"),
     **honored(
@@ -56,7 +61,6 @@ TABLE: Table = {
     **refused("a ClientTrafficPolicy with `forwardedFor` says whose word about clients counts", "src-ip-header"),
     **refused("write a ClientTrafficPolicy with `proxyProtocol`", "proxy-protocol"),
     **refused("make a Gateway whose `spec.tls.frontend` validates clients' certificates", "client-ca", "client-crt-optional", "client-strict-sni"),
-    **refused("make a Gateway with a TLS listener of mode Passthrough, and a TLSRoute", "ssl-passthrough", switch=True),
     **refused("every route has its own rules already; write an HTTPRoute for other ones", "standalone-backend", switch=True),
     **refused("write the condition as matches of an HTTPRoute", "route-acl"),
     **refused(

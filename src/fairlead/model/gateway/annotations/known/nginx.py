@@ -18,6 +18,11 @@ TABLE: Table = {
         "a redirect (308) of plain HTTP; without either, hosts with a certificate are redirected; `/.well-known/acme-challenge` never is",
         "ssl-redirect", "force-ssl-redirect",
     ),
+    **honored(
+        "the path `/` of a host says which backend gets its connections on port 443 as they are, by server name (TLSRoute); no certificate is needed. Plain HTTP "
+        "is redirected unless `ssl-redirect` says no. Of several Ingresses with TLS for a host the oldest counts",
+        "ssl-passthrough",
+    ),
     **honored(_REDIRECT, "permanent-redirect", "permanent-redirect-code", "temporal-redirect", "temporal-redirect-code"),
     **honored("a route of the other host with a redirect (308)", "from-to-www-redirect"),
     **honored("more host names; patterns (`~…`) are refused; a host of a rule goes first", "server-alias"),
@@ -142,6 +147,5 @@ TABLE: Table = {
     **refused("connections are not counted by client; limit requests: limit-rps, limit-rpm", "limit-connections"),
     **refused("write a TrafficPolicy: each node counts on its own", "global-rate-limit", "global-rate-limit-window", "global-rate-limit-key", "global-rate-limit-ignored-cidrs"),
     **refused("write a ClientTrafficPolicy with `tls.cipherSuites`, which holds for a Gateway", "ssl-ciphers"),
-    **refused("make a Gateway with a TLS listener of mode Passthrough, and a TLSRoute", "ssl-passthrough", switch=True),
     **refused("backends speak HTTP or gRPC", "fastcgi-index", "fastcgi-params-configmap"),
 }  # fmt: skip
