@@ -165,8 +165,10 @@ def cases() -> dict[str, tuple[list[Json], list[tuple[str, Json]], list[str]]]:
                         "auth-signin": "https://$host/start?as=$request_method",
                         "auth-request-redirect": "https://$host$request_uri",
                         "auth-method": "HEAD",
+                        "auth-proxy-set-headers": "told",
                     },
-                )
+                ),
+                {"kind": "ConfigMap", "metadata": {"name": "told"}, "data": {"X-Tenant": "t"}},
             ],
             [("http://signed.test/a", {})],
             ["one /a"],

@@ -230,6 +230,39 @@ async def test_how_the_service_is_asked(lab: GatewayLab, judge: Backend) -> None
     assert judge.seen[-1]["method"] == "PUT"
 
 
+async def test_what_the_service_is_told_by_a_configmap(lab: GatewayLab, judge: Backend) -> None:
+    def configmap(data: Mapping[str, str], namespace: str = "default") -> dict[str, Any]:
+        return {"kind": "ConfigMap", "metadata": {"name": "told", "namespace": namespace}, "data": dict(data)}
+
+    wishes = {"auth-url": URL, "auth-proxy-set-headers": "default/told", "auth-response-headers": "x-user"}
+    both = ingress("by-map", {"/": "one"}, {**wishes, "custom-headers": "told"})
+    await lab.apply(text(*CLASSES, both))
+    await opened(lab, "nginx")
+    url = "http://by-map.test/"
+    assert await said(lab, url, 200) == (500, "")
+    assert "there is no ConfigMap default/told" in " ".join(lab.complaints("Ingress/default/by-map"))
+    for value in ("a", "%REQ(host)% b"):
+        await lab.apply(text(configmap({"X-Tenant": value})))
+        assert await said(lab, url, 200, headers={"x-tenant": "root"}) == (200, "")
+        assert judge.seen[-1]["headers"]["x-tenant"] == value
+    for data, words in (
+        ({"X-Tenant": "$http_x"}, "data[X-Tenant] must have no variables"),
+        ({"X-Fairlead-Asks": "!GET"}, "x-fairlead-asks is the proxy's own matter"),
+        ({"Transfer-Encoding": "chunked"}, "data[Transfer-Encoding]"),
+    ):
+        await lab.apply(text(configmap(data)))
+        assert await said(lab, url, 200) == (500, "")
+        assert words in " ".join(lab.complaints("Ingress/default/by-map"))
+    abroad = ingress("by-map", {"/": "one"}, {**wishes, "auth-proxy-set-headers": "team/told"})
+    await lab.apply(text(abroad, configmap({"X-Tenant": "t"}, "team")))
+    assert await said(lab, url, 200) == (500, "")
+    source = {"group": "networking.k8s.io", "kind": "Ingress", "namespace": "default"}
+    spec = {"from": [source], "to": [{"group": "", "kind": "ConfigMap"}]}
+    await lab.apply(text({"kind": "ReferenceGrant", "metadata": {"name": "g", "namespace": "team"}, "spec": spec}))
+    assert await said(lab, url, 200) == (200, "")
+    assert judge.seen[-1]["headers"]["x-tenant"] == "t"
+
+
 WRONG: Mapping[str, tuple[Mapping[str, str], str]] = {
     "an unknown variable": ({"auth-signin": "https://a.example/?rd=$arg_x"}, "$arg_x is none of"),
     "a variable in the path": ({"auth-signin": "https://a.example$request_uri"}, "is no URL or absolute path"),

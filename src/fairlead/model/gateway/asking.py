@@ -13,7 +13,7 @@ from fairlead.plan.gateway.composed import Composed
 
 METHODS = ("GET", "HEAD", "POST")
 _PARAMETER = re.compile(r"[A-Za-z0-9._~-]{0,64}")
-_MOST_HEADERS = 16
+_MOST_HEADERS = 64
 _PROXYS = frozenset(
     ("connection", "content-length", "expect", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
 )  # fmt: skip

@@ -35,7 +35,7 @@ from fairlead.model.gateway.ingress_classes import OurClass, our_classes
 from fairlead.model.gateway.ingress_passthrough import tls_routes
 from fairlead.model.gateway.ingress_peers import Peers, Read
 from fairlead.model.gateway.ingress_policies import TABLES, IngressPolicy, policies
-from fairlead.model.gateway.ingress_references import Referred, resolved
+from fairlead.model.gateway.ingress_references import Referred, refers, resolved
 from fairlead.model.gateway.ingress_routes import Around, hosts_of, other_hosts, routes
 from fairlead.model.gateway.ingress_services import SaidByServices, services_of
 from fairlead.world.events import ObjectKey
@@ -263,7 +263,7 @@ class IngressReader:
             return known.read
         wishes = read(annotations, of.dialect)
         self._referring.discard(key)
-        if wishes.response_from is not None:
+        if refers(wishes):
             self._referring.add(key)
             wishes = resolved(key[0], wishes, self._referred)
         found = {name: of_service(annotations, each, of.dialect) for name, each in said.items()}

@@ -12,14 +12,16 @@ import msgspec
 from fairlead.api.gateway import ReferenceGrant
 from fairlead.api.httproute import HeaderFilter, HeaderValue
 from fairlead.api.ingress import Ingress
+from fairlead.api.securitypolicy import OwnHeader
 from fairlead.api.trust_material import TrustMaterial
 from fairlead.model.gateway.annotations import nginx, values
 from fairlead.model.gateway.annotations.wishes import Reference, Remark, Wishes
+from fairlead.model.gateway.asking import own_headers
 from fairlead.model.gateway.grants import Grants
 from fairlead.world.events import ObjectKey
 
 _GROUP = "networking.k8s.io"
-_CONFIGMAPS = (f"{nginx.PREFIX}custom-headers",)
+_CONFIGMAPS = (f"{nginx.PREFIX}custom-headers", f"{nginx.PREFIX}auth-proxy-set-headers")
 
 
 class Referred(msgspec.Struct, frozen=True):
@@ -49,17 +51,40 @@ def configmaps(ingresses: Mapping[ObjectKey, Ingress]) -> Iterator[ObjectKey]:
                 yield where or namespace, name
 
 
+def refers(wishes: Wishes) -> bool:
+    """Tell whether an Ingress wishes something that another object says."""
+    return wishes.response_from is not None or wishes.asked_from is not None
+
+
 def resolved(namespace: str, wishes: Wishes, referred: Referred) -> Wishes:
     """Return what an Ingress of a namespace wishes with what it refers to."""
-    if wishes.response_from is None:
-        return wishes
-    try:
-        found = _headers(namespace, wishes.response_from, referred)
-    except ValueError as error:
-        refusal = Remark(wishes.response_from.annotation, str(error))
-        return msgspec.structs.replace(wishes, refusals=(*wishes.refusals, refusal))
+    for ref, told in ((wishes.response_from, _answered), (wishes.asked_from, _asked)):
+        if ref is None:
+            continue
+        try:
+            wishes = told(wishes, _headers(namespace, ref, referred))
+        except ValueError as error:
+            refusal = Remark(ref.annotation, str(error))
+            wishes = msgspec.structs.replace(wishes, refusals=(*wishes.refusals, refusal))
+    return wishes
+
+
+def _answered(wishes: Wishes, headers: tuple[HeaderValue, ...]) -> Wishes:
     own = wishes.response or HeaderFilter()
-    return msgspec.structs.replace(wishes, response=msgspec.structs.replace(own, set=(*(own.set or ()), *found)))
+    return msgspec.structs.replace(wishes, response=msgspec.structs.replace(own, set=(*(own.set or ()), *headers)))
+
+
+def _asked(wishes: Wishes, headers: tuple[HeaderValue, ...]) -> Wishes:
+    security = wishes.security
+    if security is None or security.ext_auth is None or security.ext_auth.http is None:
+        return wishes
+    if found := [each.name for each in headers if "$" in each.value]:
+        raise ValueError(f"data[{found[0]}] must have no variables ($)")
+    own = tuple(OwnHeader(name=each.name, value=each.value) for each in headers)
+    own_headers(own, "data")
+    http = msgspec.structs.replace(security.ext_auth.http, headers=own)
+    auth = msgspec.structs.replace(security.ext_auth, http=http)
+    return msgspec.structs.replace(wishes, security=msgspec.structs.replace(security, ext_auth=auth))
 
 
 def _headers(namespace: str, ref: Reference, referred: Referred) -> tuple[HeaderValue, ...]:

@@ -61,7 +61,8 @@ def read(reader: Reader) -> Wishes:
         redirect=_redirect(reader),
         host_header=take("upstream-vhost", values.hostname, ""),
         request=HeaderFilter(set=(HeaderValue(name="x-forwarded-prefix", value=prefix),)) if prefix else None,
-        response_from=_custom_headers(reader),
+        response_from=_configmap(reader, "custom-headers"),
+        asked_from=_configmap(reader, "auth-proxy-set-headers"),
         mirror=_mirror(reader),
         cors=cors(reader, "enable-cors", _CORS, values.number(1, 86_400 * 366)),
         timeouts=_timeouts(reader),
@@ -98,9 +99,9 @@ def _redirect(reader: Reader) -> RedirectFilter | None:
     return msgspec.structs.replace(permanent, status_code=code) if permanent is not None else None
 
 
-def _custom_headers(reader: Reader) -> Reference | None:
-    found = reader.take("custom-headers", values.reference, None)
-    return Reference(f"{PREFIX}custom-headers", *found) if found is not None else None
+def _configmap(reader: Reader, name: str) -> Reference | None:
+    found = reader.take(name, values.reference, None)
+    return Reference(f"{PREFIX}{name}", *found) if found is not None else None
 
 
 def _mirror(reader: Reader) -> MirrorFilter | None:

@@ -83,6 +83,8 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     response: HeaderFilter | None = None
     response_from: Reference | None = None
     """A ConfigMap whose headers answers have besides."""
+    asked_from: Reference | None = None
+    """A ConfigMap whose headers the service that decides about requests is told."""
     mirror: MirrorFilter | None = None
     cors: CorsFilter | None = None
     timeouts: RouteTimeouts | None = None

@@ -84,6 +84,10 @@ TABLE: Table = {
         "`$request_uri`, `$uri`, `$escaped_request_uri`, `$request_method`; others are refused",
         "auth-signin", "auth-signin-redirect-param",
     ),
+    **honored(
+        "`extAuth.http.headers`, from a ConfigMap, without variables (`$`); another namespace needs a ReferenceGrant for Ingresses to it",
+        "auth-proxy-set-headers",
+    ),
     **honored("`extAuth.http.requestRedirect`: X-Auth-Request-Redirect, with the variables of `auth-signin`", "auth-request-redirect"),
     **honored("clients get the service's Set-Cookie, whatever it decides", "auth-always-set-cookie"),
     **honored(
@@ -134,7 +138,6 @@ TABLE: Table = {
     **refused("write what it does as a SecurityPolicy; text of another proxy's configuration is never read", "auth-snippet"),
     **refused("there is no such firewall; write what it does as a SecurityPolicy", "enable-modsecurity", "enable-owasp-core-rules", switch=True),
     **refused("there is no such firewall; write what it does as a SecurityPolicy", "modsecurity-snippet", "modsecurity-transaction-id"),
-    **refused("write a SecurityPolicy, whose extAuth has `headersToExtAuth`", "auth-proxy-set-headers"),
     **refused(
         "make a Gateway whose `spec.tls.frontend` validates clients' certificates, with an HTTPRoute for the host",
         "auth-tls-secret", "auth-tls-match-cn", "auth-tls-verify-client", "auth-tls-verify-depth", "auth-tls-error-page",
