@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from fairlead.api import middleware
 from fairlead.model.gateway.annotations import PREFIXES, read
 from fairlead.model.gateway.annotations.known import Table, find
 from fairlead.model.gateway.annotations.reader import Reader
+from fairlead.model.gateway.middlewares import known as middlewares
 
 GUIDE = Path(__file__).parents[2] / "docs/migrate-ingress.md"
 TABLES = {prefix: each.table for prefix, each in PREFIXES.items() if prefix != "haproxy.com/"}
@@ -84,26 +86,36 @@ def test_what_services_may_say_is_known() -> None:
         assert each.on_services <= each.table.keys(), prefix
 
 
-def rows(prefix: str) -> list[str]:
-    """The table of one prefix as Markdown; what becomes the same stands in one row."""
-    table = TABLES[prefix]
-    found = ["| annotation | state | |", "|---|---|---|"]
+def test_each_kind_of_middleware_that_is_honored_is_read() -> None:
+    honored = {kind for kind, known in middlewares.TABLE.items() if known.state == "honored"}
+    assert honored == middleware.KINDS.keys()
+
+
+def rows(table: Table) -> list[str]:
+    """A table as Markdown; what becomes the same stands in one row."""
+    found = ["| kind | state | |" if table is middlewares.TABLE else "| annotation | state | |", "|---|---|---|"]
     states = {"honored": "honored", "warned": "no effect", "refused": "refused"}
     for known, names in groupby(sorted(table, key=lambda name: [*states].index(table[name].state)), key=table.get):
         assert known is not None
         switch = " unless off" if known.switch else ""
         found.append(f"| {', '.join(f'`{each}`' for each in names)} | {states[known.state]}{switch} | {known.words} |")
-    if services := [name for name in table if name in PREFIXES[prefix].on_services]:
+    return found
+
+
+def of_prefix(prefix: str) -> list[str]:
+    """The table of one prefix, and what of it Services may say."""
+    found = rows(TABLES[prefix])
+    if services := [name for name in TABLES[prefix] if name in PREFIXES[prefix].on_services]:
         found += ["", f"On Services too, where they go first: {', '.join(f'`{each}`' for each in services)}."]
     return found
 
 
-@pytest.mark.parametrize("prefix", TABLES)
-def test_the_guide_has_the_tables(prefix: str, pytestconfig: pytest.Config) -> None:
+@pytest.mark.parametrize("name", (*TABLES, "Middleware"))
+def test_the_guide_has_the_tables(name: str, pytestconfig: pytest.Config) -> None:
     text = GUIDE.read_text()
-    first, last = f"<!-- {prefix} -->\n", f"<!-- end of {prefix} -->\n"
+    first, last = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
     between = re.compile(f"(?<={re.escape(first)}).*(?={re.escape(last)})", re.DOTALL)
-    wanted = "\n".join(rows(prefix)) + "\n"
+    wanted = "\n".join(rows(middlewares.TABLE) if name == "Middleware" else of_prefix(name)) + "\n"
     if pytestconfig.getoption("--update-goldens"):
         text = between.sub(lambda _: wanted, text)
         GUIDE.write_text(text)

@@ -75,7 +75,7 @@ async def test_a_kind_that_is_not_installed_has_no_objects_until_it_is(monkeypat
     client = Uninstalled([policy])
     events: asyncio.Queue[Event] = asyncio.Queue()
     kind = "ClusterNetworkPolicy"
-    follow = k8s_watch._follow_when_installed(client, k8s_watch.OPTIONAL[kind], kind, events.put_nowait)  # type: ignore[arg-type]
+    follow = k8s_watch.follow_when_installed(client, k8s_watch.OPTIONAL[kind], kind, events.put_nowait)  # type: ignore[arg-type]
     task = asyncio.create_task(follow)
     try:
         async with asyncio.timeout(5):

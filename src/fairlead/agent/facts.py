@@ -27,6 +27,7 @@ from fairlead.api.httproute import GRPCRoute, HTTPRoute
 from fairlead.api.ingress import Ingress, IngressClass
 from fairlead.api.l4route import TCPRoute, TLSRoute, UDPRoute
 from fairlead.api.listenerset import ListenerSet
+from fairlead.api.middleware import Middleware
 from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
 from fairlead.api.pod import Namespace, Pod
@@ -75,6 +76,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     security_policies: tuple[SecurityPolicy, ...] = ()
     traffic_policies: tuple[TrafficPolicy, ...] = ()
     route_extensions: tuple[RouteExtension, ...] = ()
+    middlewares: tuple[Middleware, ...] = ()
     gateway_parameters: tuple[GatewayParameters, ...] = ()
 
 

@@ -19,7 +19,7 @@ import msgspec
 from fairlead.api.meta import ObjectMeta
 
 LABEL = "fairlead.dev/credentials"
-_HTPASSWD = (".htpasswd", "auth")
+_HTPASSWD = (".htpasswd", "auth", "users")
 """Names under which users are looked for, the first first."""
 _MOST_BYTES = 1 << 18
 _MOST_ENTRIES = 4096

@@ -21,6 +21,7 @@ from fairlead.api.httproute import GRPCRoute, HTTPRoute
 from fairlead.api.ingress import Ingress, IngressClass
 from fairlead.api.l4route import TCPRoute, TLSRoute, UDPRoute
 from fairlead.api.listenerset import ListenerSet
+from fairlead.api.middleware import Middleware
 from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
 from fairlead.api.pod import Namespace, Pod
@@ -64,6 +65,7 @@ ApiObject: TypeAlias = (
     | TrafficPolicy
     | RouteExtension
     | GatewayParameters
+    | Middleware
 )
 
 KINDS: Mapping[str, type[ApiObject]] = {
@@ -98,6 +100,7 @@ KINDS: Mapping[str, type[ApiObject]] = {
     "TrafficPolicy": TrafficPolicy,
     "RouteExtension": RouteExtension,
     "GatewayParameters": GatewayParameters,
+    "Middleware": Middleware,
 }
 """Kind → type of the objects that the network is compiled from."""
 

@@ -108,6 +108,8 @@ CLIENTTRAFFICPOLICIES = Resource(_OWN, "v1alpha1", "clienttrafficpolicies", "Cli
 NODEPOLICYREPORTS = Resource(_OWN, "v1alpha1", "nodepolicyreports", "NodePolicyReport", namespaced=False)
 EGRESSGATEWAYS = Resource(_OWN, "v1alpha1", "egressgateways", "EgressGateway", namespaced=False)
 GATEWAYPARAMETERS = Resource(_OWN, "v1alpha1", "gatewayparameters", "GatewayParameters")
+MIDDLEWARES = Resource("traefik.io", "v1alpha1", "middlewares", "Middleware")
+"""Of Traefik, where its users have installed it."""
 ROUTEEXTENSIONS = Resource(_OWN, "v1alpha1", "routeextensions", "RouteExtension")
 BACKENDTRAFFICPOLICIES = Resource(_OWN, "v1alpha1", "backendtrafficpolicies", "BackendTrafficPolicy")
 SECURITYPOLICIES = Resource(_OWN, "v1alpha1", "securitypolicies", "SecurityPolicy")

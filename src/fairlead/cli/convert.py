@@ -106,6 +106,7 @@ def _convert(manifests: list[Manifest], options: Options) -> tuple[Conversion, d
     """Return the conversion, where each object was written, and which could not be read."""
     from fairlead.api.gateway import ReferenceGrant
     from fairlead.api.ingress import Ingress, IngressClass
+    from fairlead.api.middleware import Middleware
     from fairlead.api.service import Service
     from fairlead.api.trust_material import TrustMaterial
     from fairlead.model.gateway.conversion import convert as converted
@@ -118,6 +119,7 @@ def _convert(manifests: list[Manifest], options: Options) -> tuple[Conversion, d
         "Service": Service,
         "ConfigMap": TrustMaterial,
         "ReferenceGrant": ReferenceGrant,
+        "Middleware": Middleware,
     }
     world = scenario([each for each in manifests if each.object["kind"] in of_kind], nodes=(), service_cidrs=())
     known: dict[str, dict[tuple[str, str], Any]] = {event.kind: dict(event.objects) for event in world.events}
@@ -126,7 +128,7 @@ def _convert(manifests: list[Manifest], options: Options) -> tuple[Conversion, d
     for kind, of in of_kind.items():
         typed[kind] = {key: each for key, each in known[kind].items() if isinstance(each, of)}
         wrong += [each for each in known[kind].values() if not isinstance(each, of)]
-    referred = Referred(typed["ConfigMap"], typed["ReferenceGrant"])
+    referred = Referred(typed["ConfigMap"], typed["ReferenceGrant"], typed["Middleware"])
     made = converted(typed["IngressClass"], typed["Ingress"], typed["Service"], options, referred)
     return made, dict(world.sources), wrong
 

@@ -21,6 +21,7 @@ from fairlead.api.resources import (
     GATEWAY_KINDS,
     INGRESSCLASSES,
     INGRESSES,
+    MIDDLEWARES,
     NAMESPACES,
     NETWORKPOLICIES,
     NODES,
@@ -55,6 +56,7 @@ OPTIONAL: Mapping[str, Resource] = {
     "AdminNetworkPolicy": ADMINNETWORKPOLICIES,
     "BaselineAdminNetworkPolicy": BASELINEADMINNETWORKPOLICIES,
     "EgressGateway": EGRESSGATEWAYS,
+    "Middleware": MIDDLEWARES,
     **GATEWAY_KINDS,
 }
 """The same of kinds that someone has to install: without their definition there are none of them."""
@@ -74,10 +76,10 @@ async def follow(client: Client, push: Callable[[Event], None]) -> None:
         for kind, resource in WATCHED.items():
             group.create_task(_follow(client, resource, kind, push))
         for kind, resource in OPTIONAL.items():
-            group.create_task(_follow_when_installed(client, resource, kind, push))
+            group.create_task(follow_when_installed(client, resource, kind, push))
 
 
-async def _follow_when_installed(client: Client, resource: Resource, kind: str, push: Callable[[Event], None]) -> None:
+async def follow_when_installed(client: Client, resource: Resource, kind: str, push: Callable[[Event], None]) -> None:
     """Say that there is none until the kind is served, then follow it."""
     said = False
     while True:

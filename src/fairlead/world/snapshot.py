@@ -23,6 +23,7 @@ from fairlead.api.httproute import GRPCRoute, HTTPRoute
 from fairlead.api.ingress import Ingress, IngressClass
 from fairlead.api.l4route import TCPRoute, TLSRoute, UDPRoute
 from fairlead.api.listenerset import ListenerSet
+from fairlead.api.middleware import Middleware
 from fairlead.api.networkpolicy import NetworkPolicy
 from fairlead.api.node import Node
 from fairlead.api.pod import Namespace, Pod
@@ -69,6 +70,7 @@ TABLES: Mapping[str, str] = {
     "TrafficPolicy": "traffic_policies",
     "RouteExtension": "route_extensions",
     "GatewayParameters": "gateway_parameters",
+    "Middleware": "middlewares",
 }
 """Kind → the field of a snapshot that holds its objects: everything that a plan is compiled from."""
 
@@ -135,6 +137,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     traffic_policies: Mapping[ObjectKey, TrafficPolicy] = {}
     route_extensions: Mapping[ObjectKey, RouteExtension] = {}
     gateway_parameters: Mapping[ObjectKey, GatewayParameters] = {}
+    middlewares: Mapping[ObjectKey, Middleware] = {}
     attachments: Mapping[tuple[str, str], Attachment] = {}
     undecodable: Mapping[tuple[str, ObjectKey], Diagnostic] = {}
     """(kind, key) of objects that cannot be understood."""

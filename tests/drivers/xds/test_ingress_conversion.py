@@ -36,15 +36,20 @@ def schemas() -> Mapping[str, ResourceSchema]:
 
 
 async def both(
-    lab: GatewayLab, schemas: Mapping[str, ResourceSchema], objects: list[Json], asks: list[tuple[str, Json]]
+    lab: GatewayLab,
+    schemas: Mapping[str, ResourceSchema],
+    objects: list[Json],
+    asks: list[tuple[str, Json]],
+    of: Json = NGINX,
 ) -> list[tuple[str, str]]:
     """Ask an Ingress and what it is converted to the same; return what each says."""
-    lab.door(*gateway_of("nginx"), 80, 443)
-    await lab.apply(text(NGINX, *objects))
+    own = gateway_of(of["metadata"]["name"])
+    lab.door(*own, 80, 443)
+    await lab.apply(text(of, *objects))
     snapshot = lab.snapshot
     wanted = {each["metadata"]["name"] for each in objects if each["kind"] == "Ingress"}
     ingresses = {key: each for key, each in snapshot.ingresses.items() if key[1] in wanted}
-    referred = Referred(snapshot.trust_material, snapshot.reference_grants)
+    referred = Referred(snapshot.trust_material, snapshot.reference_grants, snapshot.middlewares)
     made = convert(snapshot.ingress_classes, ingresses, snapshot.services, Options(), referred)
     for each in made.objects:
         schema = schemas[each["kind"]]
@@ -53,10 +58,10 @@ async def both(
         schema.default(whole)
         assert [str(error) for error in schema.check(whole)] == [], each
     await lab.apply(text(*made.objects))
-    await opened(lab, "nginx")
+    await opened(lab, of["metadata"]["name"])
     found = []
     for url, more in asks:
-        answers = [await lab.ask(url, gateway=gateway, **more) for gateway in (gateway_of("nginx")[1], "nginx")]
+        answers = [await lab.ask(url, gateway=gateway, **more) for gateway in (own[1], of["metadata"]["name"])]
         found.append((said(answers[0]), said(answers[1])))
     for each in made.objects:
         if each["kind"] not in ("Gateway", "GatewayClass"):

@@ -27,7 +27,7 @@ _GATEWAY = (
     "tlsroutes.gateway.networking.k8s.io tcproutes.gateway.networking.k8s.io udproutes.gateway.networking.k8s.io "
     "clienttrafficpolicies.fairlead.dev gatewayparameters.fairlead.dev "
     "referencegrants.gateway.networking.k8s.io backendtrafficpolicies.fairlead.dev securitypolicies.fairlead.dev "
-    "trafficpolicies.fairlead.dev routeextensions.fairlead.dev "
+    "trafficpolicies.fairlead.dev routeextensions.fairlead.dev middlewares.traefik.io "
     "backendtlspolicies.gateway.networking.k8s.io"
 )
 

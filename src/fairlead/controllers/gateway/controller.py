@@ -22,6 +22,7 @@ from fairlead.api.resources import (
     INGRESSCLASSES,
     INGRESSES,
     LISTENERSETS,
+    MIDDLEWARES,
     NAMESPACES,
     NODES,
     SECRETS,
@@ -46,6 +47,7 @@ from fairlead.model.gateway.names import CONTROLLER, GATEWAY_LABEL, service_name
 from fairlead.model.gateway.stage import GatewayStage
 from fairlead.sources.errors import ApiError
 from fairlead.sources.informer import Informer, key_of
+from fairlead.sources.k8s_watch import follow_when_installed
 from fairlead.sources.named import NamedObjects
 from fairlead.world.events import Event, ObjectChanged
 from fairlead.world.fold import fold
@@ -93,6 +95,7 @@ class GatewayController(Controller):
         self._informers = {kind: self.follow(resource) for kind, resource in _FOLLOWED.items()}
         for kind, informer in self._informers.items():
             self._listen(kind, informer)
+        self._middlewares_known = asyncio.Event()
         self._bundles = NamedObjects(self.client, CONFIGMAPS, self._take_bundle, reduce=trust_material.reduced)
         self._nodes = self.follow(NODES, enqueue=self._wake)
         self._slices = self.follow(ENDPOINTSLICES, enqueue=self._wake_for_slice)
@@ -101,7 +104,15 @@ class GatewayController(Controller):
         """Reconcile forever."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._bundles.run())
+            group.create_task(follow_when_installed(self.client, MIDDLEWARES, "Middleware", self._take_middlewares))
+            # Before it is known which there are, Ingresses would be told that theirs are missing.
+            await self._middlewares_known.wait()
             group.create_task(super().run())
+
+    def _take_middlewares(self, event: Event) -> None:
+        self._pending.append(event)
+        self._middlewares_known.set()
+        self.queue.add(_EVERYTHING)
 
     async def reconcile(self, key: Key) -> None:
         """Bring everything nearer to what it should be."""

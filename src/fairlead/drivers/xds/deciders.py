@@ -33,8 +33,11 @@ _TOLD: Mapping[str, str] = {
     "x-original-method": "%REQ(:METHOD)%",
     "x-original-url": "%REQ(X-FORWARDED-PROTO)%://%REQ(:AUTHORITY)%%REQ(:PATH)%",
     _REDIRECT: "%REQ(:PATH)%",
+    "x-forwarded-method": "%REQ(:METHOD)%",
+    "x-forwarded-host": "%REQ(:AUTHORITY)%",
+    "x-forwarded-uri": "%REQ(:PATH)%",
 }
-"""What a service hears of the request where its path does not say it, in the words of ingress-nginx."""
+"""What a service hears of the request where its path does not say it, in the words of ingress-nginx and of Traefik."""
 _ALWAYS_TOLD = ("www-authenticate",)
 """What clients get of a refusal in any case; an empty list would let them get everything."""
 _KIND = "content-type"

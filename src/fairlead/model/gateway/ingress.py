@@ -32,6 +32,7 @@ from fairlead.model.gateway import ingress_classes, ingress_passthrough
 from fairlead.model.gateway.annotations import of_service, read
 from fairlead.model.gateway.annotations.wishes import Wishes
 from fairlead.model.gateway.ingress_classes import OurClass, our_classes
+from fairlead.model.gateway.ingress_middlewares import IngressMiddlewares
 from fairlead.model.gateway.ingress_passthrough import tls_routes
 from fairlead.model.gateway.ingress_peers import Peers, Read
 from fairlead.model.gateway.ingress_policies import TABLES, IngressPolicy, policies
@@ -80,6 +81,7 @@ class IngressReader:
         self._peers: dict[str, Peers] = {}
         self._known: dict[ObjectKey, _Made] = {}
         self._by_services = SaidByServices()
+        self._middlewares = IngressMiddlewares()
         self.gateways: Mapping[ObjectKey, Gateway] = {}
         self.routes: Mapping[ObjectKey, IngressRoute] = {}
         """(namespace, `NAME~HOST`) → what an Ingress wants of a host."""
@@ -109,7 +111,7 @@ class IngressReader:
 
         `touched` Services and `changed` Ingresses are those that may have changed since the last call, None: all. Costs time proportional to
         these and to those of the same hosts, and a copy of each table that changed; a changed class costs all of them, a Service that says
-        something else its Ingresses.
+        something else its Ingresses, a Middleware those that it is for.
         """
         before = self._ingresses
         stale: set[ObjectKey] = set()
@@ -121,6 +123,7 @@ class IngressReader:
             before, changed = {}, None
             stale |= self._known.keys()
         concerned = self._by_services.update(services, touched)
+        concerned |= self._middlewares.update(referred.middlewares, referred.grants)
         if not referred.is_same(self._referred):
             self._referred = referred
             concerned |= self._referring
@@ -132,7 +135,7 @@ class IngressReader:
         for key in before.keys() | ingresses.keys() if changed is None else changed | concerned:
             if before.get(key) is not ingresses.get(key) or key in concerned:
                 old = self._known[key].read if key in before and key in self._known else None
-                moved |= self._replace(key, old, ingresses.get(key), stale)
+                moved |= self._replace(key, old, ingresses.get(key), stale, anew=key in concerned)
         former = {key: self._known.pop(key) for key in stale & self._known.keys()}
         for key in stale:
             for name in moved:
@@ -140,12 +143,15 @@ class IngressReader:
                     self._known[key] = self._making(found, self._peers[name].around(found), former.get(key))
         return self._take(former, stale, moved)
 
-    def _replace(self, key: ObjectKey, old: Read | None, ingress: Ingress | None, stale: set[ObjectKey]) -> set[str]:
+    def _replace(
+        self, key: ObjectKey, old: Read | None, ingress: Ingress | None, stale: set[ObjectKey], *, anew: bool
+    ) -> set[str]:
         """Put an Ingress in its place; note those that this concerns and return the classes."""
-        new = self._reading(key, ingress) if ingress is not None else None
+        new = self._reading(key, ingress, anew=anew) if ingress is not None else None
         if new is None:
             self._referring.discard(key)
         self._by_services.follow(key, *(services_of(each.ingress) if each is not None else () for each in (old, new)))
+        self._middlewares.follow(key, *(each.asked if each is not None else () for each in (old, new)))
         if old is not None and new is not None and old.of.name == new.of.name:
             stale |= self._peers[old.of.name].replace(old, new)
             return {old.of.name}
@@ -245,7 +251,7 @@ class IngressReader:
         own = ingress_classes.diagnostics(self._classes or {})
         return own + [each for remarks in self.remarks.values() for each in remarks]
 
-    def _reading(self, key: ObjectKey, ingress: Ingress) -> Read | None:
+    def _reading(self, key: ObjectKey, ingress: Ingress, *, anew: bool) -> Read | None:
         annotations = ingress.metadata.annotations or {}
         default = next((name for name in sorted(self._ours) if self._ours[name].is_default), "")
         of = self._ours.get(ingress.spec.ingress_class_name or annotations.get(LEGACY_CLASS) or default)
@@ -254,7 +260,7 @@ class IngressReader:
         known = self._known.get(key)
         said = self._by_services.to(key, services_of(ingress))
         if (
-            key not in self._referring
+            not anew
             and known is not None
             and known.read.ingress is ingress
             and known.read.of == of
@@ -267,8 +273,15 @@ class IngressReader:
             self._referring.add(key)
             wishes = resolved(key[0], wishes, self._referred)
         found = {name: of_service(annotations, each, of.dialect) for name, each in said.items()}
-        served = {name: resolved(key[0], each, self._referred) for name, each in found.items() if each is not None}
-        return Read(key, ingress, of, wishes, said, served, hosts_of(ingress), tuple(other_hosts(ingress, wishes)))
+        asked: set[str] = set()
+        wishes = self._middlewares.with_those(key, ingress, wishes, asked)
+        served = {
+            name: self._middlewares.with_those(key, ingress, resolved(key[0], each, self._referred), asked)
+            for name, each in found.items()
+            if each is not None
+        }
+        hosts, others = hosts_of(ingress), tuple(other_hosts(ingress, wishes))
+        return Read(key, ingress, of, wishes, said, served, frozenset(asked), hosts, others)
 
     def _making(self, each: Read, around: Around, known: _Made | None) -> _Made:
         if known is not None and known.read is each and known.around == around:

@@ -32,6 +32,8 @@ class Read(msgspec.Struct, frozen=True):
     """Service → its annotations, where it has some."""
     served: Mapping[str, Wishes]
     """Service → what requests for it wish, where it says something to this Ingress."""
+    asked: frozenset[str]
+    """Middlewares that it leads to, as `NAMESPACE-NAME`."""
     hosts: tuple[str, ...]
     """Those of its rules, and its default backend's."""
     others: tuple[str, ...]

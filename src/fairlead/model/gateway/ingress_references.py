@@ -12,6 +12,7 @@ import msgspec
 from fairlead.api.gateway import ReferenceGrant
 from fairlead.api.httproute import HeaderFilter, HeaderValue
 from fairlead.api.ingress import Ingress
+from fairlead.api.middleware import Middleware
 from fairlead.api.securitypolicy import OwnHeader
 from fairlead.api.trust_material import TrustMaterial
 from fairlead.model.gateway.annotations import nginx, values
@@ -29,9 +30,11 @@ class Referred(msgspec.Struct, frozen=True):
 
     configmaps: Mapping[ObjectKey, TrustMaterial] = {}
     grants: Mapping[ObjectKey, ReferenceGrant] = {}
+    middlewares: Mapping[ObjectKey, Middleware] = {}
+    """Of Traefik: which of them concern whom is kept for each."""
 
     def is_same(self, other: Referred) -> bool:
-        """Tell whether nothing of it is another object."""
+        """Tell whether neither ConfigMaps nor grants are other objects."""
         return self.configmaps is other.configmaps and self.grants is other.grants
 
 

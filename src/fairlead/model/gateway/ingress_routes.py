@@ -149,19 +149,21 @@ def _of_host(
     name = f"{key[1]}{PART}{host or '*'}"
     if wishes.passthrough or host in around.passed:
         if not wishes.refusals and _redirects(host, wishes, around):
-            rules = tuple(_to_https(rule, wishes, challenges) for rule in rules)
+            rules = tuple(each for rule in rules for each in _to_https(rule, wishes, challenges))
         yield (key[0], name), _route(ingress, host, rules, (HTTP,), around.gateway)
         return
     ports = wishes.ports
     if not ports and around.https_only and ingress.spec.tls and host in around.secured:
         ports = (HTTPS,)
     plain: tuple[HTTPRule, ...] | None = None
-    if not wishes.refusals and ports in ((), (HTTP, HTTPS)) and _redirects(host, wishes, around):
-        ports = (HTTPS,) if host in around.secured else (HTTP,)
-        plain = tuple(_to_https(rule, wishes, challenges) for rule in rules)
-        rules = rules if host in around.secured else plain
+    if not wishes.refusals and ports != (HTTPS,) and _redirects(host, wishes, around):
+        plain = tuple(each for rule in rules for each in _to_https(rule, wishes, challenges))
+        if ports == (HTTP,) or host not in around.secured:
+            ports, rules, plain = (HTTP,), plain, None
+        else:
+            ports = (HTTPS,)
     yield (key[0], name), _route(ingress, host, rules, ports, around.gateway)
-    if plain is not None and host in around.secured:
+    if plain is not None:
         yield (key[0], f"{name}{PART}http"), _route(ingress, host, plain, (HTTP,), around.gateway)
 
 
@@ -183,12 +185,29 @@ def _redirects(host: str, wishes: Wishes, around: Around) -> bool:
     return wanted and host in around.secured
 
 
-def _to_https(rule: HTTPRule, wishes: Wishes, challenges: Set[PathMatch]) -> HTTPRule:
+def _to_https(rule: HTTPRule, wishes: Wishes, challenges: Set[PathMatch]) -> list[HTTPRule]:
     """Return what plain HTTP gets in place of a rule."""
     if any(each.path in challenges for each in rule.matches or ()):
-        return rule
+        return [rule]
     redirect = RedirectFilter(scheme="https", status_code=wishes.secured_status)
-    return HTTPRule(matches=rule.matches, filters=(RouteFilter(type="RequestRedirect", request_redirect=redirect),))
+    filters = (RouteFilter(type="RequestRedirect", request_redirect=redirect),)
+    return _redirecting(HTTPRule(matches=rule.matches, filters=filters), wishes)
+
+
+def _redirecting(rule: HTTPRule, wishes: Wishes) -> list[HTTPRule]:
+    """Return a rule that redirects, behind one for GET where that gets another status."""
+    if not wishes.get_status:
+        return [rule]
+    matches = tuple(msgspec.structs.replace(each, method="GET") for each in rule.matches or ())
+    filters = tuple(
+        each
+        if each.request_redirect is None
+        else msgspec.structs.replace(
+            each, request_redirect=msgspec.structs.replace(each.request_redirect, status_code=wishes.get_status)
+        )
+        for each in rule.filters or ()
+    )
+    return [HTTPRule(matches=matches, filters=filters), rule]
 
 
 def _app_root(path: str) -> HTTPRule:
@@ -211,7 +230,7 @@ def _rules(path: IngressPath, wishes: Wishes, patterned: bool, canary: CanaryPat
         return [HTTPRule(matches=(match,))]
     filters = _filters(path, wishes)
     if wishes.redirect is not None:
-        return [HTTPRule(matches=(match,), filters=filters)]
+        return _redirecting(HTTPRule(matches=(match,), filters=filters), wishes)
     whole = HTTPRule(
         matches=(match,),
         filters=filters or None,

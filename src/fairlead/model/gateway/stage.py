@@ -190,7 +190,7 @@ class GatewayStage:
             snapshot.ingress_classes,
             snapshot.ingresses,
             snapshot.services,
-            Referred(snapshot.trust_material, snapshot.reference_grants),
+            Referred(snapshot.trust_material, snapshot.reference_grants, snapshot.middlewares),
             touched,
             _of_kind("Ingress", concerned),
         )

@@ -9,6 +9,7 @@ from fairlead.model.gateway.annotations import values
 from fairlead.model.gateway.annotations.reader import Reader
 from fairlead.model.gateway.annotations.sessions import by_cookie
 from fairlead.model.gateway.annotations.wishes import Matcher, Wishes
+from fairlead.model.gateway.middlewares import lookup
 
 PREFIX = "traefik.ingress.kubernetes.io/"
 ENTRY_POINTS: Mapping[str, int] = {"web": 80, "websecure": 443}
@@ -28,10 +29,18 @@ def read(reader: Reader) -> Wishes:
     take("service.passhostheader", values.one_of("true"), "")
     protocol, encrypted = take("service.serversscheme", values.protocol(_PROTOCOLS), ("", False))
     session = _session(reader)
+    middlewares = take("router.middlewares", values.items(lookup.name), ())
     if not ports:
         reader.refuse("router.entrypoints", "with router.tls no entry point is left")
     served = tuple(sorted(ports)) if ports != set(ENTRY_POINTS.values()) else ()
-    wishes = Wishes(ports=served, matcher=_MATCHERS[matcher], protocol=protocol, encrypted=encrypted, session=session)
+    wishes = Wishes(
+        ports=served,
+        matcher=_MATCHERS[matcher],
+        protocol=protocol,
+        encrypted=encrypted,
+        session=session,
+        middlewares=middlewares,
+    )
     return reader.finish(wishes)
 
 

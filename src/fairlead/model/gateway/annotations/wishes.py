@@ -59,6 +59,10 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
 
     secured: Secured = ""
     secured_status: int = 308
+    get_status: int = 0
+    """Of redirects for GET, where it differs from that for other methods."""
+    middlewares: tuple[str, ...] = ()
+    """Middlewares of Traefik, each `NAMESPACE-NAME`, in their order."""
     ports: tuple[int, ...] = ()
     """Ports on which it is served; none: all."""
     patterns: bool = False

@@ -13,6 +13,7 @@ TABLE: Table = {
         "`sessionPersistence` by a cookie",
         "service.sticky.cookie", "service.sticky.cookie.name", "service.sticky.cookie.maxage",
     ),
+    **honored("Middlewares of Traefik, `NAMESPACE-NAME@kubernetescrd`; another namespace needs a ReferenceGrant", "router.middlewares"),
     **honored("`true` alone: backends get the client's Host header", "service.passhostheader"),
     **warned(
         "the cookie has no such attribute",
@@ -28,7 +29,7 @@ TABLE: Table = {
         "router.observability.accesslogs", "router.observability.metrics", "router.observability.tracing", "router.observability.traceVerbosity",
     ),
     **warned("requests go to the endpoints, with the same outcome", "service.nativelb", "service.nodeportlb"),
-    **refused("write what the middlewares do as filters of an HTTPRoute, or as policies", "router.middlewares", "service.middlewares"),
+    **refused("name the middlewares on the Ingress: router.middlewares", "service.middlewares"),
     **refused("routes are ordered by how exact they are; write an HTTPRoute whose matches say which is meant", "router.priority"),
     **refused("there are no rules of Traefik here", "router.rulesyntax"),
     **refused("write a ClientTrafficPolicy with `tls`; for clients' certificates make a Gateway with `spec.tls.frontend`", "router.tls.options"),

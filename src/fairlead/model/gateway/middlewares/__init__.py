@@ -1,0 +1,1 @@
+"""Middlewares of Traefik that Ingresses name, as what rules and policies do."""
