@@ -20,6 +20,11 @@ REMOTE = "remoteJWKS: {backendRef: {name: keys, port: 80}}"
 GOOD = {
     "addresses": ("SecurityPolicy", "clientCIDRs: {allow: ['10.0.0.0/8', '2001:db8::/32']}"),
     "tokens": ("SecurityPolicy", f"jwt: {{providers: [{{name: a, issuer: i, {REMOTE}}}]}}"),
+    "where clients sign in": (
+        "SecurityPolicy",
+        "extAuth: {headersToExtAuth: ['*'], http: {backendRef: {name: a, port: 80}, method: GET, headers: [{name: a, value: b c}], "
+        "requestRedirect: 'https://$host$request_uri', signIn: {url: 'https://$host/start?x=y', redirectParam: rd}}}",
+    ),
     "rates": ("TrafficPolicy", "rateLimit: {rules: [{requests: 1, by: Header, header: x-tenant}]}"),
 }
 BAD = {
@@ -30,6 +35,12 @@ BAD = {
         "SecurityPolicy", f"jwt: {{providers: [{{name: a, issuer: i, {JWKS}, {REMOTE}}}]}}", "spec.jwt.providers[0]",
     ),
     "nobody decides": ("SecurityPolicy", "extAuth: {}", "spec.extAuth"),
+    "another method": (
+        "SecurityPolicy", "extAuth: {http: {backendRef: {name: a, port: 80}, method: PUT}}", "spec.extAuth.http.method",
+    ),
+    "no address": (
+        "SecurityPolicy", "extAuth: {http: {backendRef: {name: a, port: 80}, signIn: {url: 'a b'}}}", "spec.extAuth.http.signIn.url",
+    ),
     "unknown action": ("SecurityPolicy", "authorization: {rules: [{action: Maybe}]}", "spec.authorization.rules[0].action"),
     "unknown check": ("SecurityPolicy", "exempt: [everything]", "spec.exempt[0]"),
     "header without by": (

@@ -179,7 +179,7 @@ class ExtAuth(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=Fals
     grpc: GrpcAuth | None = None
     http: HttpAuth | None = None
     headers_to_ext_auth: tuple[str, ...] | None = None
-    """Headers of the request that are sent; nothing: Authorization and Cookie."""
+    """Headers of the request that are sent, `*` for all; nothing: Authorization, Cookie, X-Forwarded-For and X-Forwarded-Proto."""
     body_to_ext_auth: AuthBody | None = None
     timeout: str = "1s"
     fail_open: bool = False

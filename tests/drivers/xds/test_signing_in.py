@@ -217,6 +217,19 @@ async def test_how_the_service_is_asked(lab: GatewayLab, judge: Backend) -> None
         (asked,) = judge.seen
         told = {name: asked["headers"][name] for name in ("x-original-method", "x-auth-request-redirect")}
         assert (asked["method"], told) == (method, {"x-original-method": "PUT", "x-auth-request-redirect": redirect})
+    told = {
+        "x-key": "k",
+        "accept": "text/x",
+        "accept-encoding": "gzip",
+        "range": "bytes=0-1",
+        "x-user": "root",
+        "host": "how0.test",
+    }
+    more = {"x-fairlead-scope": "s", "x-envoy-max-retries": "9", "if-none-match": "*", "te": "trailers"}
+    await lab.ask("http://how0.test/", "POST", gateway=gateway_of("nginx")[1], headers=told | more, body=b"x" * 9)
+    heard = judge.seen[-1]["headers"]
+    assert {each for each in (*told, *more) if each in heard} == {"x-key", "accept", "x-user", "host"}
+    assert (judge.seen[-1]["method"], heard["content-length"], heard["host"]) == ("GET", "0", "how0.test")
     objects = [
         ingress("own", {"/": "one"}, {f"haproxy-ingress.github.io/auth-{name}": value for name, value in each.items()}, of="haproxy")
         for each in (

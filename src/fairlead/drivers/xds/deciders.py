@@ -18,7 +18,7 @@ from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.http.upstream_codec.v3 import upstream_codec_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb2
-from envoy.type.matcher.v3 import string_pb2
+from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from envoy.type.v3 import http_status_pb2
 
 from fairlead.drivers.xds.pack import milliseconds, packed
@@ -43,6 +43,14 @@ _ALWAYS_TOLD = ("www-authenticate",)
 _KIND = "content-type"
 """By which calls of gRPC are known, whose refusals are never redirects."""
 _ASKS = "x-fairlead-asks"
+_ALL = "*"
+_NEVER_TOLD = (
+    "accept-encoding", "connection", "content-length", "expect", "http2-settings", "if-match", "if-modified-since", "if-none-match", "if-range",
+    "if-unmodified-since", "keep-alive", "proxy-connection", "range", "te", "trailer", "transfer-encoding", "upgrade",
+)  # fmt: skip
+"""Of all headers those of a connection, those that frame a message, and those that would change what answer there is."""
+_NEVER_TOLD_FAMILIES = ("x-fairlead-", "x-envoy-")
+"""How the names begin of what the proxy tells itself."""
 _SCRIPT = """
 local function escaped(text)
   return (text:gsub("[^%w._~-]", function(byte) return ("%%%02X"):format(byte:byte()) end))
@@ -133,7 +141,13 @@ def decider(auth: ExternalAuth) -> Any:
         status_on_error=http_status_pb2.HttpStatus(code=_UNAVAILABLE),
         stat_prefix="gateway",
     )
-    if auth.headers:
+    if _ALL in auth.headers:
+        message.allowed_headers.CopyFrom(
+            _matching(string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=".*")))
+        )
+        families = (string_pb2.StringMatcher(prefix=each) for each in _NEVER_TOLD_FAMILIES)
+        message.disallowed_headers.CopyFrom(_matching(*families, *_names(_NEVER_TOLD).patterns))
+    elif auth.headers:
         more = (*(_TOLD if _is_told(auth) else ()), *([_KIND] if auth.sign_in else []))
         message.allowed_headers.CopyFrom(_names((*auth.headers, *more)))
     if auth.body_bytes:
@@ -209,6 +223,8 @@ def _changing(changes: Iterable[Any]) -> Any:
 
 
 def _names(names: Iterable[str]) -> Any:
-    return string_pb2.ListStringMatcher(
-        patterns=[string_pb2.StringMatcher(exact=each.lower(), ignore_case=True) for each in names]
-    )
+    return _matching(*(string_pb2.StringMatcher(exact=each.lower(), ignore_case=True) for each in names))
+
+
+def _matching(*patterns: Any) -> Any:
+    return string_pb2.ListStringMatcher(patterns=patterns)

@@ -82,7 +82,7 @@ class ExternalAuth(msgspec.Struct, frozen=True, kw_only=True):
     sign_in: Composed = ()
     """Where clients are sent whom it does not know (401); nothing: they get its answer."""
     headers: tuple[str, ...] = ()
-    """Of the request, sent to it."""
+    """Of the request, sent to it; `*`: all but those of the connection and those that would change what it answers."""
     to_backend: tuple[str, ...] = ()
     to_client: tuple[str, ...] = ()
     to_client_passed: tuple[str, ...] = ()

@@ -8,6 +8,8 @@ from fairlead.model.gateway import composed
 
 _COOKIE = "set-cookie"
 """Without it no session begins."""
+ALL = ("*",)
+"""Every header of a request, as far as it says nothing about its connection."""
 
 
 def decider(

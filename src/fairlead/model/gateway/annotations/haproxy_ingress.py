@@ -86,7 +86,10 @@ def _external(reader: Reader) -> ExtAuth | None:
     """Return who decides about requests. There all headers of its answer reach backends: only named ones are taken from clients first."""
     take = reader.take
     url = take("auth-url", _service, None)
-    asked, passed, told = (take(f"auth-headers-{part}", _header_names, None) for part in ("request", "succeed", "fail"))
+    asked = take(
+        "auth-headers-request", lambda text: external.ALL if text == "*" else _header_names(text), external.ALL
+    )
+    passed, told = (take(f"auth-headers-{part}", _header_names, None) for part in ("succeed", "fail"))
     method = take("auth-method", values.one_of("*", *METHODS), "GET")
     sign_in = take("auth-signin", _sign_in, "")
     if url is None:
@@ -106,7 +109,7 @@ def _external(reader: Reader) -> ExtAuth | None:
     return external.decider(
         backend,
         path,
-        asked=asked or (),
+        asked=asked,
         passed=passed,
         refused=told or (),
         method="" if method == "*" else method,

@@ -242,6 +242,7 @@ def _external(reader: Reader) -> ExtAuth | None:
     return external.decider(
         BackendRef(name=name, namespace=namespace, port=port),
         path,
+        asked=external.ALL,
         passed=headers,
         method=method,
         redirect=redirect,

@@ -53,7 +53,7 @@ TABLE: Table = {
     ),
     **honored(
         "SecurityPolicy `extAuth`, for `svc://[NAMESPACE/]SERVICE:PORT[/PATH]` or `http://SERVICE.NAMESPACE.svc[:PORT][/PATH]`: the service is asked that path, "
-        "and 2xx lets the request pass; `auth-headers-succeed` has to name the headers",
+        "with the headers of the request that `auth-headers-request` names (without it, all), and 2xx lets the request pass; `auth-headers-succeed` has to name the headers",
         "auth-url", "auth-headers-succeed", "auth-headers-request", "auth-headers-fail",
     ),
     **honored("`extAuth.http.method`: `GET`, `HEAD`, `POST`; `*` is the request's own; without it GET", "auth-method"),

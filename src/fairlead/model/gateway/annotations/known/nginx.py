@@ -72,7 +72,7 @@ TABLE: Table = {
         "auth-type", "auth-secret", "auth-secret-type",
     ),
     **honored(
-        "SecurityPolicy `extAuth`, for `http://SERVICE.NAMESPACE.svc[:PORT][/PATH]`: the service is asked that path, and hears "
+        "SecurityPolicy `extAuth`, for `http://SERVICE.NAMESPACE.svc[:PORT][/PATH]`: the service is asked that path with the request's headers, and hears "
         "of the request in X-Original-URL, X-Original-Method and X-Auth-Request-Redirect; 2xx lets it pass, other answers are the client's; another namespace "
         "needs a ReferenceGrant",
         "auth-url", "auth-response-headers",
@@ -135,7 +135,11 @@ TABLE: Table = {
         "write what it does as an HTTPRoute; text of another proxy's configuration is never read",
         "configuration-snippet", "server-snippet", "stream-snippet",
     ),
-    **refused("write what it does as a SecurityPolicy; text of another proxy's configuration is never read", "auth-snippet"),
+    **refused(
+        "write what it does as a SecurityPolicy; text of another proxy's configuration is never read. The service gets the request's own Host, so that a line for "
+        "X-Forwarded-Host is not needed",
+        "auth-snippet",
+    ),
     **refused("there is no such firewall; write what it does as a SecurityPolicy", "enable-modsecurity", "enable-owasp-core-rules", switch=True),
     **refused("there is no such firewall; write what it does as a SecurityPolicy", "modsecurity-snippet", "modsecurity-transaction-id"),
     **refused(
