@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from fairlead.agent.secrets import CERTIFICATES, CREDENTIALS, SecretKeeper, Vault, Wanted
+from fairlead.agent.secrets import AUTHORITIES, CERTIFICATES, CREDENTIALS, SecretKeeper, Vault, Wanted
 from fairlead.api.certificate import KeyPair
 from fairlead.engine.reconcile import Engine
 from fairlead.sources.client import Client
@@ -42,7 +42,7 @@ class _Engine:
             self.said.put_nowait(event)
 
 
-@pytest.mark.parametrize("wanted", (CERTIFICATES, CREDENTIALS), ids=lambda each: each.kind)
+@pytest.mark.parametrize("wanted", (CERTIFICATES, CREDENTIALS, AUTHORITIES), ids=lambda each: each.kind)
 async def test_without_the_right_to_read_them_there_are_none(wanted: Wanted) -> None:
     engine = _Engine()
     keeper = SecretKeeper(cast(Client, _NoRight()), Vault(), cast(Engine, engine), wanted)

@@ -72,6 +72,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     backend_traffic_policies: tuple[BackendTrafficPolicy, ...] = ()
     client_traffic_policies: tuple[ClientTrafficPolicy, ...] = ()
     trust_material: tuple[TrustMaterial, ...] = ()
+    client_authorities: tuple[TrustMaterial, ...] = ()
     credentials: tuple[Credentials, ...] = ()
     security_policies: tuple[SecurityPolicy, ...] = ()
     traffic_policies: tuple[TrafficPolicy, ...] = ()

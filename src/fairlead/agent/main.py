@@ -30,7 +30,7 @@ from fairlead.agent.keepers import FactsKeeper, HostKeeper, StatusKeeper, rememb
 from fairlead.agent.names import expire_names
 from fairlead.agent.policy_report import PolicyReporter
 from fairlead.agent.proxy_surface import ProxySurface
-from fairlead.agent.secrets import CERTIFICATES, CREDENTIALS, SecretKeeper, Vault, Vaults
+from fairlead.agent.secrets import AUTHORITIES, CERTIFICATES, CREDENTIALS, SecretKeeper, Vault, Vaults
 from fairlead.agent.trust_material import TrustKeeper
 from fairlead.base.errors import UserError
 from fairlead.drivers.dns.driver import DnsDriver
@@ -138,6 +138,7 @@ async def _serve(
         StatusKeeper(options.state / "status.json", engine.receipt).run(),
         SecretKeeper(client, vaults.certificates, engine, CERTIFICATES).run(),
         SecretKeeper(client, vaults.credentials, engine, CREDENTIALS).run(),
+        SecretKeeper(client, Vault(), engine, AUTHORITIES).run(),
         TrustKeeper(client, engine).run(),
         GatewayReporter(client, engine, floor.xds, options.settings.node).run(),
         PolicyReporter(client, engine, options.settings.node, floor.policy.absent).run(),

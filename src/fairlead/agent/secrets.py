@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
-from fairlead.api import certificate, credentials
+from fairlead.api import certificate, client_authority, credentials
 from fairlead.api.certificate import KeyPair
 from fairlead.api.credentials import CredentialData
 from fairlead.api.decode import decode
@@ -72,8 +72,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Of what may be known of them."""
     fields: str | None = None
     labels: str | None = None
-    read: Callable[[Json], Any]
-    """Returns the bytes; raises ValueError."""
+    read: Callable[[Json], Any] | None = None
+    """Returns the bytes; raises ValueError. None: nothing of it is secret."""
     reduced: Callable[[Json], Json]
     """Returns what may be known."""
     without: str
@@ -93,6 +93,14 @@ CREDENTIALS = Wanted(
     read=credentials.data_of,
     reduced=credentials.reduced,
     without="credentials not read: nobody passes basic authentication or has a key",
+)
+
+
+AUTHORITIES = Wanted(
+    kind=client_authority.KIND,
+    labels=credentials.LABEL,
+    reduced=client_authority.reduced,
+    without="CA certificates of clients not read: hosts of Ingresses that want some let nobody in",
 )
 
 
@@ -147,7 +155,7 @@ class SecretKeeper:
     def _reduce(self, secret: Json) -> Json:
         """Keep the bytes aside and return what may be known: nothing else of a Secret stays in memory."""
         try:
-            held = self._wanted.read(secret)
+            held = self._wanted.read(secret) if self._wanted.read is not None else None
         except ValueError:
             held = None
         self._vault.put(key_of(secret), held)

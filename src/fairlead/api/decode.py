@@ -95,6 +95,7 @@ KINDS: Mapping[str, type[ApiObject]] = {
     "BackendTrafficPolicy": BackendTrafficPolicy,
     "ClientTrafficPolicy": ClientTrafficPolicy,
     "ConfigMap": TrustMaterial,
+    "ClientAuthority": TrustMaterial,
     "Credentials": Credentials,
     "SecurityPolicy": SecurityPolicy,
     "TrafficPolicy": TrafficPolicy,

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from fairlead.api import certificate, credentials, trust_material
+from fairlead.api import certificate, client_authority, credentials, trust_material
 from fairlead.api.decode import CLUSTER_SCOPED, KINDS, ApiObject, decode, reference
 from fairlead.api.node import Node
 from fairlead.base.diagnostics import Diagnostic
@@ -62,6 +62,8 @@ def scenario(manifests: Iterable[Manifest], *, nodes: Sequence[Node], service_ci
             objects[kind][key] = decode(kind, _REDUCED[kind](obj) if kind in _REDUCED else obj)
             if kind == "Secret" and credentials.is_credentials(obj):
                 objects["Credentials"][key] = decode("Credentials", credentials.reduced(obj))
+            if kind == "Secret" and client_authority.is_authority(obj):
+                objects[client_authority.KIND][key] = decode(client_authority.KIND, client_authority.reduced(obj))
     taken = {str(address) for _, obj in services for address in _addresses(obj)}
     pools = [_free(cidr, taken) for cidr in service_cidrs]
     for key, obj in sorted(services, key=lambda item: item[0]):

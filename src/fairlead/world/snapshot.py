@@ -65,6 +65,7 @@ TABLES: Mapping[str, str] = {
     "BackendTrafficPolicy": "backend_traffic_policies",
     "ClientTrafficPolicy": "client_traffic_policies",
     "ConfigMap": "trust_material",
+    "ClientAuthority": "client_authorities",
     "Credentials": "credentials",
     "SecurityPolicy": "security_policies",
     "TrafficPolicy": "traffic_policies",
@@ -132,6 +133,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     client_traffic_policies: Mapping[ObjectKey, ClientTrafficPolicy] = {}
     trust_material: Mapping[ObjectKey, TrustMaterial] = {}
     """Those that something refers to."""
+    client_authorities: Mapping[ObjectKey, TrustMaterial] = {}
+    """Secrets with CA certificates and the label of credentials."""
     credentials: Mapping[ObjectKey, Credentials] = {}
     security_policies: Mapping[ObjectKey, SecurityPolicy] = {}
     traffic_policies: Mapping[ObjectKey, TrafficPolicy] = {}

@@ -18,7 +18,7 @@ import yaml
 from aiohttp import abc, web
 from tests.drivers.xds.load import until
 
-from fairlead.api import credentials, trust_material
+from fairlead.api import client_authority, credentials, trust_material
 from fairlead.api.certificate import KeyPair, key_pair, reduced
 from fairlead.api.credentials import CredentialData
 from fairlead.api.decode import CLUSTER_SCOPED, decode
@@ -285,6 +285,10 @@ ports: [{{name: http, port: {port}, protocol: TCP}}]
             new = decode("Credentials", credentials.reduced(obj))
             assert not isinstance(new, Diagnostic), new
             found.append(ObjectChanged("Credentials", found[0].key, new))
+        if obj["kind"] == "Secret" and client_authority.is_authority(obj):
+            authority = decode(client_authority.KIND, client_authority.reduced(obj))
+            assert not isinstance(authority, Diagnostic), authority
+            found.append(ObjectChanged(client_authority.KIND, found[0].key, authority))
         return found
 
     def event(self, obj: Json) -> ObjectChanged:

@@ -11,7 +11,7 @@ import datetime
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fairlead.api import certificate, credentials, trust_material
+from fairlead.api import certificate, client_authority, credentials, trust_material
 from fairlead.api.decode import decode
 from fairlead.api.resources import (
     CONFIGMAPS,
@@ -368,6 +368,12 @@ class GatewayController(Controller):
                     decode("Credentials", credentials.reduced(new)) if new and credentials.is_credentials(new) else None
                 )
                 self._pending.append(ObjectChanged("Credentials", key, found))
+                authority = (
+                    decode(client_authority.KIND, client_authority.reduced(new))
+                    if new and client_authority.is_authority(new)
+                    else None
+                )
+                self._pending.append(ObjectChanged(client_authority.KIND, key, authority))
             self._wake(subject)
 
         informer.on_change(changed)

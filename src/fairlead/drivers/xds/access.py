@@ -14,6 +14,7 @@ from envoy.config.rbac.v3 import rbac_pb2 as rules_pb2
 from envoy.config.route.v3 import route_components_pb2 as route_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.type.matcher.v3 import metadata_pb2, string_pb2, value_pb2
+from google.api.expr.v1alpha1 import syntax_pb2
 
 from fairlead.drivers.xds.pack import number
 from fairlead.plan.gateway.policy import Access, Addresses, Claim, Header, Who
@@ -26,6 +27,17 @@ def addresses(found: Addresses) -> Any:
     parts = [_any_of(_range(each) for each in found.allow)] if found.allow is not None else []
     parts += [_not(_range(each)) for each in found.deny]
     return _allow([_all_of(parts)])
+
+
+def subjects(pattern: str) -> Any:
+    """Return the filter that lets clients in by a pattern that a part of their certificate's subject matches. Source: Envoy's CEL attributes."""
+    text = syntax_pb2.Expr(const_expr=syntax_pb2.Constant(string_value=pattern))
+    connection = syntax_pb2.Expr(ident_expr=syntax_pb2.Expr.Ident(name="connection"))
+    subject = syntax_pb2.Expr(select_expr=syntax_pb2.Expr.Select(operand=connection, field="subject_peer_certificate"))
+    found = _allow([_all_of([])])
+    call = syntax_pb2.Expr.Call(function="matches", target=subject, args=[text])
+    found.rules.policies["allowed"].condition.CopyFrom(syntax_pb2.Expr(call_expr=call))
+    return found
 
 
 def tokens(found: Iterable[Who]) -> Any:

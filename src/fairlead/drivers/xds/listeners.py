@@ -48,7 +48,7 @@ FORGEABLE = (
 """Headers by which proxies tell backends about a client; from clients themselves they are lies or mistakes."""
 FORGEABLE_FAMILIES = ("x-envoy-", "x-original-")
 """How the names of more such headers begin, whoever is believed."""
-FORGEABLE_BY_OUTSIDERS = "x-forwarded-"
+FORGEABLE_BY_OUTSIDERS = ("x-forwarded-", "ssl-client-", "x-ssl-client-")
 """How more such names begin, where nobody is believed: a proxy that is believed may tell of users, certificates and more."""
 _KEY_MS = 1000
 """How long a proxy that starts waits for a key: nothing else serves until then, and keys are where the API server is."""
@@ -182,12 +182,16 @@ def tls_context(tls: Terminated, common: Any, alpn: Iterable[str]) -> Any:
     if tls.clients is not None:
         verify = common_pb2.CertificateValidationContext.TrustChainVerification
         message.require_client_certificate.value = not tls.clients.optional
+        # Of a session that is taken up again Envoy does not know whether its certificate was believed.
+        message.disable_stateless_session_resumption = tls.clients.untrusted
+        message.disable_stateful_session_resumption = tls.clients.untrusted
         message.common_tls_context.combined_validation_context.CopyFrom(
             tls_pb2.CommonTlsContext.CombinedCertificateValidationContext(
                 default_validation_context=common_pb2.CertificateValidationContext(
                     trust_chain_verification=verify.ACCEPT_UNTRUSTED
-                    if tls.clients.optional
-                    else verify.VERIFY_TRUST_CHAIN
+                    if tls.clients.untrusted
+                    else verify.VERIFY_TRUST_CHAIN,
+                    max_verify_depth=number(tls.clients.depth) if tls.clients.depth is not None else None,
                 ),
                 validation_context_sds_secret_config=secret_pb2.SdsSecretConfig(
                     name=tls.clients.trust, sds_config=by_ads()
@@ -255,7 +259,7 @@ def _router() -> Any:
 
 def _without(client: ClientTraffic) -> Any:
     # One walk over the headers: a removal for each name is a walk for each. Where underscores are allowed, backends may take them for hyphens.
-    families = FORGEABLE_FAMILIES if clients.trusts(client) else (*FORGEABLE_FAMILIES, FORGEABLE_BY_OUTSIDERS)
+    families = FORGEABLE_FAMILIES if clients.trusts(client) else (*FORGEABLE_FAMILIES, *FORGEABLE_BY_OUTSIDERS)
     patterns = [*clients.forgeable(client, FORGEABLE), *(f"{each}.*" for each in families)]
     matcher = string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex="|".join(patterns).replace("-", "[-_]")))
     removal = mutation_rules_pb2.HeaderMutation(

@@ -23,7 +23,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from fairlead.api.credentials import CredentialData
 from fairlead.drivers.xds import late as chosen_late
 from fairlead.drivers.xds import sessions
-from fairlead.drivers.xds.access import access, addresses, tokens
+from fairlead.drivers.xds.access import access, addresses, subjects, tokens
 from fairlead.drivers.xds.deciders import decider, told, without
 from fairlead.drivers.xds.jwt import NAME as JWT
 from fairlead.drivers.xds.pack import PREFIX, number, packed
@@ -36,6 +36,7 @@ from fairlead.drivers.xds.unbound import (
 )
 from fairlead.drivers.xds.upstream import by_ads
 from fairlead.plan.gateway.policy import ApiKeys, Compression, RequestPolicy, Users
+from fairlead.plan.gateway.route import GatewayRoute
 
 Find = Callable[[str], CredentialData | None]
 """Digest → bytes, None when they are not here."""
@@ -79,9 +80,16 @@ def places(*, late: bool = False) -> list[Any]:
     ]
 
 
-def filters_of(policy: RequestPolicy, find: Find, *, late: bool = False) -> Iterator[tuple[str, Any]]:
+def filters_of(route: GatewayRoute, find: Find, *, late: bool = False) -> Iterator[tuple[str, Any]]:
     """Yield (place, its configuration) for a route; `late`, where the places are. Raises MissingCredentials."""
+    known = [subjects(route.client.subject)] if route.client is not None and route.client.subject else []
+    if route.policy is not None or known:
+        yield from _filters_of(route.policy or RequestPolicy(), known, find, late=late)
+
+
+def _filters_of(policy: RequestPolicy, known: list[Any], find: Find, *, late: bool) -> Iterator[tuple[str, Any]]:
     entry = [addresses(policy.addresses)] if policy.addresses is not None else []
+    entry += known
     identity = [rates(policy.rates)] if policy.rates else []
     if lies := _forgeable(policy):
         identity.append(without(lies))

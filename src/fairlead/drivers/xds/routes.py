@@ -20,7 +20,7 @@ from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import Pre
 from envoy.type.matcher.v3 import filter_state_pb2, regex_pb2, string_pb2
 from envoy.type.v3 import percent_pb2
 
-from fairlead.drivers.xds import late, scopes, sessions
+from fairlead.drivers.xds import identity, late, scopes, sessions
 from fairlead.drivers.xds.hosts import Whole
 from fairlead.drivers.xds.marks import CHAIN
 from fairlead.drivers.xds.pack import boolean, milliseconds, number, packed, resource, serialized, version_of
@@ -93,17 +93,17 @@ def host(row: GatewayHost, find: Find, *, scoped: bool = False) -> tuple[bytes, 
 
     A host with a scope of its own has a route for every request, so that none of them looks for another host's.
     """
-    routes = []
+    routes: list[Any] = []
     missing = ""
     for route in row.routes:
         try:
-            filters = dict(filters_of(route.policy, find, late=scoped)) if route.policy is not None else {}
+            filters = dict(filters_of(route, find, late=scoped))
         except MissingCredentials as error:
             missing, filters, route = missing or str(error), {}, route.closed
         for each in _routes(route):
             for place, message in filters.items():
                 each.typed_per_filter_config[place].CopyFrom(message)
-            routes.append(each)
+            routes += identity.told(each, route.client) if route.client is not None else [each]
     if row.chain:
         routes = list(_of_chain(routes, row.chain))
     if scoped and not scopes.is_wildcard(row.domain):

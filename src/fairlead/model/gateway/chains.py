@@ -212,8 +212,9 @@ def _refusals(chain: str, names: Mapping[str, tuple[str, ...]], tls: ChainTls | 
 def _clients(listener: BoundListener, policies: ClientPolicies) -> Clients | None:
     """Return how clients of a listener are known by certificates, of which some may be revoked; None: none are asked for."""
     found = listener.clients
-    if found is None:
-        return None
+    if found is None or not found.trust.bundles:
+        # Lists of a policy go with the CA certificates of a Gateway's own.
+        return found
     trust = msgspec.structs.replace(found.trust, revocation=policies.of(listener).revocation)
     return msgspec.structs.replace(found, trust=trust)
 
@@ -232,5 +233,9 @@ def _tls(listener: BoundListener, clients: Clients | None) -> ChainTls:
         return PassedThrough()
     return Terminated(
         certificates=tuple("/".join(key) for key in listener.certificates),
-        clients=KnownClients(trust=clients.trust.name, optional=clients.optional) if clients is not None else None,
+        clients=KnownClients(
+            trust=clients.trust.name, optional=clients.optional, untrusted=clients.untrusted, depth=clients.depth
+        )
+        if clients is not None
+        else None,
     )

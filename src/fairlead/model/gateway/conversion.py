@@ -22,7 +22,13 @@ from fairlead.api.securitypolicy import SecurityPolicy
 from fairlead.api.service import Service, ServicePort
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.model.gateway.conversion_doors import API, Doors, Json, head, host_name
-from fairlead.model.gateway.extended import NamedPortRef, PatternModifier, StreamTimeouts, UnsentOrRepeatable
+from fairlead.model.gateway.extended import (
+    KnownClientRule,
+    NamedPortRef,
+    PatternModifier,
+    StreamTimeouts,
+    UnsentOrRepeatable,
+)
 from fairlead.model.gateway.ingress import IngressReader, gateway_of
 from fairlead.model.gateway.ingress_classes import CONTROLLER, DIALECT, OurClass, dialect_of_controller, our_classes
 from fairlead.model.gateway.ingress_policies import IngressPolicy
@@ -263,6 +269,13 @@ class _Work:
         yield {**head("TLSRoute", (key[0], written)), "spec": {**spec, "rules": [{"backendRefs": refs}]}}
 
     def _rule(self, key: ObjectKey, rule: HTTPRule) -> Json:
+        if isinstance(rule, KnownClientRule):
+            message = "clients' certificates are wanted for one host: a Gateway wants them for a whole port, so what it became answers 500"
+            fix = "make a Gateway of its own for the host, with spec.tls.frontend"
+            self._problems.append(
+                Diagnostic(object=reference("Ingress", *key), field="metadata.annotations", message=message, fix=fix)
+            )
+            return {"matches": [_plain(each) for each in rule.matches or ()]}
         filters, rewrite = [], None
         for each in rule.filters or ():
             path = each.url_rewrite.path if each.url_rewrite is not None else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fairlead.api.httproute import HTTPBackendRef, PathModifier, RouteRetry, RouteTimeouts
+from fairlead.api.httproute import HTTPBackendRef, HTTPRule, PathModifier, RouteRetry, RouteTimeouts
+from fairlead.plan.gateway.identity import ClientIdentity
 
 
 class NamedPortRef(HTTPBackendRef, frozen=True, kw_only=True, gc=False):
@@ -13,6 +14,13 @@ class NamedPortRef(HTTPBackendRef, frozen=True, kw_only=True, gc=False):
     """Instead of what the Service's `appProtocol` says."""
     encrypted: bool = False
     """Whether a BackendTLSPolicy has to say how it is spoken to."""
+
+
+class KnownClientRule(HTTPRule, frozen=True, kw_only=True, gc=False):
+    """A rule for clients that show certificates."""
+
+    client: ClientIdentity | None = None
+    """What becomes of them beyond that; None: nothing."""
 
 
 class PatternModifier(PathModifier, frozen=True, kw_only=True, rename="camel", gc=False):

@@ -6,7 +6,6 @@ label, a port may be named, the default backend takes what no rule wants, and an
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import TypeAlias, TypeVar
 
@@ -28,16 +27,18 @@ from fairlead.api.ingress import LEGACY_CLASS, Ingress, IngressClass
 from fairlead.api.l4route import TLSRoute
 from fairlead.api.service import Service
 from fairlead.base.diagnostics import Diagnostic
-from fairlead.model.gateway import ingress_classes, ingress_passthrough
+from fairlead.model.gateway import ingress_classes, ingress_clients, ingress_passthrough
 from fairlead.model.gateway.annotations import of_service, read
 from fairlead.model.gateway.annotations.wishes import Wishes
+from fairlead.model.gateway.hosts import wider
 from fairlead.model.gateway.ingress_classes import OurClass, our_classes
+from fairlead.model.gateway.ingress_clients import Guards
 from fairlead.model.gateway.ingress_middlewares import IngressMiddlewares
 from fairlead.model.gateway.ingress_passthrough import tls_routes
 from fairlead.model.gateway.ingress_peers import Peers, Read
 from fairlead.model.gateway.ingress_policies import TABLES, IngressPolicy, policies
 from fairlead.model.gateway.ingress_references import Referred, refers, resolved
-from fairlead.model.gateway.ingress_routes import Around, hosts_of, other_hosts, routes
+from fairlead.model.gateway.ingress_routes import Around, hosts_of, other_hosts, routes, tls_listener
 from fairlead.model.gateway.ingress_services import SaidByServices, services_of
 from fairlead.world.events import ObjectKey
 from fairlead.world.snapshot import Snapshot
@@ -83,6 +84,8 @@ class IngressReader:
         self._by_services = SaidByServices()
         self._middlewares = IngressMiddlewares()
         self.gateways: Mapping[ObjectKey, Gateway] = {}
+        self.guards: Mapping[ObjectKey, Guards] = {}
+        """Gateway → what its hosts want of their clients."""
         self.routes: Mapping[ObjectKey, IngressRoute] = {}
         """(namespace, `NAME~HOST`) → what an Ingress wants of a host."""
         self.members: Mapping[ObjectKey, tuple[ObjectKey, ...]] = {}
@@ -184,6 +187,7 @@ class IngressReader:
         remarks = {
             each.read.key: (
                 *_remarks(each.read),
+                *ingress_clients.remarks(each.read.key, each.read.ingress, each.read.wishes, each.around),
                 *ingress_passthrough.remarks(each.read.key, each.read.ingress, each.read.wishes, each.around),
             )
             for each in new
@@ -199,13 +203,17 @@ class IngressReader:
     def _take_gateways(self, touched: Set[str]) -> None:
         used = {gateway_of(name): peers for name, peers in self._peers.items() if peers.members}
         gateways = {at: self.gateways[at] for at in used if at in self.gateways}
+        guards = {at: self.guards[at] for at in used if at in self.guards}
         for name in touched:
             at, peers = gateway_of(name), self._peers[name]
             if peers.members and (peers.take_moved() or at not in gateways):
                 oldest_first = sorted(peers.securing(), key=lambda one: one.age)
-                gateways[at] = _gateway(at, [each.ingress for each in oldest_first], peers.passed())
+                gateways[at] = _gateway(at, [each.ingress for each in oldest_first], peers.passed(), peers.guards())
+                guards[at] = peers.guards()
         if gateways != self.gateways:
             self.gateways = gateways
+        if guards != self.guards:
+            self.guards = guards
         self.members = {at: peers.names() for at, peers in used.items()}
         over_quic = frozenset(gateway_of(name) for name, of in self._ours.items() if of.http3)
         if over_quic != self.over_quic:
@@ -326,8 +334,11 @@ def _of_annotations(name: str, wishes: Wishes, outcome: str) -> Iterator[Diagnos
             )
 
 
-def _gateway(key: ObjectKey, ingresses: list[Ingress], passed: Iterable[str]) -> Gateway:
-    """Return the Gateway of some Ingresses, oldest first: of several certificates for a host the first counts. TLS of `passed` hosts is handed on."""
+def _gateway(key: ObjectKey, ingresses: list[Ingress], passed: Iterable[str], guarded: Iterable[str]) -> Gateway:
+    """Return the Gateway of some Ingresses, oldest first: of several certificates for a host the first counts.
+
+    TLS of `passed` hosts is handed on; `guarded` ones have a listener of their own wherever their certificate is from.
+    """
     listeners = {"": Listener(name="http", port=80, protocol="HTTP", allowed_routes=_ALL)}
     listeners |= {host: _passing(host) for host in passed}
     for ingress in ingresses:
@@ -336,19 +347,21 @@ def _gateway(key: ObjectKey, ingresses: list[Ingress], passed: Iterable[str]) ->
                 continue
             for host in tls.hosts or ("",):
                 listeners.setdefault(host.lower() or "*", _tls(host, ingress.metadata.namespace, tls.secret_name))
+    for host in guarded:
+        covering = (listeners.get(each) for each in (*wider(host), "*"))
+        found = next((each for each in covering if each is not None and each.protocol == "HTTPS"), None)
+        if found is not None and host:
+            own = msgspec.structs.replace(found, name=tls_listener(host), hostname=host)
+            listeners.setdefault(host, own)
     return Gateway(
         metadata=RouteMeta(namespace=key[0], name=key[1]),
         spec=GatewaySpec(gateway_class_name="", listeners=tuple(listeners.values())),
     )
 
 
-def _listener_name(host: str) -> str:
-    return "tls-" + hashlib.sha256(host.lower().encode()).hexdigest()[:16]
-
-
 def _passing(host: str) -> Listener:
     return Listener(
-        name=_listener_name(host),
+        name=tls_listener(host),
         port=443,
         protocol="TLS",
         hostname=host,
@@ -359,7 +372,7 @@ def _passing(host: str) -> Listener:
 
 def _tls(host: str, namespace: str, secret: str) -> Listener:
     return Listener(
-        name=_listener_name(host),
+        name=tls_listener(host),
         port=443,
         protocol="HTTPS",
         hostname=host.lower() or None,

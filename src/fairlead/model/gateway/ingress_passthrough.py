@@ -26,7 +26,7 @@ def tls_routes(
     key: ObjectKey, ingress: Ingress, wishes: Wishes, around: Around
 ) -> Iterator[tuple[ObjectKey, TLSRoute]]:
     """Yield the routes of connections of an Ingress: (namespace, `NAME~HOST~tls`). One without a backend closes them."""
-    if wishes.refusals:
+    if wishes.refusals or wishes.clients is not None:
         return
     as_it_is = msgspec.structs.replace(wishes, protocol="tcp", encrypted=False)
     for host, owner in around.passed.items():
@@ -55,6 +55,9 @@ def remarks(key: ObjectKey, ingress: Ingress, wishes: Wishes, around: Around) ->
         elif owner != key:
             message = f"{host}: an older Ingress has the host's TLS: nothing is passed through"
             yield Diagnostic(object=name, field=_FIELD, message=message, fix="give the host to one Ingress")
+        elif wishes.clients is not None:
+            message = f"{host}: TLS that is passed through shows nobody here a certificate: its connections are closed"
+            yield Diagnostic(object=name, field=_FIELD, message=message, fix="take one of both annotations away")
         elif _root(key, ingress, host) is None:
             message = f"{host}: no path / says to which backend TLS is passed through: its connections are closed"
             yield Diagnostic(object=name, field=_FIELD, message=message, fix="add a path / for the host")

@@ -13,6 +13,7 @@ import msgspec
 from fairlead.api.ingress import Ingress
 from fairlead.model.gateway.annotations.wishes import Wishes
 from fairlead.model.gateway.ingress_classes import OurClass
+from fairlead.model.gateway.ingress_clients import Guard
 from fairlead.model.gateway.ingress_routes import Around, CanaryPath, Place, places
 from fairlead.model.gateway.ingress_services import Said
 from fairlead.world.events import ObjectKey
@@ -56,6 +57,11 @@ class Read(msgspec.Struct, frozen=True):
         return tuple(filter(None, self.serving)) if self.wishes.passthrough else ()
 
     @property
+    def guarding(self) -> tuple[str, ...]:
+        """Return the hosts of whose clients it wants certificates."""
+        return (*self.serving, *self.others) if self.wishes.clients is not None else ()
+
+    @property
     def certified(self) -> tuple[str, ...]:
         """Return the hosts of `spec.tls` with a Secret, empty for all."""
         found = (each for each in self.ingress.spec.tls or () if each.secret_name)
@@ -76,6 +82,7 @@ class Peers:
         self._securing: set[ObjectKey] = set()
         self._patterned: Counter[str] = Counter()
         self._passing: Counter[str] = Counter()
+        self._guarding: Counter[str] = Counter()
         self._hosts: Counter[str] = Counter()
         self._canaries: dict[Place, list[Read]] = {}
 
@@ -91,7 +98,7 @@ class Peers:
         if old is None or new is None:
             self._names = None
         now = {host: self._said(host) for host in before}
-        self._moved |= _secures(old) != _secures(new) or any(before[host][3] != now[host][3] for host in now)
+        self._moved |= _secures(old) != _secures(new) or any(before[host][3:] != now[host][3:] for host in now)
         changed = {host for host, said in before.items() if said != now[host]}
         canaries = {
             place[1] for each in (old, new) if each is not None and each.wishes.canary for place in _places(each)
@@ -115,6 +122,7 @@ class Peers:
             patterned=frozenset(host for host in each.hosts if host in self._patterned),
             taken=frozenset(host for host in each.others if host in self._hosts),
             canaries=tuple(self._canaries_of(each)) if self._canaries and each.wishes.canary is None else (),
+            clients={host: guard.wish for host in hosts if (guard := self._guard(host)) is not None},
             passed=passed,
         )
 
@@ -147,8 +155,33 @@ class Peers:
         """Return the Ingresses of some hosts."""
         return {key for host in hosts for key in self._by_host.get(host, ())}
 
-    def _said(self, host: str) -> tuple[bool, bool, bool, ObjectKey | None]:
-        return host in self._certified, host in self._patterned, host in self._hosts, self._passer(host)
+    def guards(self) -> dict[str, Guard]:
+        """Return the hosts whose clients show certificates, empty for all."""
+        return {host: guard for host in sorted(self._guarding) if (guard := self._guard(host)) is not None}
+
+    def _said(self, host: str) -> tuple[bool, bool, bool, ObjectKey | None, Guard | None]:
+        return (
+            host in self._certified,
+            host in self._patterned,
+            host in self._hosts,
+            self._passer(host),
+            self._guard(host),
+        )
+
+    def _guards(self, each: Read, host: str) -> bool:
+        # An alias that is a host of another Ingress is that one's.
+        return host in each.guarding and (host in each.hosts or host not in self._hosts)
+
+    def _guard(self, host: str) -> Guard | None:
+        """Return what the oldest Ingress that says something of it wants of the clients of a host."""
+        if host not in self._guarding:
+            return None
+        having = (self.members[key] for key in self._by_host[host])
+        wishing = [(each.age, each.key, each.wishes.clients) for each in having if self._guards(each, host)]
+        if not wishing:
+            return None
+        _, key, wish = min(wishing, key=lambda each: each[0])
+        return Guard(key, wish) if wish is not None else None
 
     def _passer(self, host: str) -> ObjectKey | None:
         """Return the Ingress whose backend gets the TLS of a host: the oldest that has TLS for it, where that one wants it handed on."""
@@ -170,6 +203,8 @@ class Peers:
             (keys.add if sign > 0 else keys.discard)(each.key)
             if not keys:
                 del self._by_host[host]
+        for host in each.guarding:
+            _add(self._guarding, host, sign)
         if each.wishes.canary is not None:
             for place in _places(each):
                 found = self._canaries.setdefault(place, [])

@@ -5,9 +5,10 @@ Sources: networking.k8s.io/v1 IngressRule and HTTPIngressPath; what annotations 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Set
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -27,9 +28,10 @@ from fairlead.api.httproute import (
 )
 from fairlead.api.ingress import Ingress, IngressBackend, IngressPath
 from fairlead.model.gateway.annotations.values import groups
-from fairlead.model.gateway.annotations.wishes import Canary, Matcher, Wishes
-from fairlead.model.gateway.extended import NamedPortRef, PatternModifier
+from fairlead.model.gateway.annotations.wishes import Canary, ClientCertificates, Matcher, Mode, Wishes
+from fairlead.model.gateway.extended import KnownClientRule, NamedPortRef, PatternModifier
 from fairlead.model.gateway.names import PART
+from fairlead.plan.gateway.identity import ClientIdentity
 from fairlead.world.events import ObjectKey
 
 Place: TypeAlias = tuple[str, str, str, str]
@@ -71,6 +73,8 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     taken: frozenset[str] = frozenset()
     """Those of its aliases that are hosts of Ingresses."""
     canaries: tuple[tuple[Place, CanaryPath], ...] = ()
+    clients: Mapping[str, ClientCertificates] = {}
+    """Those of its hosts whose clients show certificates → what is wanted of these."""
     passed: Mapping[str, ObjectKey] = {}
     """Those of its hosts whose TLS is handed on → the Ingress whose backend gets it."""
 
@@ -152,6 +156,12 @@ def _of_host(
             rules = tuple(each for rule in rules for each in _to_https(rule, wishes, challenges))
         yield (key[0], name), _route(ingress, host, rules, (HTTP,), around.gateway)
         return
+    if wishes.clients is not None and not wishes.refusals:
+        yield from _of_known_clients(key[0], name, ingress, host, rules, wishes, wishes.clients, around, challenges)
+        return
+    if host in around.clients:
+        # What an Ingress wants of a host's clients holds for the others that have the host.
+        rules = tuple(_of_clients(rule, None) for rule in rules)
     ports = wishes.ports
     if not ports and around.https_only and ingress.spec.tls and host in around.secured:
         ports = (HTTPS,)
@@ -167,10 +177,57 @@ def _of_host(
         yield (key[0], f"{name}{PART}http"), _route(ingress, host, plain, (HTTP,), around.gateway)
 
 
+def _of_known_clients(
+    namespace: str,
+    name: str,
+    ingress: Ingress,
+    host: str,
+    rules: tuple[HTTPRule, ...],
+    wishes: Wishes,
+    wanted: ClientCertificates,
+    around: Around,
+    challenges: Set[PathMatch],
+) -> Iterator[tuple[ObjectKey, HTTPRoute]]:
+    """Yield the routes of a host whose clients show certificates: they hold for its own listener alone, which asks for them."""
+    plain = rules
+    if wanted.mode == "required" or _redirects(host, wishes, around):
+        plain = tuple(each for rule in rules for each in _to_https(rule, wishes, challenges))
+    if around.clients.get(host) != wanted:
+        plain = rules = tuple(HTTPRule(matches=rule.matches) for rule in rules)
+    shown: Mapping[Mode, Literal["always", "maybe", "untrusted"]] = {
+        "required": "always",
+        "optional": "maybe",
+        "any": "untrusted",
+    }
+    identity = ClientIdentity(headers=wanted.told, subject=wanted.subject, shown=shown[wanted.mode])
+    rules = tuple(_of_clients(rule, identity) for rule in rules)
+    listener = tls_listener(host)
+    if host in around.secured:
+        yield (namespace, name), _route(ingress, host, rules, (HTTPS,), around.gateway, listener)
+    yield (namespace, f"{name}{PART}http"), _route(ingress, host, plain, (HTTP,), around.gateway)
+
+
+def _of_clients(rule: HTTPRule, client: ClientIdentity | None) -> KnownClientRule:
+    fields = {each.name: getattr(rule, each.name) for each in msgspec.structs.fields(rule)}
+    return KnownClientRule(**fields, client=client)
+
+
+def tls_listener(host: str) -> str:
+    """Return the name of the listener of a host with TLS, whose name is empty for all."""
+    return "tls-" + hashlib.sha256(host.lower().encode()).hexdigest()[:16]
+
+
 def _route(
-    ingress: Ingress, host: str, rules: tuple[HTTPRule, ...], ports: tuple[int, ...], gateway: ObjectKey
+    ingress: Ingress,
+    host: str,
+    rules: tuple[HTTPRule, ...],
+    ports: tuple[int, ...],
+    gateway: ObjectKey,
+    listener: str | None = None,
 ) -> HTTPRoute:
-    parents = tuple(ParentRef(namespace=gateway[0], name=gateway[1], port=port) for port in ports or (None,))
+    parents = tuple(
+        ParentRef(namespace=gateway[0], name=gateway[1], section_name=listener, port=port) for port in ports or (None,)
+    )
     labels = _one_label(host)
     if labels:
         rules = tuple(_also(rule, labels) for rule in rules)

@@ -44,7 +44,11 @@ class Clients(msgspec.Struct, frozen=True, kw_only=True):
 
     trust: Trust
     optional: bool = False
-    """Whether those that show none, or one that is not believed, are let in all the same (AllowInsecureFallback)."""
+    """Whether those that show none are let in all the same."""
+    untrusted: bool = False
+    """Whether those with one that is not believed are, too."""
+    depth: int | None = None
+    """How many authorities may stand between; None: as many as the proxy allows."""
 
     @property
     def nobody(self) -> bool:

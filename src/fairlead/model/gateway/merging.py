@@ -215,7 +215,8 @@ class _Clients:
         trust = resolve(said.ca_certificate_refs, field, source, self._references.bundles, self._references.grants)
         if not trust.bundles and not trust.problem:
             trust = Trust(reason="InvalidCACertificateRef", problem=f"{field}: there are none")
-        return Clients(trust=trust, optional=said.mode == FALLBACK)
+        fallback = said.mode == FALLBACK
+        return Clients(trust=trust, optional=fallback, untrusted=fallback)
 
 
 class _Room:

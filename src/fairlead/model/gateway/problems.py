@@ -8,6 +8,7 @@ import msgspec
 
 from fairlead.api.decode import reference
 from fairlead.base.diagnostics import Diagnostic
+from fairlead.model.gateway import ingress_clients
 from fairlead.model.gateway.index import RouteIndex
 from fairlead.model.gateway.ingress import IngressReader
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener
@@ -64,6 +65,12 @@ def of_ingress_certificates(
                 if message := found.get((key[0], tls.secret_name or ""), ""):
                     field = f"spec.tls[{number}].secretName"
                     yield Diagnostic(object=reference("Ingress", *key), field=field, message=message)
+
+
+def of_ingress_clients(ingresses: IngressReader, gateways: Mapping[ObjectKey, BoundGateway]) -> Iterator[Diagnostic]:
+    """Yield why hosts of Ingresses cannot know their clients."""
+    for at, guards in ingresses.guards.items():
+        yield from ingress_clients.diagnostics(gateways[at], guards)
 
 
 def unresolved(listener: BoundListener) -> str:

@@ -33,7 +33,7 @@ from fairlead.api.httproute import (
 from fairlead.api.routeextension import RouteExtensionSpec
 from fairlead.model.gateway import patterns, values
 from fairlead.model.gateway.backends import Backends
-from fairlead.model.gateway.extended import PatternModifier, StreamTimeouts, UnsentOrRepeatable
+from fairlead.model.gateway.extended import KnownClientRule, PatternModifier, StreamTimeouts, UnsentOrRepeatable
 from fairlead.model.gateway.external import external_auth
 from fairlead.model.gateway.sessions import persistent
 from fairlead.model.gateway.values import RuleError
@@ -79,6 +79,8 @@ def http_routes(rule: HTTPRule, at: int, origin: str, uid: str, backends: Backen
     action = _action(rule.filters, rule.backend_refs, field, f"{origin}/{at}", backends)
     action = _timed(action, rule, field)
     action = persistent(action, rule.session_persistence, f"{field}.sessionPersistence", uid)
+    if isinstance(rule, KnownClientRule):
+        action = msgspec.structs.replace(action, client=rule.client)
     return tuple(
         _matched(action, match, f"{field}.matches[{n}]") for n, match in enumerate(rule.matches or (HTTPMatch(),))
     )

@@ -30,6 +30,7 @@ from fairlead.model.gateway.hosts import ANY, most_exact
 from fairlead.model.gateway.index import RouteIndex
 from fairlead.model.gateway.index import places as places_of
 from fairlead.model.gateway.ingress import IngressReader
+from fairlead.model.gateway.ingress_clients import guarded
 from fairlead.model.gateway.ingress_references import Referred
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, References
 from fairlead.model.gateway.merging import ingress_gateways, our_gateways, sets_of
@@ -71,6 +72,7 @@ _SURROUNDINGS = (
     "gateway_parameters",
     "client_traffic_policies",
     "certificates",
+    "client_authorities",
     "reference_grants",
     "namespaces",
 )
@@ -166,6 +168,7 @@ class GatewayStage:
         found = [*self.ingresses.diagnostics(), *problems.of_gateways(self.gateways), *problems.of_routes(self._routes)]
         found += [Diagnostic(object=origin_of(each), message=note) for each, note in self._handoffs.overruled()]
         found += problems.of_ingress_certificates(self.ingresses, self.gateways, problems.unresolved)
+        found += problems.of_ingress_clients(self.ingresses, self.gateways)
         for gateway in self.gateways.values():
             name = reference("Gateway", *gateway.key)
             said = (self._handoffs.crowded(each) for each in gateway.listeners if each.usable)
@@ -177,6 +180,7 @@ class GatewayStage:
         found = [*dict.fromkeys(each for remarks in self.ingresses.remarks.values() for each in remarks)]
         found += problems.of_ingresses(self._routes)
         found += problems.of_ingress_certificates(self.ingresses, self.gateways, problems.unresolved)
+        found += problems.of_ingress_clients(self.ingresses, self.gateways)
         return [*found, *(each for each in problems.of_policies(self.policies) if each.object.startswith("Ingress/"))]
 
     def update(self, snapshot: Snapshot, touched: frozenset[ObjectKey] | None) -> Mapping[str, frozenset[Key]] | None:
@@ -195,7 +199,14 @@ class GatewayStage:
             _of_kind("Ingress", concerned),
         )
         around = (getattr(snapshot, name) for name in _SURROUNDINGS)
-        read = (node, self.ingresses.gateways, self.ingresses.over_quic, self._certificates_of(snapshot), *around)
+        read = (
+            node,
+            self.ingresses.gateways,
+            self.ingresses.over_quic,
+            self.ingresses.guards,
+            self._certificates_of(snapshot),
+            *around,
+        )
         same = len(read) == len(self._read) and all(a is b for a, b in zip(read, self._read, strict=True))
         governed = self.policies.update(self.ingresses.with_policies(snapshot), touched)
         opened = (touched or frozenset()) & self._doors.keys()
@@ -266,7 +277,15 @@ class GatewayStage:
         references = References(snapshot.certificates, snapshot.trust_material, grants)
         gateways = placed(
             {
-                **ingress_gateways(self.ingresses.gateways, references),
+                **{
+                    key: guarded(
+                        each,
+                        self.ingresses.guards.get(key, {}),
+                        snapshot.client_authorities,
+                        snapshot.reference_grants,
+                    )
+                    for key, each in ingress_gateways(self.ingresses.gateways, references).items()
+                },
                 **our_gateways(
                     snapshot.gateway_classes,
                     snapshot.gateways,

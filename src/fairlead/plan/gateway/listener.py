@@ -15,7 +15,11 @@ class KnownClients(msgspec.Struct, frozen=True, kw_only=True):
     trust: str
     """Name of a `GatewayTrust` row: who must have issued them."""
     optional: bool = False
-    """Whether one without a certificate, or with another's, is let in all the same."""
+    """Whether one without a certificate is let in all the same."""
+    untrusted: bool = False
+    """Whether one with another's certificate is, too."""
+    depth: int | None = None
+    """How many authorities may stand between a certificate and one that is believed; None: as many as the proxy allows."""
 
 
 class Terminated(msgspec.Struct, frozen=True, kw_only=True, tag="terminate", tag_field="mode"):

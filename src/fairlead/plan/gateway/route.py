@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fairlead.plan.gateway.identity import ClientIdentity
 from fairlead.plan.gateway.policy import RequestPolicy
 
 MILLION = 1_000_000
@@ -140,6 +141,8 @@ class GatewayRoute(msgspec.Struct, frozen=True, kw_only=True):
     session: Session | None = None
     policy: RequestPolicy | None = None
     """What requests have to pass first."""
+    client: ClientIdentity | None = None
+    """What is to be known of clients by certificates; None: nothing."""
     origin: str = ""
     """`KIND/NAMESPACE/NAME/RULE` that causes it, also the route's name in the proxy."""
 

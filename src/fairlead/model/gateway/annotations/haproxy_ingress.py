@@ -16,11 +16,11 @@ from fairlead.api.httproute import (
 )
 from fairlead.api.securitypolicy import ExtAuth, SignIn
 from fairlead.api.trafficpolicy import RateLimit, RateRule, TrafficPolicySpec
-from fairlead.model.gateway.annotations import external, haproxy, values
+from fairlead.model.gateway.annotations import certificates, external, haproxy, values
 from fairlead.model.gateway.annotations.cors import Defaults, cors
 from fairlead.model.gateway.annotations.reader import Reader
 from fairlead.model.gateway.annotations.sessions import by_cookie
-from fairlead.model.gateway.annotations.wishes import Matcher, Wishes
+from fairlead.model.gateway.annotations.wishes import ClientCertificates, Matcher, Wishes
 from fairlead.model.gateway.asking import METHODS
 
 PREFIX = "haproxy-ingress.github.io/"
@@ -77,9 +77,16 @@ def read(reader: Reader) -> Wishes:
         session=_affinity(reader),
         protocol=protocol,
         encrypted=take("secure-backends", values.truth, False) or encrypted,
+        clients=_clients(reader),
         aliases=take("server-alias", values.items(values.hostname), ()),
     )
     return reader.finish(wishes)
+
+
+def _clients(reader: Reader) -> ClientCertificates | None:
+    # What cannot be known is closed, whether or not that is wanted.
+    reader.take("auth-tls-strict", values.truth, True)
+    return certificates.clients(reader, PREFIX, (("x-ssl-client-dn", "subject"), ("x-ssl-client-sha1", "sha1")))
 
 
 def _external(reader: Reader) -> ExtAuth | None:

@@ -17,13 +17,14 @@ from fairlead.api.httproute import (
 )
 from fairlead.api.securitypolicy import BasicAuth, ClientCIDRs, ExtAuth, SecurityPolicySpec, SignIn
 from fairlead.api.trafficpolicy import RateLimit, RateRule, TrafficPolicySpec
-from fairlead.model.gateway.annotations import external, values
+from fairlead.model.gateway.annotations import certificates, external, values
 from fairlead.model.gateway.annotations.cors import Defaults, cors
 from fairlead.model.gateway.annotations.reader import Reader
 from fairlead.model.gateway.annotations.sessions import by_cookie
-from fairlead.model.gateway.annotations.wishes import Canary, Reference, Secured, Wishes
+from fairlead.model.gateway.annotations.wishes import Canary, ClientCertificates, Reference, Secured, Wishes
 from fairlead.model.gateway.asking import METHODS
 from fairlead.model.gateway.extended import StreamTimeouts, UnsentOrRepeatable
+from fairlead.plan.gateway.identity import Fact
 
 PREFIX = "nginx.ingress.kubernetes.io/"
 _CORS = Defaults(
@@ -72,6 +73,7 @@ def read(reader: Reader) -> Wishes:
         encrypted=encrypted,
         aliases=take("server-alias", values.items(values.hostname), ()),
         canary=_canary(reader),
+        clients=_clients(reader),
         traffic=_traffic(reader),
         security=_security(reader),
         limits=_limits(reader),
@@ -248,6 +250,18 @@ def _external(reader: Reader) -> ExtAuth | None:
         redirect=redirect,
         sign_in=SignIn(url=sign_in, redirect_param=param) if sign_in else None,
     )
+
+
+def _clients(reader: Reader) -> ClientCertificates | None:
+    take = reader.take
+    told: list[tuple[str, Fact]] = [
+        ("ssl-client-verify", "verdict"), ("ssl-client-subject-dn", "subject"), ("ssl-client-issuer-dn", "issuer"),
+    ]  # fmt: skip
+    if take("auth-tls-pass-certificate-to-upstream", values.truth, False):
+        told.append(("ssl-client-cert", "certificate"))
+    depth = take("auth-tls-verify-depth", certificates.depth, 1)
+    subject = take("auth-tls-match-cn", certificates.common_name, "")
+    return certificates.clients(reader, PREFIX, tuple(told), depth=depth, subject=subject)
 
 
 def _limits(reader: Reader) -> TrafficPolicySpec | None:

@@ -19,6 +19,7 @@ from fairlead.api.httproute import (
 )
 from fairlead.api.securitypolicy import SecurityPolicySpec
 from fairlead.api.trafficpolicy import TrafficPolicySpec
+from fairlead.plan.gateway.identity import Fact
 
 Secured: TypeAlias = Literal["", "never", "with-certificate", "always"]
 """When plain HTTP is redirected to HTTPS; empty: as the class does."""
@@ -40,6 +41,24 @@ class Reference(msgspec.Struct, frozen=True):
     annotation: str
     namespace: str
     name: str
+
+
+Mode: TypeAlias = Literal["required", "optional", "any"]
+"""Whether clients have to show certificates; `optional`: one that is shown is believed, or its client is turned away."""
+
+
+class ClientCertificates(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wanted of clients' certificates."""
+
+    authorities: Reference
+    """A Secret with the CA certificates that must have issued them."""
+    mode: Mode
+    depth: int | None = None
+    """How many authorities may stand between; None: as many as the proxy allows."""
+    subject: str = ""
+    """Pattern of RE2's that a part of the subject has to match."""
+    told: tuple[tuple[str, Fact], ...] = ()
+    """Header of backends → what it says of the certificate."""
 
 
 class Canary(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +119,7 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     """Whether backends are spoken to by TLS alone."""
     aliases: tuple[str, ...] = ()
     canary: Canary | None = None
+    clients: ClientCertificates | None = None
     traffic: BackendTrafficPolicySpec | None = None
     """How requests are shared out among the endpoints of its Services, without targets."""
     security: SecurityPolicySpec | None = None

@@ -6,7 +6,6 @@ from fairlead.model.gateway.annotations.known import Table, honored, refused, wa
 
 _COOKIE = "the cookie has no such attribute"
 _BACKEND_TLS = "the BackendTLSPolicy of the Service says how a backend is known; without one its requests get 500"
-_CLIENTS = "make a Gateway whose `spec.tls.frontend` validates clients' certificates, with an HTTPRoute for the host"
 _PORTS = "a class has the ports 80 and 443; make a Gateway for other ones"
 
 TABLE: Table = {
@@ -64,6 +63,12 @@ TABLE: Table = {
     ),
     **honored("TrafficPolicy `rateLimit` by client, counted by each node on its own; 429", "limit-rps", "limit-whitelist"),
     **honored("TrafficPolicy `maxRequestBytes`", "proxy-body-size"),
+    **honored(
+        "clients of the host, and of no other, show certificates of the Secret's `ca.crt`, none of its `ca.crl`; it has to have the label `fairlead.dev/credentials`; `on`, `optional` and `optional_no_ca`; who is not "
+        "let in has no connection; backends hear of it in X-SSL-Client-DN (RFC 2253) and X-SSL-Client-SHA1 (lower case), not in X-SSL-Client-CN",
+        "auth-tls-secret", "auth-tls-verify-client",
+    ),
+    **honored("`true`, whatever it says: without the Secret the host lets nobody in", "auth-tls-strict"),
     **warned("the service is asked before a request goes anywhere", "auth-external-placement"),
     **warned(
         _COOKIE,
@@ -95,11 +100,9 @@ TABLE: Table = {
         "passwords of crypt(3) are not known to Envoy: write a SecurityPolicy with `basicAuth` for passwords as SHA-1 (`htpasswd -s`)",
         "auth-secret", "auth-realm",
     ),
-    **refused(
-        _CLIENTS,
-        "auth-tls-secret", "auth-tls-verify-client", "auth-tls-strict", "auth-tls-error-page", "auth-tls-cert-header", "ssl-fingerprint-lower",
-        "ssl-fingerprint-sha2-bits",
-    ),
+    **refused("who is not let in has no connection to be answered by; let the service behind `optional` answer", "auth-tls-error-page"),
+    **refused("the proxy passes certificates on in PEM form alone; backends hear of the subject and of SHA-1", "auth-tls-cert-header"),
+    **refused("the digest of a certificate is SHA-1, in lower case", "ssl-fingerprint-lower", "ssl-fingerprint-sha2-bits"),
     **refused("write a SecurityPolicy with `extAuth` or `jwt`", "oauth", "oauth-headers", "oauth-uri-prefix"),
     **refused("write an HTTPRoute with weights", "blue-green-balance", "blue-green-deploy", "blue-green-mode", "blue-green-cookie", "blue-green-header"),
     **refused("write the condition as matches of an HTTPRoute", "http-header-match", "http-header-match-regex"),

@@ -91,6 +91,13 @@ TABLE: Table = {
     **honored("`extAuth.http.requestRedirect`: X-Auth-Request-Redirect, with the variables of `auth-signin`", "auth-request-redirect"),
     **honored("clients get the service's Set-Cookie, whatever it decides", "auth-always-set-cookie"),
     **honored(
+        "clients of the host, and of no other, show certificates of the Secret's `ca.crt`, none of its `ca.crl`; it has to have the label `fairlead.dev/credentials`; `on`, `optional` and `optional_no_ca`; who is not "
+        "let in has no connection (not 400), plain HTTP is always redirected with `on`; backends hear of it in ssl-client-verify, ssl-client-subject-dn, "
+        "ssl-client-issuer-dn, ssl-client-cert. Without the Secret the host lets nobody in; another namespace needs a ReferenceGrant",
+        "auth-tls-secret", "auth-tls-verify-client", "auth-tls-verify-depth", "auth-tls-pass-certificate-to-upstream",
+    ),
+    **honored("a pattern (RE2) with `CN=`, anywhere in the subject; others get 403", "auth-tls-match-cn"),
+    **honored(
         "TrafficPolicy `rateLimit` by client, counted by each node on its own; 429, not 503",
         "limit-rps", "limit-rpm", "limit-burst-multiplier", "limit-whitelist", "limit-allowlist",
     ),
@@ -142,11 +149,7 @@ TABLE: Table = {
     ),
     **refused("there is no such firewall; write what it does as a SecurityPolicy", "enable-modsecurity", "enable-owasp-core-rules", switch=True),
     **refused("there is no such firewall; write what it does as a SecurityPolicy", "modsecurity-snippet", "modsecurity-transaction-id"),
-    **refused(
-        "make a Gateway whose `spec.tls.frontend` validates clients' certificates, with an HTTPRoute for the host",
-        "auth-tls-secret", "auth-tls-match-cn", "auth-tls-verify-client", "auth-tls-verify-depth", "auth-tls-error-page",
-        "auth-tls-pass-certificate-to-upstream",
-    ),
+    **refused("who is not let in has no connection to be answered by; let the service behind `optional` answer", "auth-tls-error-page"),
     **refused("answers of backends go to the client as they are; let the backend say what it wants to be said", "custom-http-errors", "default-backend"),
     **refused("answers of backends go to the client as they are", "proxy-cookie-domain", "proxy-cookie-path", switch=True),
     **refused("answers of backends go to the client as they are", "proxy-redirect-from", "proxy-redirect-to", switch=True),
