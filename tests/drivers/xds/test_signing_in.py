@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
+import msgspec
 import pytest
 import pytest_asyncio
 from aiohttp import web
@@ -16,6 +17,7 @@ from tests.drivers.xds.ingresslab import ingress, klass, opened, text
 from tests.drivers.xds.requestpolicies import policy, route
 
 from fairlead.model.gateway.ingress import gateway_of
+from fairlead.plan.render import from_data, to_data
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 FEW_AND_MANY = True
@@ -329,3 +331,20 @@ async def test_policies_say_what_is_wrong(lab: GatewayLab, judge: Backend) -> No
     )
     assert await said(lab, "http://told.example.com/", 401, of="") == (200, "")
     assert (judge.seen[-1]["path"], judge.seen[-1]["headers"]["x-key"]) == ("/p/", "k%REQ(:PATH)%")
+
+
+async def test_hosts_that_nobody_names(lab: GatewayLab, judge: Backend) -> None:
+    wishes = {"auth-url": URL, "auth-signin": "https://login.example/?rd=$scheme://$http_host$uri"}
+    await lab.apply(text(*CLASSES, ingress("any", {"/": "one"}, wishes, host="")))
+    await opened(lab, "nginx")
+    for host, wanted in (
+        ("A.example:8080", "a.example:8080"), ("[::1]:81", "[::1]:81"), ("192.0.2.1", "192.0.2.1"), ("a_b.example", "a_b.example"),
+        ("a!b.example", ""), ("a,b", ""),
+    ):  # fmt: skip
+        head = await raw(lab, f"GET /a?b HTTP/1.1\r\nHost: {host}\r\n\r\n")
+        found = re.findall(r"(?m)^location: (.*)\r$", head)
+        assert found == ([f"https://login.example/?rd=http://{wanted}/a"] if wanted else []), head
+        assert head.startswith("HTTP/1.1 302 " if wanted else "HTTP/1.1 401 "), head
+    # An agent that starts reads what the former one wrote.
+    plan = lab.plan
+    assert from_data(msgspec.json.decode(msgspec.json.encode(to_data(plan)))).tables == plan.tables
