@@ -28,6 +28,13 @@ ANNOTATIONS: tuple[dict[str, str], ...] = (
     {f"{NGINX}/auth-url": "x"},
     {f"{NGINX}/whitelist-source-range": "10.0.0.0/8"},
     {f"{NGINX}/proxy-body-size": "1m"},
+    {f"{NGINX}/ssl-passthrough": "true"},
+    {f"{NGINX}/auth-tls-secret": "default/ca"},
+    {
+        f"{NGINX}/auth-tls-secret": "default/ca",
+        f"{NGINX}/auth-tls-verify-client": "optional",
+        f"{NGINX}/server-alias": "b.x",
+    },
 )
 
 
@@ -80,7 +87,7 @@ def test_what_is_remembered_equals_what_is_read_anew(seed: int) -> None:
         scratch = IngressReader()
         scratch.update(snapshot.ingress_classes, snapshot.ingresses, {}, NOTHING)
 
-        for what in ("gateways", "routes", "members", "policies", "remarks", "over_quic"):
+        for what in ("gateways", "routes", "members", "policies", "remarks", "over_quic", "guards"):
             assert getattr(kept, what) == getattr(scratch, what), what
         others = {key for key in routes.keys() | kept.routes.keys() if routes.get(key) is not kept.routes.get(key)}
         assert others <= changed

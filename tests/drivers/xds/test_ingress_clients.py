@@ -163,7 +163,17 @@ async def test_no_other_way_leads_to_the_host(lab: GatewayLab) -> None:
     await lab.apply(text(ingress("wild", {"/": "two"}, host="*.sub.test", tls="server")))
     assert await let_in(lab, "https://b.sub.test/") == OK
     assert await let_in(lab, "https://c.sub.test/") == dict.fromkeys(PEOPLE, 200)
-    for each in ("known", "wild", "exact", "deep"):
+    # Nor does the listener of a wildcard serve a host whose own certificate is none, whichever Ingress has the path.
+    broken = SERVER.issue("b.sub.test").secret("broken", key=b"none")
+    beside = ingress("beside", {"/beside": "one"}, host="b.sub.test", age=1)
+    await lab.apply(
+        f"{broken}---\n{text(ingress('deep', {'/': 'one'}, DEFAULT, host='b.sub.test', tls='broken'), beside)}"
+    )
+    for path in ("", "beside"):
+        answer = await ask(lab, "nobody", f"https://b.sub.test/{path}")
+        assert answer is None or answer.backend in ("404", "two")
+    assert await let_in(lab, "https://c.sub.test/") == dict.fromkeys(PEOPLE, 200)
+    for each in ("known", "wild", "exact", "deep", "beside"):
         await lab.delete("Ingress", each)
 
 

@@ -156,12 +156,9 @@ def _of_host(
             rules = tuple(each for rule in rules for each in _to_https(rule, wishes, challenges))
         yield (key[0], name), _route(ingress, host, rules, (HTTP,), around.gateway)
         return
-    if wishes.clients is not None and not wishes.refusals:
-        yield from _of_known_clients(key[0], name, ingress, host, rules, wishes, wishes.clients, around, challenges)
+    if wishes.clients is not None or host in around.clients:
+        yield from _of_known_clients(key[0], name, ingress, host, rules, wishes, around, challenges)
         return
-    if host in around.clients:
-        # What an Ingress wants of a host's clients holds for the others that have the host.
-        rules = tuple(_of_clients(rule, None) for rule in rules)
     ports = wishes.ports
     if not ports and around.https_only and ingress.spec.tls and host in around.secured:
         ports = (HTTPS,)
@@ -184,27 +181,32 @@ def _of_known_clients(
     host: str,
     rules: tuple[HTTPRule, ...],
     wishes: Wishes,
-    wanted: ClientCertificates,
     around: Around,
     challenges: Set[PathMatch],
 ) -> Iterator[tuple[ObjectKey, HTTPRoute]]:
-    """Yield the routes of a host whose clients show certificates: they hold for its own listener alone, which asks for them."""
-    plain = rules
-    if wanted.mode == "required" or _redirects(host, wishes, around):
+    """Yield the routes of a host whose clients show certificates: they hold for its own listener alone, which asks for them.
+
+    What one Ingress wants of a host's clients holds for the others that have the host.
+    """
+    plain, wanted = rules, wishes.clients
+    required = wanted is not None and wanted.mode == "required"
+    if not wishes.refusals and (required or _redirects(host, wishes, around)):
         plain = tuple(each for rule in rules for each in _to_https(rule, wishes, challenges))
-    if around.clients.get(host) != wanted:
+    if wanted is not None and around.clients.get(host) != wanted:
         plain = rules = tuple(HTTPRule(matches=rule.matches) for rule in rules)
     shown: Mapping[Mode, Literal["always", "maybe", "untrusted"]] = {
         "required": "always",
         "optional": "maybe",
         "any": "untrusted",
     }
-    identity = ClientIdentity(headers=wanted.told, subject=wanted.subject, shown=shown[wanted.mode])
+    identity = None
+    if wanted is not None:
+        identity = ClientIdentity(headers=wanted.told, subject=wanted.subject, shown=shown[wanted.mode])
     rules = tuple(_of_clients(rule, identity) for rule in rules)
-    listener = tls_listener(host)
-    if host in around.secured:
-        yield (namespace, name), _route(ingress, host, rules, (HTTPS,), around.gateway, listener)
-    yield (namespace, f"{name}{PART}http"), _route(ingress, host, plain, (HTTP,), around.gateway)
+    if host in around.secured and HTTPS in (wishes.ports or (HTTPS,)):
+        yield (namespace, name), _route(ingress, host, rules, (HTTPS,), around.gateway, tls_listener(host))
+    if HTTP in (wishes.ports or (HTTP,)):
+        yield (namespace, f"{name}{PART}http"), _route(ingress, host, plain, (HTTP,), around.gateway)
 
 
 def _of_clients(rule: HTTPRule, client: ClientIdentity | None) -> KnownClientRule:
