@@ -563,11 +563,12 @@ async def test_hosts_lead_to_another_one(lab: GatewayLab) -> None:
 async def test_a_copy_of_each_request(lab: GatewayLab) -> None:
     copies = await lab.backend("copies")
     target = "http://copies.default.svc.cluster.local$request_uri"
-    wishes = {"mirror-target": target, "mirror-request-body": "on"}
+    wishes = {"mirror-target": target, "mirror-request-body": "on", "mirror-host": "copy.example"}
     await lab.apply(text(*CLASSES, ingress("mirrored", {"/": "one"}, wishes)))
     assert await asked(lab, "http://mirrored.test/a?b=c", method="POST", body=b"xyz") == "one /a?b=c"
     await until(lambda: copies.seen)
     assert [(each["method"], each["path"]) for each in copies.seen] == [("POST", "/a?b=c")]
+    assert copies.seen[0]["headers"]["host"] == "copy.example"
     wrong = ("http://copies.default.svc/fixed", "https://outside.example$request_uri", "http://copies.default.svc")
     objects = [ingress(f"mirror{at}", {"/": "one"}, {"mirror-target": each}) for at, each in enumerate(wrong)]
     await check(lab, objects, {f"http://mirror{at}.test/": "500" for at in range(len(wrong))})

@@ -344,6 +344,7 @@ def _redirect(row: GatewayRoute, redirect: Redirect) -> Any:
 def _mirror(mirror: Mirror) -> Any:
     return route_pb2.RouteAction.RequestMirrorPolicy(
         cluster=mirror.cluster,
+        host_rewrite_literal=mirror.host,
         runtime_fraction=base_pb2.RuntimeFractionalPercent(default_value=_fraction(mirror.millionths)),
     )
 

@@ -14,7 +14,7 @@ import msgspec
 
 from fairlead.api.decode import reference
 from fairlead.api.gateway import GROUP, Gateway, RouteMeta
-from fairlead.api.httproute import HTTPRoute, HTTPRule
+from fairlead.api.httproute import HTTPRoute, HTTPRule, MirrorFilter
 from fairlead.api.ingress import LEGACY_CLASS, Ingress, IngressClass, IngressClassSpec
 from fairlead.api.l4route import TLSRoute
 from fairlead.api.policytarget import PolicyTargetRef
@@ -23,6 +23,7 @@ from fairlead.api.service import Service, ServicePort
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.model.gateway.conversion_doors import API, Doors, Json, head, host_name
 from fairlead.model.gateway.extended import (
+    HostedMirror,
     KnownClientRule,
     NamedPortRef,
     PatternModifier,
@@ -284,6 +285,15 @@ class _Work:
                 if not each.url_rewrite.hostname:
                     continue
                 each = msgspec.structs.replace(each, url_rewrite=msgspec.structs.replace(each.url_rewrite, path=None))
+            if isinstance(each.request_mirror, HostedMirror):
+                message = (
+                    "mirror-host: an HTTPRoute does not say which Host a copy of a request has: it has the request's"
+                )
+                field = "metadata.annotations"
+                self._problems.append(Diagnostic(object=reference("Ingress", *key), field=field, message=message))
+                each = msgspec.structs.replace(
+                    each, request_mirror=MirrorFilter(backend_ref=each.request_mirror.backend_ref)
+                )
             filters.append(_brief(each))
         extension = self._extension(key, rule, rewrite)
         if extension is not None:

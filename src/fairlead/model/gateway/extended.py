@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fairlead.api.httproute import HTTPBackendRef, HTTPRule, PathModifier, RouteRetry, RouteTimeouts
+from fairlead.api.httproute import HTTPBackendRef, HTTPRule, MirrorFilter, PathModifier, RouteRetry, RouteTimeouts
 from fairlead.plan.gateway.identity import ClientIdentity
 
 
@@ -21,6 +21,12 @@ class KnownClientRule(HTTPRule, frozen=True, kw_only=True, gc=False):
 
     client: ClientIdentity | None = None
     """What becomes of them beyond that; None: nothing."""
+
+
+class HostedMirror(MirrorFilter, frozen=True, kw_only=True, gc=False):
+    """A copy of requests that is sent to a host of its own."""
+
+    host: str
 
 
 class PatternModifier(PathModifier, frozen=True, kw_only=True, rename="camel", gc=False):

@@ -33,7 +33,13 @@ from fairlead.api.httproute import (
 from fairlead.api.routeextension import RouteExtensionSpec
 from fairlead.model.gateway import patterns, values
 from fairlead.model.gateway.backends import Backends
-from fairlead.model.gateway.extended import KnownClientRule, PatternModifier, StreamTimeouts, UnsentOrRepeatable
+from fairlead.model.gateway.extended import (
+    HostedMirror,
+    KnownClientRule,
+    PatternModifier,
+    StreamTimeouts,
+    UnsentOrRepeatable,
+)
 from fairlead.model.gateway.external import external_auth
 from fairlead.model.gateway.sessions import persistent
 from fairlead.model.gateway.values import RuleError
@@ -181,7 +187,8 @@ def _action(
             case RouteFilter(type="RequestMirror", request_mirror=MirrorFilter() as mirror):
                 target = backends.resolve(mirror.backend_ref, f"{where}.requestMirror.backendRef")
                 if target is not None:
-                    mirrors.append(Mirror(cluster=target.name, millionths=_millionths(mirror, where)))
+                    host = mirror.host if isinstance(mirror, HostedMirror) else ""
+                    mirrors.append(Mirror(cluster=target.name, millionths=_millionths(mirror, where), host=host))
             case RouteFilter(type="ExtensionRef", extension_ref=ExtensionRef() as named):
                 extension = backends.extension(named, f"{where}.extensionRef")
                 shut = shut or extension is None

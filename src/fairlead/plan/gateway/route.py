@@ -73,6 +73,8 @@ class Mirror(msgspec.Struct, frozen=True, kw_only=True):
 
     cluster: str
     millionths: int = MILLION
+    host: str = ""
+    """Its Host; empty: that of the request."""
 
 
 class Cors(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ from fairlead.model.gateway.annotations.reader import Reader
 from fairlead.model.gateway.annotations.sessions import by_cookie
 from fairlead.model.gateway.annotations.wishes import Canary, ClientCertificates, Reference, Secured, Wishes
 from fairlead.model.gateway.asking import METHODS
-from fairlead.model.gateway.extended import StreamTimeouts, UnsentOrRepeatable
+from fairlead.model.gateway.extended import HostedMirror, StreamTimeouts, UnsentOrRepeatable
 from fairlead.plan.gateway.identity import Fact
 
 PREFIX = "nginx.ingress.kubernetes.io/"
@@ -110,6 +110,7 @@ def _mirror(reader: Reader) -> MirrorFilter | None:
     """Return who gets a copy of each request, as it was sent."""
     take = reader.take
     take("mirror-request-body", values.one_of("on"), "")
+    host = take("mirror-host", values.hostname, "")
     found = take("mirror-target", values.service_url, None)
     if found is None:
         return None
@@ -121,7 +122,8 @@ def _mirror(reader: Reader) -> MirrorFilter | None:
             "write a filter RequestMirror in an HTTPRoute",
         )
         return None
-    return MirrorFilter(backend_ref=BackendRef(name=name, namespace=namespace, port=port))
+    backend = BackendRef(name=name, namespace=namespace, port=port)
+    return HostedMirror(backend_ref=backend, host=host) if host else MirrorFilter(backend_ref=backend)
 
 
 def _timeouts(reader: Reader) -> RouteTimeouts | None:
