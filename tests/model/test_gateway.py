@@ -320,6 +320,17 @@ spec:
     assert (condition.status, condition.reason) == ((False, "InvalidParameters") if of_class else (True, "Accepted"))
 
 
+def test_conditions_that_others_wrote_stay() -> None:
+    def written(*types: str) -> list[dict[str, object]]:
+        return [{"type": each, "status": "True", "reason": "R", "lastTransitionTime": "then"} for each in types]
+
+    former = written("example.com/RateLimited", "Accepted", "fairlead.dev/Partial", "a.example/Scanned")
+    found = status.with_times([status.Condition("Accepted", True, "Accepted")], former, 3, "now")
+    assert [each["type"] for each in found] == ["Accepted", "example.com/RateLimited", "a.example/Scanned"]
+    assert found[1:] == written("example.com/RateLimited", "a.example/Scanned")
+    assert found == status.with_times([status.Condition("Accepted", True, "Accepted")], found, 3, "later")
+
+
 @pytest.mark.parametrize(
     ("listener", "names", "wanted"),
     [

@@ -86,16 +86,17 @@ FEATURES = (
 """`status.supportedFeatures` of our GatewayClasses, by name."""
 
 
-CERTIFICATES = "fairlead.dev/CertificatesValid"
+_DOMAIN = "fairlead.dev"
+CERTIFICATES = f"{_DOMAIN}/CertificatesValid"
 """Type of a condition of listeners that is there only while it is False."""
-REVOCATION = "fairlead.dev/RevocationListsValid"
+REVOCATION = f"{_DOMAIN}/RevocationListsValid"
 """Type of a condition of listeners that is there only while it is False."""
-HTTP3 = "fairlead.dev/HTTP3"
+HTTP3 = f"{_DOMAIN}/HTTP3"
 """Type of a condition of listeners that is there only where a ClientTrafficPolicy wants HTTP/3."""
 _LONGEST = 1024
 """Of a message; the API's limit is 32,768."""
-_AFFECTED = "fairlead.dev/PolicyAffected"
-_PARTIAL = "fairlead.dev/Partial"
+_AFFECTED = f"{_DOMAIN}/PolicyAffected"
+_PARTIAL = f"{_DOMAIN}/Partial"
 """Type of a condition of policies that is there only while it is True."""
 
 
@@ -355,7 +356,7 @@ def revocation_times(revocation: Revocation, known: Mapping[ObjectKey, TrustMate
 
 
 def with_times(conditions: Iterable[Condition], former: Iterable[Json] | None, generation: int, now: str) -> list[Json]:
-    """Return conditions for the wire; a time moves only when the status of its condition does."""
+    """Return conditions for the wire, and behind them those that others wrote; a time moves only when the status of its condition does."""
     known = {each["type"]: each for each in former or ()}
     found = []
     for each in conditions:
@@ -372,7 +373,13 @@ def with_times(conditions: Iterable[Condition], former: Iterable[Json] | None, g
                 "lastTransitionTime": before["lastTransitionTime"] if same else now,
             }
         )
-    return found
+    return [*found, *(each for each in known.values() if _is_of_others(each["type"]))]
+
+
+def _is_of_others(kind: str) -> bool:
+    """Tell whether a condition has a type of somebody's own: others add theirs to Gateways and routes, and who removes them fights them."""
+    domain, slash, _ = kind.partition("/")
+    return bool(slash) and domain != _DOMAIN
 
 
 def merged_parents(
