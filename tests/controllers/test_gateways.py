@@ -16,6 +16,7 @@ from fairlead.api import crds
 from fairlead.api.gateway import Gateway, GatewayAddress, GatewaySpec, Infrastructure, Listener, RouteMeta
 from fairlead.api.node import EXCLUDED, Node
 from fairlead.api.resources import (
+    CRDS,
     ENDPOINTSLICES,
     EVENTS,
     GATEWAYCLASSES,
@@ -109,7 +110,17 @@ async def test_a_gateway_gets_a_service_and_is_programmed_when_every_node_says_s
         assert parent["controllerName"] == CONTROLLER
         assert conditions({"status": parent})["Accepted"] == ("True", "Accepted")
         assert conditions({"status": parent})["ResolvedRefs"] == ("False", "BackendNotFound")
-        assert conditions(it.get(GATEWAYCLASSES, "fairlead")) == {"Accepted": ("True", "Accepted")}
+        known = {"Accepted": ("True", "Accepted"), "SupportedVersion": ("True", "SupportedVersion")}
+        assert conditions(it.get(GATEWAYCLASSES, "fairlead")) == known
+        older = {"metadata": {"annotations": {"gateway.networking.k8s.io/bundle-version": "v1.4.0"}}}
+        await it.client.patch(CRDS, "tlsroutes.gateway.networking.k8s.io", older)
+        await it.until(
+            lambda: (
+                conditions(it.get(GATEWAYCLASSES, "fairlead")).get("SupportedVersion")
+                == ("False", "UnsupportedVersion")
+            ),
+            "another version is told",
+        )
         more = [listener, {"name": "more", "port": 8080, "protocol": "HTTP"}]
         await it.client.patch(GATEWAYS, "web", {"spec": {"listeners": more}}, namespace="default")
         await it.until(lambda: conditions(gateway()).get("Programmed") == ("False", "Pending"), "waits again")

@@ -10,7 +10,7 @@ import yaml
 
 from fairlead.api.decode import CLUSTER_SCOPED, decode
 from fairlead.model.compile import Compiler
-from fairlead.model.gateway import status
+from fairlead.model.gateway import status, versions
 from fairlead.model.gateway.durations import milliseconds
 from fairlead.model.gateway.hosts import intersection, most_exact
 from fairlead.model.gateway.ingress_classes import CONTROLLER as INGRESS_CONTROLLER
@@ -316,8 +316,26 @@ spec:
     (of_listener, *_) = status.listener_conditions(found.own[0], found, serving)
     assert not of_listener.status
     assert not stage.tables().get("gateway_listeners")
-    (condition,) = status.class_conditions(snapshot.gateway_classes["", "set"], snapshot.gateway_parameters)
+    (condition, _) = status.class_conditions(snapshot.gateway_classes["", "set"], snapshot.gateway_parameters, {})
     assert (condition.status, condition.reason) == ((False, "InvalidParameters") if of_class else (True, "Accepted"))
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        ("v1.6.1", ""),
+        ("v1.6.0", ""),
+        ("v1.6.1-rc.1", "gateways.gateway.networking.k8s.io is of 'v1.6.1-rc.1'; v1.6 is served"),
+        ("v1.60.1", "is of 'v1.60.1'"),
+        ("", "is of no version (annotation gateway.networking.k8s.io/bundle-version)"),
+        ("v" * 10_000, "'; v1.6 is served"),
+    ],
+)
+def test_versions_of_definitions(version: str, told: str) -> None:
+    found = versions.verdict({"gateways.gateway.networking.k8s.io": version, "httproutes.x": "v1.6.1"})
+    assert told in found.problem
+    assert (found.reason, len(found.problem) < 200) == ("UnsupportedVersion" if told else "", True)
+    assert "may be read" in versions.verdict({}).problem
 
 
 def test_conditions_that_others_wrote_stay() -> None:

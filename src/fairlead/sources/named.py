@@ -49,9 +49,12 @@ class NamedObjects:
 
     def want(self, keys: Iterable[Key]) -> None:
         """Follow these from now on, and no others; returns at once."""
-        able = sorted(key for key in keys if all(_NAME.fullmatch(part) for part in key))
+        able = sorted(key for key in keys if all(_NAME.fullmatch(part) for part in self._parts(key)))
         self._wanted = frozenset(able[:_MOST])
         self._wake.set()
+
+    def _parts(self, key: Key) -> Key | tuple[str]:
+        return key if self._resource.namespaced else key[1:]
 
     async def wait_known(self) -> None:
         """Wait until something is known of all that is wanted."""

@@ -15,6 +15,7 @@ from fairlead.api import certificate, client_authority, credentials, trust_mater
 from fairlead.api.decode import decode
 from fairlead.api.resources import (
     CONFIGMAPS,
+    CRDS,
     ENDPOINTSLICES,
     GATEWAY_KINDS,
     GATEWAYCLASSES,
@@ -39,7 +40,7 @@ from fairlead.controllers.expectations import Key
 from fairlead.controllers.gateway import leaving, services
 from fairlead.controllers.loadbalancers.core import lacking
 from fairlead.controllers.ownership import reference_to
-from fairlead.model.gateway import problems, status, trust
+from fairlead.model.gateway import problems, status, trust, versions
 from fairlead.model.gateway.doors import NODE_LABEL, read_state
 from fairlead.model.gateway.ingress import gateway_of
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet
@@ -97,6 +98,10 @@ class GatewayController(Controller):
             self._listen(kind, informer)
         self._middlewares_known = asyncio.Event()
         self._bundles = NamedObjects(self.client, CONFIGMAPS, self._take_bundle, reduce=trust_material.reduced)
+        self._definitions = NamedObjects(self.client, CRDS, self._take_definition, reduce=_version_alone)
+        self._definitions.want(("", each) for each in versions.DEFINITIONS)
+        self._versions: dict[str, str] = {}
+        """Definition of the API → its version, empty for none."""
         self._nodes = self.follow(NODES, enqueue=self._wake)
         self._slices = self.follow(ENDPOINTSLICES, enqueue=self._wake_for_slice)
 
@@ -107,6 +112,8 @@ class GatewayController(Controller):
             group.create_task(follow_when_installed(self.client, MIDDLEWARES, "Middleware", self._take_middlewares))
             # Before it is known which there are, Ingresses would be told that theirs are missing.
             await self._middlewares_known.wait()
+            group.create_task(self._definitions.run())
+            await self._definitions.wait_known()
             group.create_task(super().run())
 
     def _take_middlewares(self, event: Event) -> None:
@@ -176,7 +183,9 @@ class GatewayController(Controller):
         if of_class is None or of_class.spec.controller_name != CONTROLLER:
             return
         wanted = {
-            "conditions": self._timed(status.class_conditions(of_class, self._snapshot.gateway_parameters), obj),
+            "conditions": self._timed(
+                status.class_conditions(of_class, self._snapshot.gateway_parameters, self._versions), obj
+            ),
             "supportedFeatures": [{"name": each} for each in status.FEATURES],
         }
         yield from _status(GATEWAYCLASSES, obj, wanted)
@@ -382,12 +391,23 @@ class GatewayController(Controller):
         self._pending.append(ObjectChanged("ConfigMap", key, decode("ConfigMap", obj) if obj is not None else None))
         self.queue.add_after(_EVERYTHING, _TOGETHER_S)
 
+    def _take_definition(self, key: Key, obj: Json | None) -> None:
+        self._versions.pop(key[1], None)
+        if obj is not None:
+            self._versions[key[1]] = (obj["metadata"].get("annotations") or {}).get(versions.ANNOTATION, "")
+        self.queue.add_after(_EVERYTHING, _TOGETHER_S)
+
     def _wake(self, _obj: Json) -> None:
         self.queue.add_after(_EVERYTHING, _TOGETHER_S)
 
     def _wake_for_slice(self, obj: Json) -> None:
         if NODE_LABEL in (obj["metadata"].get("labels") or {}):
             self._wake(obj)
+
+
+def _version_alone(definition: Json) -> Json:
+    """Return a definition without its schemas, which are megabytes."""
+    return {"metadata": definition["metadata"]}
 
 
 def _status(resource: Resource, obj: Json, wanted: Json) -> Iterable[Action]:

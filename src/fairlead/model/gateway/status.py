@@ -15,6 +15,7 @@ import msgspec
 from fairlead.api.certificate import Certificate
 from fairlead.api.gateway import GROUP, GatewayClass, ParentRef
 from fairlead.api.trust_material import TrustMaterial
+from fairlead.model.gateway import versions
 from fairlead.model.gateway.attachment import MOST_ANCESTORS, PolicyState
 from fairlead.model.gateway.doors import NodeState, port_key
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, Verdict
@@ -164,9 +165,12 @@ def policy_ancestors(state: PolicyState) -> list[tuple[Json, list[Condition]]]:
     ]
 
 
-def class_conditions(of_class: GatewayClass, parameters: Objects) -> list[Condition]:
-    """Return the conditions of a GatewayClass of ours."""
-    return [_condition("Accepted", class_verdict(of_class, parameters), "Accepted")]
+def class_conditions(of_class: GatewayClass, parameters: Objects, definitions: Mapping[str, str]) -> list[Condition]:
+    """Return the conditions of a GatewayClass of ours; `definitions`: the API's versions by name, as `versions` wants them."""
+    return [
+        _condition("Accepted", class_verdict(of_class, parameters), "Accepted"),
+        _condition("SupportedVersion", versions.verdict(definitions), "SupportedVersion"),
+    ]
 
 
 def gateway_conditions(gateway: BoundGateway, serving: Serving) -> list[Condition]:
