@@ -214,6 +214,16 @@ def test_a_policy_of_the_gateway_api_without_a_gateway_is_told_nothing() -> None
     assert found.policies.state("BackendTLSPolicy", ("default", "p")).verdicts == ()
 
 
+@pytest.mark.parametrize("target", ["name: app, sectionName: c", "name: nobody"])
+def test_a_policy_of_the_gateway_api_says_that_its_target_is_not_there(target: str) -> None:
+    route = both_ports().replace("name: both", "name: more").replace("app", "nobody")
+    found = stage(route, tls_policy("p", "wellKnownCACertificates: System", target))
+    ((ancestor, (accepted, _)),) = status.policy_ancestors(found.policies.state("BackendTLSPolicy", ("default", "p")))
+    assert (ancestor["kind"], ancestor["name"]) == ("Gateway", "web")
+    assert (accepted.status, accepted.reason) == (False, "TargetNotFound")
+    assert accepted.message.startswith("spec.targetRefs[0]: ")
+
+
 CLIENTS = {
     "none": ("", []),
     "missing": ("{name: nobody}", ["InvalidClientCertificateRef"]),

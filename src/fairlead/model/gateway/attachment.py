@@ -224,7 +224,9 @@ class Attachments:
         for at, (place, section) in enumerate(places(policy)):
             field = f"spec.targetRefs[{at}]"
             accepted = self._attached(key, place, section, field, around)
-            ancestors = list(around.ancestors(place)) if accepted.reason not in ("Invalid", "TargetNotFound") else []
+            # Of a kind of ours the target itself is told what is not there; another's has nothing but Gateways to say it of.
+            lost = accepted.reason == "Invalid" or (accepted.reason == "TargetNotFound" and self.kind.own)
+            ancestors = [] if lost else list(around.ancestors(place))
             if not ancestors and self.kind.own:
                 ancestors = [_itself(place)]
             if not accepted.problem:
