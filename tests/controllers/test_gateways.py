@@ -25,6 +25,7 @@ from fairlead.api.resources import (
     INGRESSCLASSES,
     INGRESSES,
     LISTENERSETS,
+    MIDDLEWARES,
     NODES,
     SECRETS,
     SERVICES,
@@ -216,6 +217,51 @@ async def test_what_cannot_be_honored_of_an_ingress_is_an_event(
         after = {each["metadata"]["name"]: each["metadata"]["resourceVersion"] for each in it.all(EVENTS)}
         assert before.items() <= after.items()
         assert len(after) == len(before) + 2
+
+
+async def test_middlewares_are_followed_from_when_somebody_installs_their_definition(
+    tmp_path: Path, certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fairlead.sources.k8s_watch._DEFINITION_PERIOD_S", 0.05)
+    async with lab(tmp_path, certificates, RUN, nodes=1, settings=POOLS, definitions=crds.FOLDER) as it:
+        it.follow(INGRESSES)
+        it.follow(EVENTS)
+        it.follow(CRDS)
+        await it.client.create(INGRESSCLASSES, made(INGRESSCLASSES, "traefik", controller=INGRESS_CONTROLLER))
+        backend = {"service": {"name": "nobody", "port": {"number": 80}}}
+        ingress = made(INGRESSES, "a", ingressClassName="traefik", defaultBackend=backend)
+        named = "traefik.ingress.kubernetes.io/router.middlewares"
+        ingress["metadata"]["annotations"] = {named: "default-m@kubernetescrd"}
+        await it.client.create(INGRESSES, ingress)
+
+        def notes() -> list[str]:
+            return sorted(
+                each["message"].partition(";")[0] for each in it.all(EVENTS) if each["reason"] == "NotHonored"
+            )
+
+        missing = f"metadata.annotations[{named}]: there is no Middleware default-m"
+        await it.until(lambda: notes() == [missing], "the Event about the Middleware that is missing")
+        schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        version = {"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+        names = {"plural": "middlewares", "singular": "middleware", "kind": "Middleware", "listKind": "MiddlewareList"}
+        spec = {"group": "traefik.io", "scope": "Namespaced", "names": names, "versions": [version]}
+        await it.client.create(
+            CRDS,
+            {
+                "apiVersion": "apiextensions.k8s.io/v1",
+                "kind": "CustomResourceDefinition",
+                "metadata": {"name": "middlewares.traefik.io"},
+                "spec": spec,
+            },
+        )
+
+        await it.until(
+            lambda: conditions(it.get(CRDS, "middlewares.traefik.io")).get("Established", ("",))[0] == "True",
+            "the definition is served",
+        )
+        await it.client.create(MIDDLEWARES, made(MIDDLEWARES, "m", inFlightReq={"amount": 1}))
+        refused = f"metadata.annotations[{named}]: Middleware default/m: inFlightReq is not supported"
+        await it.until(lambda: notes() == sorted([missing, refused]), "the Event about what it says")
 
 
 async def test_what_is_wrong_with_an_ingress_beside_annotations_is_an_event(tmp_path: Path, certificates: Path) -> None:

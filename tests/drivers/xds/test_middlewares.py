@@ -236,7 +236,7 @@ async def test_somebody_else_decides(lab: GatewayLab) -> None:
         )
     )
     await opened(lab, "traefik")
-    refused = await ask(lab, "http://way.test/a/b?c", method="POST")
+    refused = await ask(lab, "http://way.test/a/b?c", method="POST", headers={"x-own": "o"})
     assert (said(refused), "x-secret" in refused.headers) == ("302 /sign-in", False)
     heard = judge.seen[-1]["headers"]
     told = {
@@ -244,6 +244,7 @@ async def test_somebody_else_decides(lab: GatewayLab) -> None:
         "x-forwarded-uri": "/a/b?c",
         "x-forwarded-host": "way.test",
         "x-forwarded-proto": "http",
+        "x-own": "o",
     }
     assert {name: heard.get(name) for name in told} == told
     assert judge.seen[-1]["method"] == "GET"

@@ -27,6 +27,7 @@ from fairlead.model.gateway.extended import (
     KnownClientRule,
     NamedPortRef,
     PatternModifier,
+    RankedRule,
     StreamTimeouts,
     UnsentOrRepeatable,
 )
@@ -277,6 +278,11 @@ class _Work:
                 Diagnostic(object=reference("Ingress", *key), field="metadata.annotations", message=message, fix=fix)
             )
             return {"matches": [_plain(each) for each in rule.matches or ()]}
+        if isinstance(rule, RankedRule):
+            message = "router.priority: rules of HTTPRoutes go by how exact they are, not by priority; see whether their order is the same"
+            self._problems.append(
+                Diagnostic(object=reference("Ingress", *key), field="metadata.annotations", message=message)
+            )
         filters, rewrite = [], None
         for each in rule.filters or ():
             path = each.url_rewrite.path if each.url_rewrite is not None else None

@@ -45,3 +45,10 @@ class StreamTimeouts(RouteTimeouts, frozen=True, kw_only=True, rename="camel", g
 
 class UnsentOrRepeatable(RouteRetry, frozen=True, kw_only=True, gc=False):
     """Retries of requests alone that may be sent twice (RFC 9110, idempotent methods)."""
+
+
+class RankedRule(HTTPRule, frozen=True, kw_only=True, rename="camel", gc=False):
+    """A rule that says itself how early it is tried among those of its host."""
+
+    priority: int
+    """The highest goes first."""

@@ -40,6 +40,7 @@ from fairlead.model.gateway.ingress_policies import TABLES, IngressPolicy, polic
 from fairlead.model.gateway.ingress_references import Referred, refers, resolved
 from fairlead.model.gateway.ingress_routes import Around, hosts_of, other_hosts, routes, tls_listener
 from fairlead.model.gateway.ingress_services import SaidByServices, services_of
+from fairlead.model.gateway.ranks import possible
 from fairlead.world.events import ObjectKey
 from fairlead.world.snapshot import Snapshot
 
@@ -275,7 +276,7 @@ class IngressReader:
             and known.read.said == said
         ):
             return known.read
-        wishes = read(annotations, of.dialect)
+        wishes = possible(read(annotations, of.dialect), hosts_of(ingress))
         self._referring.discard(key)
         if refers(wishes):
             self._referring.add(key)

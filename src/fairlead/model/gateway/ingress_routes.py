@@ -29,7 +29,7 @@ from fairlead.api.httproute import (
 from fairlead.api.ingress import Ingress, IngressBackend, IngressPath
 from fairlead.model.gateway.annotations.values import groups
 from fairlead.model.gateway.annotations.wishes import Canary, ClientCertificates, Matcher, Mode, Wishes
-from fairlead.model.gateway.extended import KnownClientRule, NamedPortRef, PatternModifier
+from fairlead.model.gateway.extended import KnownClientRule, NamedPortRef, PatternModifier, RankedRule
 from fairlead.model.gateway.names import PART
 from fairlead.plan.gateway.identity import ClientIdentity
 from fairlead.world.events import ObjectKey
@@ -117,7 +117,7 @@ def routes(
         found = _rules(
             path, _of_service(path.backend, wishes, served), place[1] in around.patterned, canaries.get(place)
         )
-        by_host[place[1]] += found
+        by_host[place[1]] += [_ranked(each, wishes.priority) for each in found]
         if place[3].startswith(_CHALLENGES):
             challenges |= {match.path for rule in found for match in rule.matches or ()}
     for rules in by_host.values():
@@ -250,7 +250,8 @@ def _to_https(rule: HTTPRule, wishes: Wishes, challenges: Set[PathMatch]) -> lis
         return [rule]
     redirect = RedirectFilter(scheme="https", status_code=wishes.secured_status)
     filters = (RouteFilter(type="RequestRedirect", request_redirect=redirect),)
-    return _redirecting(HTTPRule(matches=rule.matches, filters=filters), wishes)
+    bare = HTTPRule(matches=rule.matches, filters=filters)
+    return _redirecting(_ranked(bare, rule.priority if isinstance(rule, RankedRule) else 0), wishes)
 
 
 def _redirecting(rule: HTTPRule, wishes: Wishes) -> list[HTTPRule]:
@@ -266,7 +267,12 @@ def _redirecting(rule: HTTPRule, wishes: Wishes) -> list[HTTPRule]:
         )
         for each in rule.filters or ()
     )
-    return [HTTPRule(matches=matches, filters=filters), rule]
+    return [msgspec.structs.replace(rule, matches=matches, filters=filters), rule]
+
+
+def _ranked(rule: HTTPRule, priority: int) -> HTTPRule:
+    """Return a rule with a priority of its own, if it has one."""
+    return RankedRule(**msgspec.structs.asdict(rule), priority=priority) if priority else rule
 
 
 def _app_root(path: str) -> HTTPRule:

@@ -8,9 +8,10 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from fairlead.model.gateway.guards import guarded
-from fairlead.model.gateway.hosts import exactness
+from fairlead.model.gateway.hosts import ANY, exactness
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener
 from fairlead.model.gateway.policies import Policies
+from fairlead.model.gateway.ranks import is_ranked, rank
 from fairlead.model.gateway.routes import BoundRoute, RouteKey, hostnames_of, origin_of
 from fairlead.model.gateway.rules import precedence
 from fairlead.plan.gateway.route import GatewayRoute, Mirror, WeightedCluster
@@ -33,21 +34,30 @@ def in_order(
 ) -> tuple[list[Rule], set[Origin]]:
     """Return the rules for a host of a listener, the one that is tried first before the others, and the objects that cause them."""
     found: list[tuple[tuple[object, ...], Rule]] = []
-    origins: set[Origin] = set()
-    for route in routes:
+    serving = [
+        each
+        for each in routes
         # A host that a more exact listener holds is that listener's alone, whoever else names it.
-        if not any(domain in each.hosts and each.listener is decider for each in route.attached):
-            continue
+        if any(domain in one.hosts and one.listener is decider for one in each.attached)
+    ]
+    ranked = any(is_ranked(each.api.spec.rules or ()) for each in serving)
+    origins: set[Origin] = set()
+    for route in serving:
         origins.add(origin_of(route.key))
         names = _behind(route, gateway)
         exact = exactness(hostnames_of(route.api), domain)
         for rule, guard in guarded(policies, decider, route):
             origins |= {source for _, source in guard.sources}
             # sorted() keeps the order of a route's own rules.
-            order = (*exact, *precedence(rule), *route.age)
+            order = (_rank(route, rule, domain) if ranked else 0, *exact, *precedence(rule), *route.age)
             found.append((order, Rule(exact, route.key, guard.apply(_renamed(rule, names)))))
     found.sort(key=lambda each: each[0])
     return [rule for _, rule in found], origins
+
+
+def _rank(route: BoundRoute, rule: GatewayRoute, domain: str) -> int:
+    rules = route.api.spec.rules or ()
+    return -rank(rules[int(rule.origin.rpartition("/")[2])], "" if domain == ANY else domain)
 
 
 def _behind(route: BoundRoute, gateway: BoundGateway) -> dict[str, str]:

@@ -40,6 +40,7 @@ def read(reader: Reader) -> Wishes:
         encrypted=encrypted,
         session=session,
         middlewares=middlewares,
+        priority=take("router.priority", values.number(0, (1 << 31) - 1), 0),
     )
     return reader.finish(wishes)
 

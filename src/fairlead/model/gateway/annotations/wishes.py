@@ -82,6 +82,8 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     """Of redirects for GET, where it differs from that for other methods."""
     middlewares: tuple[str, ...] = ()
     """Middlewares of Traefik, each `NAMESPACE-NAME`, in their order."""
+    priority: int = 0
+    """Of its rules among those of one host, the highest first; 0: as long as they are."""
     ports: tuple[int, ...] = ()
     """Ports on which it is served; none: all."""
     patterns: bool = False

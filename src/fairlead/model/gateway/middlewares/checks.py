@@ -33,7 +33,7 @@ _MOST_BODY = 1 << 20
 _ENCODINGS = {"gzip": "Gzip", "br": "Brotli", "zstd": "Zstd"}
 _LEAST_ENCODED = 1024
 """Shorter answers stay as they are where a Middleware does not say."""
-_ALWAYS_HEARD = ("Authorization", "Cookie", "X-Forwarded-For", "X-Forwarded-Proto")
+_ALWAYS_HEARD = ("X-Forwarded-For", "X-Forwarded-Proto")
 _REFUSAL = ("Set-Cookie", "Content-Type", "Location")
 """What clients get of a refusal, beside what it says of how to authenticate."""
 _PATIENCE = "30s"
@@ -73,7 +73,7 @@ def decider(wanted: ForwardAuth) -> ExtAuth:
         headers_to_client=_REFUSAL,
         headers_to_client_on_success=cookies or None,
     )
-    heard = tuple(dict.fromkeys((*asked, *_ALWAYS_HEARD[2:]))) if asked else _ALWAYS_HEARD
+    heard = tuple(dict.fromkeys((*asked, *_ALWAYS_HEARD))) if asked else external.ALL
     return ExtAuth(http=http, headers_to_ext_auth=heard, body_to_ext_auth=body, timeout=_PATIENCE)
 
 

@@ -29,7 +29,7 @@ TABLE: Table = {
     ),
     **honored(
         "SecurityPolicy `extAuth`, for `http://SERVICE.NAMESPACE.svc[:PORT][/PATH]`, asked by GET, or as `preserveRequestMethod` says; it hears X-Forwarded-Method, -Proto, -Host, "
-        f"-Uri and -For, and of the request `authRequestHeaders` or Authorization and Cookie. It has to stand {_ORDER}",
+        f"-Uri and -For, and `authRequestHeaders` or all headers of the request. It has to stand {_ORDER}",
         "forwardAuth",
     ),
     **honored("TrafficPolicy `rateLimit` by client or `requestHeaderName`, counted by each node on its own; without `redis` and `requestHost`", "rateLimit"),

@@ -14,6 +14,11 @@ TABLE: Table = {
         "service.sticky.cookie", "service.sticky.cookie.name", "service.sticky.cookie.maxage",
     ),
     **honored("Middlewares of Traefik, `NAMESPACE-NAME@kubernetescrd`; another namespace needs a ReferenceGrant", "router.middlewares"),
+    **honored(
+        "the order of rules of one host: the highest first, without one the length of the rule's text as there; hosts themselves go by how exact they are. On "
+        "Ingresses for wildcards or all hosts up to 20 alone, which is before none of an exact host",
+        "router.priority",
+    ),
     **honored("`true` alone: backends get the client's Host header", "service.passhostheader"),
     **warned(
         "the cookie has no such attribute",
@@ -30,7 +35,6 @@ TABLE: Table = {
     ),
     **warned("requests go to the endpoints, with the same outcome", "service.nativelb", "service.nodeportlb"),
     **refused("name the middlewares on the Ingress: router.middlewares", "service.middlewares"),
-    **refused("routes are ordered by how exact they are; write an HTTPRoute whose matches say which is meant", "router.priority"),
     **refused("there are no rules of Traefik here", "router.rulesyntax"),
     **refused("write a ClientTrafficPolicy with `tls`; for clients' certificates make a Gateway with `spec.tls.frontend`", "router.tls.options"),
     **refused("write a BackendTLSPolicy and a BackendTrafficPolicy for the Service", "service.serverstransport"),
