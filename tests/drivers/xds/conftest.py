@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,12 +10,26 @@ import pytest_asyncio
 from tests.drivers.xds.gatewaylab import GatewayLab
 
 from fairlead.drivers.xds.tables import MANY
+from fairlead.lab.runtime import kernel
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Ask all that a module asks both of a port with few hosts and of one with many, where it says so (`FEW_AND_MANY`)."""
     if "lab" in metafunc.fixturenames and getattr(metafunc.module, "FEW_AND_MANY", False):
         metafunc.parametrize("lab", [MANY, 0], ids=["few", "many"], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[None]:
+    """A network of the module's own: the proxies change a setting of theirs."""
+    before = os.open("/proc/self/ns/net", os.O_RDONLY)
+    kernel.unshare(kernel.CLONE_NEWNET)
+    try:
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        yield
+    finally:
+        kernel.setns(before, kernel.CLONE_NEWNET)
+        os.close(before)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -6,22 +6,22 @@ import asyncio
 import os
 import signal
 import stat
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import aiohttp
 import pytest
 import pytest_asyncio
 from tests.drivers.xds.gatewaylab import GatewayLab
 from tests.drivers.xds.load import Load, until
+from tests.drivers.xds.test_proxy_succession import alive, only_one, renewed
 
 from fairlead.aio.backoff import delays
-from fairlead.drivers.xds import generations
+from fairlead.drivers.xds import generations, process
 from fairlead.drivers.xds.admin import Admin
 from fairlead.drivers.xds.process import ADMIN_SOCKET
 from fairlead.drivers.xds.proxies import OWN
-from fairlead.lab.runtime import kernel
 from fairlead.model.compile import Compiler
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -58,19 +58,6 @@ spec:
   hostnames: [{name or gateway}.example.com]
   rules: [{{backendRefs: [{{name: {to}, port: 80}}]}}]
 """
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[None]:
-    """A network of the module's own: the proxies change a setting of theirs."""
-    before = os.open("/proc/self/ns/net", os.O_RDONLY)
-    kernel.unshare(kernel.CLONE_NEWNET)
-    try:
-        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-        yield
-    finally:
-        kernel.setns(before, kernel.CLONE_NEWNET)
-        os.close(before)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -251,6 +238,32 @@ async def test_a_gateway_that_comes_back_while_its_proxy_leaves_is_served(lab: G
     assert await answer(lab, "again") == "two"
     writer.close()
     await lab.delete("Gateway", "again")
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["", "the agent is killed on the way"])
+async def test_a_successor_that_gets_nothing_serves_beside_the_former_one_first(
+    lab: GatewayLab, monkeypatch: pytest.MonkeyPatch, is_killed: bool
+) -> None:
+    await lab.apply(gateway("web", "", to="one"))
+    before = await only_one(lab)
+    # Where the two speak of it in different ways nothing is handed over.
+    for each in (lab.folder / "envoy/run").glob("hot_*"):
+        each.unlink()
+    renewed(monkeypatch, stats_flush_interval=f"{9 + is_killed}s")
+    async with load(lab, "web") as requests:
+        await requests.more(100)
+        if is_killed:
+            with monkeypatch.context() as dying:
+                dying.setattr(process.Process, "_part_with", Mock(side_effect=OSError("killed")))
+                assert (await lab.driver.resync(lab.plan)).failed
+            assert len(alive(lab)) == 2
+            await requests.more(100)
+        await settled(lab)
+        await requests.more(100)
+    assert not requests.failed
+    after = await only_one(lab)
+    assert after.base != before.base and after.epoch == 0
+    assert await answer(lab, "web") == "one"
 
 
 async def test_a_gateway_that_goes_takes_its_proxy_along(lab: GatewayLab) -> None:

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 USER = 64079
 """The proxy's user and group: a number that nobody else has."""
 XDS_SOCKET, ADMIN_SOCKET = "xds.sock", "admin.sock"
+_FORMER_SOCKET = "former.sock"
+"""The admin socket of a process that hands nothing over, while the next one has the name."""
 RECORD = "process.json"
 """File in the proxy's folder: its processes."""
 DRAIN_S = 60
@@ -44,8 +46,12 @@ _OWN, _OUTPUT, _LOG = "run", "output", "envoy.log"
 _DRAINED_S = 1
 """How much longer a process stays than its connections."""
 _COME_S = 10.0
+_LIVE_S = 30.0
+_LEAVE_S = 10.0
+"""How long clients may take to leave a process that could hand nothing over: changes wait meanwhile."""
 _END_S = 5.0
 _POLL_S = 0.02
+_MIGRATE = Path("/proc/sys/net/ipv4/tcp_migrate_req")
 _MOST_INSTRUCTIONS = 1 << 14
 _MOST_DESCRIPTORS = 1 << 20
 """What counts as no bound; Linux allows no more by itself (fs.nr_open)."""
@@ -124,6 +130,9 @@ class Process:
             known = generations.read(self._record)
             alive = tuple(each for each in known if each.alive)
             if alive and (config == self._hopeless or (alive[-1] is known[-1] and alive[-1].config == config)):
+                # An agent that was killed on the way may have left them.
+                if apart := [each for each in alive if each.base != alive[-1].base]:
+                    await self._part_with(apart)
                 return False
             start = functools.partial(self._start, program, text.decode(), config, lock)
             if not alive:
@@ -137,6 +146,7 @@ class Process:
             new = await start(alive, old.epoch + 1, old.base)
             if not await self._has_come(new):
                 await _kill((new,))
+                self._rename(ADMIN_SOCKET, _FORMER_SOCKET)
                 await self._replace(alive, await start(alive, 0, generations.first_base()))
         return True
 
@@ -168,13 +178,28 @@ class Process:
         if not await self._has_come(new):
             log.error("the new proxy does not come up; the former one goes on", extra={"pid": old[-1].pid})
             await _kill((new,))
+            self._rename(_FORMER_SOCKET, ADMIN_SOCKET)
             self._hopeless = new.config
             return
-        for _ in range(int(_COME_S / _POLL_S)):
+        await self._part_with(old)
+
+    async def _part_with(self, old: Sequence[Generation]) -> None:
+        """End processes that have handed nothing over, once their successor serves; their clients are asked to leave first."""
+        keep_requests()
+        for _ in range(int(_LIVE_S / _POLL_S)):
             if await self.admin.is_live():
                 break
             await asyncio.sleep(_POLL_S)
+        former = self._folder / _OWN / _FORMER_SOCKET
+        await _leave(Admin(former), min(self._drain_s, _LEAVE_S))
         await _kill(old)
+        former.unlink(missing_ok=True)
+
+    def _rename(self, socket: str, name: str) -> None:
+        """Rename a socket of the proxy's own, which may be gone."""
+        own = self._folder / _OWN
+        with contextlib.suppress(FileNotFoundError):
+            (own / socket).rename(own / name)
 
     async def _has_come(self, new: Generation) -> bool:
         """Wait until a process has what its predecessor has to give: then its admin interface listens; tell whether it does."""
@@ -274,6 +299,22 @@ def package() -> tuple[Path, str]:
     """Return the program and its version as they are first found: looking again would cost every change milliseconds."""
     package = importlib.metadata.distribution(_PACKAGE)
     return Path(str(package.locate_file(_BINARY))), package.version
+
+
+def keep_requests() -> None:
+    """Have connections that a proxy has not accepted yet, when it leaves a port, pass to the one that came there (Linux 5.14, ip-sysctl)."""
+    with contextlib.suppress(OSError):
+        _MIGRATE.write_text("1")
+
+
+async def _leave(admin: Admin, most_s: float) -> None:
+    """Have a process take no more clients, and wait until those it has are gone, at most so long."""
+    if not await admin.shut():
+        return
+    for _ in range(int(most_s / _POLL_S)):
+        if not await admin.connections():
+            return
+        await asyncio.sleep(_POLL_S)
 
 
 async def _kill(some: Sequence[Generation]) -> None:

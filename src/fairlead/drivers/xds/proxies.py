@@ -24,7 +24,7 @@ from fairlead.drivers.xds.admin import Counts
 from fairlead.drivers.xds.division import SHARED, Division
 from fairlead.drivers.xds.driver import ListenerState, ProxyReport, XdsDriver
 from fairlead.drivers.xds.needs import listeners_of, not_serving
-from fairlead.drivers.xds.process import DRAIN_S, RECORD
+from fairlead.drivers.xds.process import DRAIN_S, RECORD, keep_requests
 from fairlead.drivers.xds.tables import MANY
 from fairlead.plan.gateway.presence import GatewayHealthPort
 from fairlead.plan.plan import Plan
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 
 OWN = "gateways"
 """Folder below the shared proxy's: one for each of the others, of its name."""
-_MIGRATE = Path("/proc/sys/net/ipv4/tcp_migrate_req")
 _PATIENCE_S = 3.0
 """How long changes of one proxy wait for another one."""
 
@@ -181,7 +180,7 @@ class Proxies:
                 # They are one user's: none is to look into another's folder. What cannot be made is the member's own trouble, when it begins.
                 with contextlib.suppress(OSError):
                     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                _keep_requests()
+                keep_requests()
             driver = self._make(folder)
             member = self._members[name] = _Member(name, driver, lambda: self._look_at(name))
             driver.on_states(lambda states: self._take(member, states))
@@ -255,12 +254,6 @@ class Proxies:
             self._concerned.discard(name)
             if part is not None:
                 self._division.forget(name)
-
-
-def _keep_requests() -> None:
-    """Have connections that a proxy has not accepted yet, when it leaves a port, pass to the one that came there (Linux 5.14, ip-sysctl)."""
-    with contextlib.suppress(OSError):
-        _MIGRATE.write_text("1")
 
 
 class _Member:
