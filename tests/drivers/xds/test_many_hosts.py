@@ -191,6 +191,28 @@ async def test_backends_do_not_see_the_scope(labs: tuple[GatewayLab, GatewayLab]
         assert answer.json["headers"]["host"] == host
 
 
+async def test_clients_from_outside_find_their_host(labs: tuple[GatewayLab, GatewayLab]) -> None:
+    """Of those Envoy removes headers of its own, after ours are set."""
+    lab = labs[0]
+    await lab.apply(route("far", "far.example.com", "*.far.example.com"))
+    await lab.apply(
+        """
+kind: ClientTrafficPolicy
+metadata: {name: outside}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: web}]
+  forwardedFor: {trustedHops: 1}
+"""
+    )
+    for host in ("far.example.com", "FAR.example.com:80", "x.far.example.com"):
+        headers = {"Host": host, "x-forwarded-for": "192.0.2.7", scopes.HEADER: "x"}
+        answer = await lab.ask("http://far.example.com/", headers=headers)
+        assert answer.status == 200, host
+        assert "x-envoy-external-address" in answer.json["headers"]
+        assert scopes.HEADER not in answer.json["headers"]
+    await lab.delete("ClientTrafficPolicy", "outside")
+
+
 async def test_hosts_that_envoy_rejects_harm_no_others(labs: tuple[GatewayLab, GatewayLab]) -> None:
     lab = labs[0]
     names = [f"r{at}" for at in range(40)]

@@ -215,7 +215,7 @@ def manager(table: str, client: ClientTraffic, *, tls: bool, scoped: bool) -> An
         ],
         upgrade_configs=[kind.UpgradeConfig(upgrade_type="websocket")],
         use_remote_address=boolean(True),
-        early_header_mutation_extensions=[_without(client)],
+        early_header_mutation_extensions=[_early([_without(client), *([_scope(table)] if scoped else [])])],
         normalize_path=boolean(True),
         http2_protocol_options=protocol_pb2.Http2ProtocolOptions(
             max_concurrent_streams=number(STREAMS),
@@ -226,18 +226,17 @@ def manager(table: str, client: ClientTraffic, *, tls: bool, scoped: bool) -> An
     )
     clients.shape(message, client, tls=tls)
     if scoped:
-        _scope(message, table)
+        message.scoped_routes.CopyFrom(_scopes())
     return message
 
 
-def _scope(message: Any, table: str) -> None:
-    """Have requests find their table by the host's scope."""
+def _scope(table: str) -> Any:
+    """Return what writes down by which scope a request's table is found: that of its host."""
     header = base_pb2.HeaderValueOption(
         header=base_pb2.HeaderValue(key=scopes.HEADER, value=scopes.of_request(table)),
         append_action=base_pb2.HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
     )
-    message.early_header_mutation_extensions.append(_early(mutation_rules_pb2.HeaderMutation(append=header)))
-    message.scoped_routes.CopyFrom(_scopes())
+    return mutation_rules_pb2.HeaderMutation(append=header)
 
 
 def _scopes() -> Any:
@@ -262,14 +261,14 @@ def _without(client: ClientTraffic) -> Any:
     families = FORGEABLE_FAMILIES if clients.trusts(client) else (*FORGEABLE_FAMILIES, *FORGEABLE_BY_OUTSIDERS)
     patterns = [*clients.forgeable(client, FORGEABLE), *(f"{each}.*" for each in families)]
     matcher = string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex="|".join(patterns).replace("-", "[-_]")))
-    removal = mutation_rules_pb2.HeaderMutation(
+    return mutation_rules_pb2.HeaderMutation(
         remove_on_match=mutation_rules_pb2.HeaderMutation.RemoveOnMatch(key_matcher=matcher)
     )
-    return _early(removal)
 
 
-def _early(mutation: Any) -> Any:
+def _early(mutations: Iterable[Any]) -> Any:
+    """Return what is changed of a request's headers before anything reads them, one after the other."""
     return extension_pb2.TypedExtensionConfig(
         name="envoy.http.early_header_mutation.header_mutation",
-        typed_config=packed(header_mutation_pb2.HeaderMutation(mutations=[mutation])),
+        typed_config=packed(header_mutation_pb2.HeaderMutation(mutations=mutations)),
     )

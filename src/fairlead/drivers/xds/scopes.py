@@ -10,8 +10,11 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-HEADER = "x-fairlead-scope"
-"""Header that holds a request's scope while the proxy looks for its route; what clients say there is overwritten, and backends do not see it."""
+HEADER = "x-envoy-attempt-count"
+"""Header that holds a request's scope while the proxy looks for its route; what clients say there is overwritten, and backends do not see it.
+
+One that Envoy has a place of its own for and that nothing here makes use of: with any other name each request gets an index of its headers (HeaderMapImpl).
+"""
 ANY = "*"
 _SHARDS = 256
 _SHARD = "#"
