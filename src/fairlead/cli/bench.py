@@ -89,18 +89,21 @@ def datapath(rounds: int, seconds: int, output: str) -> None:
     show_default=True,
     help="HTTPRoutes, each to its own Service.",
 )
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Rounds of each server.")
-@click.option("--seconds", type=click.IntRange(min=1), default=2, show_default=True, help="Length of a round.")
+@click.option(
+    "--rounds", type=click.IntRange(min=1), default=30, show_default=True, help="Rounds of the servers compared."
+)
+@click.option("--seconds", type=click.IntRange(min=1), default=1, show_default=True, help="Length of a round.")
 @output_option
 def gateway(routes: int, rounds: int, seconds: int, output: str) -> None:
     """Time to serve many HTTPRoutes and to follow a changed endpoint or route, and what requests cost.
 
-    The real Envoy on a free port of loopback; requests also through one with a hand-written configuration, and through nginx and haproxy
-    where they are installed. Needs Debian's package wrk.
+    The real Envoy on a free port of loopback; requests also through hand-written configurations of it, of one host and of as many, and every
+    fourth round through one that counts nothing, nginx and haproxy where they are installed. Needs Debian's package wrk. Takes
+    about three minutes.
     """
     from fairlead.cli.progress import Progress
     from fairlead.lab.bench import gateway as benchmark
-    from fairlead.lab.bench.gateway_serving import absent
+    from fairlead.lab.bench.gateway_peers import absent
 
     for words in absent():
         click.echo(words, err=True)
