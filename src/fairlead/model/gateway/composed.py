@@ -29,7 +29,8 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = rf"(?:{_LABEL}(?:\.{_LABEL}){{0,126}}|\$host|\$(?:best_)?http_host)"
 _ORIGIN = rf"(?:(?i:https?)|\$scheme|\$pass_access_scheme)://{_HOST}(?::[0-9]{{1,5}})?(?=[/?#$]|\Z)"
 _LOCATION = re.compile(rf"(?:{_ORIGIN}(?:/[^$?#]*)?|/(?!/)[^$?#]*)(?:[?#].*)?")
-_ANYWHERE = re.compile(rf"(?:{_ORIGIN})?(?:(?:/|\$(?:escaped_)?request_uri|\$uri).*)?")
+_OWN_PATH = r"\$(?:(?:escaped_)?request_uri|uri)"
+_ANYWHERE = re.compile(rf"{_ORIGIN}(?:(?:/|{_OWN_PATH}).*)?|/(?![/$]).*|{_OWN_PATH}.*")
 _PARTS = re.compile(r"\$([A-Za-z_]*)|[^$]+")
 
 
