@@ -249,6 +249,7 @@ async def test_del_after_the_namespace_is_gone(alone: Machine) -> None:
         ("/proc/self/ns/pid", 3, "not a network namespace"),
         (netns("node"), 3, "the node's own"),
     ],
+    ids=["none", "a file", "of processes", "the node's"],
 )
 async def test_add_wants_a_namespace_of_its_own(alone: Machine, path: str, code: int, mentions: str) -> None:
     run_environment = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "x", "CNI_IFNAME": "eth0", "CNI_NETNS": path}

@@ -43,7 +43,11 @@ SOA = "com. 900 IN SOA a.example. b.example. 1 2 3 4 60"
         (response(rcode=2, authority=SOA), 0),
         (response("example.com. 300 IN A 192.0.2.1", tc=True), 0),
     ],
-)
+    ids=[
+        "as it says", "the shortest of a chain", "at most an hour", "not at all", "no such record", "no such name",
+        "the authority's own", "no authority", "a failure", "truncated",
+    ],
+)  # fmt: skip
 def test_how_long_an_answer_may_be_believed(packet: bytes, lifetime_s: int) -> None:
     assert understand(packet).lifetime_s == lifetime_s
 

@@ -223,7 +223,11 @@ QUERY = dns.message.make_query("web.default.svc.cluster.local", "A", use_edns=0)
         (QUERY[:10] + b"\0\0" + (b"\x3f" + b"a" * 63) * 4 + b"\0" + b"\0\1\0\1", wire.FORMERR),
         (QUERY[:10] + b"\0\2" + QUERY[12:] + QUERY[-11:], wire.FORMERR),
     ],
-)
+    ids=[
+        "empty", "half a header", "an answer", "another operation", "no question", "two questions", "an answer in it",
+        "cut off", "something behind", "a pointer", "a name that is too long", "two options",
+    ],
+)  # fmt: skip
 def test_malformed_questions(packet: bytes, expected: object) -> None:
     assert parsed(packet) == expected
 
