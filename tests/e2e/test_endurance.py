@@ -13,10 +13,10 @@ from tests.e2e.leaks import descriptors, machine, settled, wait_unchanged
 
 CYCLES = int(os.environ.get("FAIRLEAD_SOAK_CYCLES", "100"))
 WAVE = 40
-WAVES = 5
+WAVES = 3
 _POOLS = {"socket": 16, "threads": 8}
 """By how many these may differ: connections kept for later, of eight requests at a time; threads that a pool starts when it first
-needs them, six at most. A leak of one per pod would be 160."""
+needs them, six at most. A leak of one per pod would be 80."""
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_many_cycles_leave_nothing(own_lab: Lab) -> None:
 @pytest.mark.e2e
 @pytest.mark.timeout(300)
 def test_pods_that_go_leave_nothing_in_a_lab_that_stays(own_lab: Lab) -> None:
-    """200 pods in five waves; what the first wave made grow (pools, caches) may stay, nothing may grow with the others."""
+    """120 pods in three waves; what the first wave made grow (pools, caches) may stay, nothing may grow with the others."""
     own_lab.fairlead("up", "--nodes", "2", "--zones", "2")
     empty = settled(own_lab)
     _wave(own_lab)
