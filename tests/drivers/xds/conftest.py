@@ -14,9 +14,14 @@ from fairlead.lab.runtime import kernel
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Ask all that a module asks both of a port with few hosts and of one with many, where it says so (`FEW_AND_MANY`)."""
+    """Ask all that a module asks both of a port with few hosts and of one with many, where it says so (`FEW_AND_MANY`).
+
+    What has nothing to do with hosts is marked `few` and asked once.
+    """
     if "lab" in metafunc.fixturenames and getattr(metafunc.module, "FEW_AND_MANY", False):
-        metafunc.parametrize("lab", [MANY, 0], ids=["few", "many"], indirect=True, scope="module")
+        once = metafunc.definition.get_closest_marker("few") is not None
+        sizes = {"few": MANY} if once else {"few": MANY, "many": 0}
+        metafunc.parametrize("lab", sizes.values(), ids=sizes, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")

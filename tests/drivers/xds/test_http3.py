@@ -164,6 +164,7 @@ async def test_connections_over_tcp_stay_when_it_comes_and_goes(quic: GatewayLab
         writer.close()
 
 
+@pytest.mark.few
 async def test_connections_may_finish_when_it_goes(quic: GatewayLab) -> None:
     async with connected(quic) as client:
         await client.ask(HOST)
@@ -256,6 +257,7 @@ KEPT_AWAY = {
 }
 
 
+@pytest.mark.few
 @pytest.mark.parametrize("case", KEPT_AWAY)
 async def test_what_tcp_would_not_give_is_not_there(quic: GatewayLab, case: str) -> None:
     more, spec, others = KEPT_AWAY[case]
@@ -267,6 +269,7 @@ async def test_what_tcp_would_not_give_is_not_there(quic: GatewayLab, case: str)
     assert hosts and not any(hosts)
 
 
+@pytest.mark.few
 async def test_bounds_hold(quic: GatewayLab) -> None:
     large, many = {"x": "y" * 3000}, {f"x-{at}": "y" for at in range(40)}
     assert [(await answer(quic, headers=each)).status for each in (large, many)] == [200, 200]
@@ -284,6 +287,7 @@ async def test_bounds_hold(quic: GatewayLab) -> None:
     assert (await answer(quic)).status == 200
 
 
+@pytest.mark.few
 async def test_who_the_client_is(quic: GatewayLab) -> None:
     async def seen(address: str) -> str:
         assert (await answer(quic, address=address, headers={"x-forwarded-for": "192.0.2.7"})).status == 200
@@ -293,6 +297,7 @@ async def test_who_the_client_is(quic: GatewayLab) -> None:
     assert [(await seen(each)).startswith("192.0.2.7,") for each in ("127.0.0.1", "::1")] == [True, False]
 
 
+@pytest.mark.few
 async def test_certificates_by_server_name_and_kind_of_key(quic: GatewayLab) -> None:
     both = HTTPS.replace("{name: quic}", "{name: quic}, {name: quic-rsa}")
     await quic.apply(AUTHORITY.issue("far.example", rsa_key=True).secret("quic-rsa"))
@@ -324,6 +329,7 @@ async def test_its_requests_are_counted_and_its_clients_asked_to_leave_a_node_th
         assert (await client.ask(HOST)).status == 200 and not client.leaving
 
 
+@pytest.mark.few
 async def test_a_request_may_take_longer_than_a_connection_without_any(quic: GatewayLab) -> None:
     """What QUIC itself calls idle is silence, also of a backend that is still at work."""
     await quic.apply(policy("http3: {}, timeouts: {idle: 200ms}"))
@@ -332,6 +338,7 @@ async def test_a_request_may_take_longer_than_a_connection_without_any(quic: Gat
     quic.backends["one"].delay_s = 0
 
 
+@pytest.mark.few
 async def test_nothing_is_read_before_the_handshake_is_done(quic: GatewayLab) -> None:
     """Without early data (0-RTT) nobody can send a request again that he has seen (RFC 9001, 9.2)."""
     tickets: list[SessionTicket] = []
@@ -368,6 +375,7 @@ async def test_a_connection_stays_when_its_client_moves_and_others_come(quic: Ga
         assert client.shown.serial_number != first
 
 
+@pytest.mark.few
 async def test_rotated_certificates_fail_no_request(quic: GatewayLab) -> None:
     async with h3.Load(quic.udp_ports["q", 443], HOST, AUTHORITY.pem) as load:
         for _ in range(8):
@@ -396,6 +404,7 @@ async def test_a_successor_takes_over_and_no_request_is_lost(quic: GatewayLab, m
         assert client.leaving
 
 
+@pytest.mark.few
 async def test_the_last_gateway_lets_its_clients_finish(quic: GatewayLab) -> None:
     # The last test's bootstrap has gone, and so a successor has come.
     await only_one(quic)
