@@ -9,7 +9,7 @@ demo: install
 	./tools/demo
 
 test: install
-	$(BIN)/pytest -m "not soak"
+	$(BIN)/pytest -n 2 -m "not soak"
 
 test-soak: install
 	$(BIN)/pytest -m soak

@@ -8,7 +8,30 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tests import guardian
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
+
+from fairlead.lab.runtime import kernel
+
+# How long an example takes says more about what runs beside than about the code.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
+LABS = ("tests/e2e/", "tests/lab/bench/")
+"""Where tests start whole labs: a machine of two processors has room for one of them at a time, and for other tests beside it."""
+
+
+class OneLabAtATime(LoadFileScheduling):
+    """Gives each file to one process, and all that start labs to the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "labs" if nodeid.startswith(LABS) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneLabAtATime:
+    return OneLabAtATime(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -16,12 +39,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs root when there is none: the reason is probed, never assumed."""
+    """Begin with the labs, which take longest; skip what needs root when there is none: that is probed, never assumed."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LABS))
     if os.geteuid() == 0:
         return
     for item in items:
         if item.get_closest_marker("kernel") or item.get_closest_marker("e2e"):
             item.add_marker(pytest.mark.skip(reason="not root: network namespaces cannot be made"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each of several processes a network of its own: ports that one finds free are not taken by another."""
+    if hasattr(config, "workerinput") and os.geteuid() == 0:
+        kernel.unshare(kernel.CLONE_NEWNET)
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
