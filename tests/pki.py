@@ -48,7 +48,7 @@ class Authority:
     """Issues certificates."""
 
     def __init__(self, name: str = "test CA") -> None:
-        self.pair = _signed(name, ca=True)
+        self.pair = signed(name, ca=True)
 
     @property
     def pem(self) -> str:
@@ -68,7 +68,7 @@ class Authority:
         uris: Sequence[str] = (),
     ) -> Pair:
         """A certificate for hosts, valid between two days from now; `private` is its key, if one is given."""
-        return _signed(hosts[0], hosts, issuer=self.pair, rsa_key=rsa_key, private=private, days=days, uris=uris)
+        return signed(hosts[0], hosts, issuer=self.pair, rsa_key=rsa_key, private=private, days=days, uris=uris)
 
     def revoked(self, *pairs: Pair, days: float = 1) -> str:
         """A list of certificates that are not good any more, in PEM form, out of date so many days from now."""
@@ -85,7 +85,7 @@ class Authority:
         return builder.sign(self.pair.private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
-def _signed(
+def signed(
     name: str,
     hosts: Sequence[str] = (),
     *,
@@ -96,6 +96,7 @@ def _signed(
     days: tuple[float, float] = (-3, 2),
     uris: Sequence[str] = (),
 ) -> Pair:
+    """A certificate that `issuer` has signed, its own key where there is none."""
     if private is None:
         private = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

@@ -15,7 +15,7 @@ import pytest_asyncio
 from tests.drivers.xds.gatewaylab import Answer, GatewayLab, Json
 from tests.drivers.xds.ingresslab import asked, ingress, klass, opened, text
 from tests.drivers.xds.test_https_listeners import statuses
-from tests.pki import Authority, Pair
+from tests.pki import Authority, Pair, signed
 
 from fairlead.api.credentials import LABEL
 from fairlead.model.gateway.conversion import Options, convert
@@ -24,13 +24,16 @@ from fairlead.model.gateway.ingress import gateway_of
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 FEW_AND_MANY = True
 SERVER, OURS, RIVALS = Authority("server"), Authority("ours"), Authority("rivals")
+MIDDLE = signed("middle", ca=True, issuer=OURS.pair)
+LAST = signed("last", ca=True, issuer=MIDDLE)
+FAR = signed("far", issuer=LAST)
 PEOPLE: dict[str, Pair | None] = {
     "ann": OURS.issue("ann"),
     "bob": OURS.issue("bob"),
     "eve": RIVALS.issue("eve"),
     "nobody": None,
 }
-CLASSES = [klass(each) for each in ("nginx", "haproxy")]
+CLASSES = [klass("nginx"), klass("haproxy", http3="true")]
 DEFAULT = {"auth-tls-secret": "default/ours"}
 
 
@@ -47,7 +50,7 @@ async def hosts(lab: GatewayLab) -> None:
         if pair is not None:
             (lab.folder / f"{name}.pem").write_bytes(pair.chain + pair.key)
     for each in CLASSES:
-        lab.door(*gateway_of(each["metadata"]["name"]), 80, 443)
+        lab.door(*gateway_of(each["metadata"]["name"]), 80, 443, udp=(443,))
     names = ("known.test", "open.test", "*.sub.test", "a.sub.test")
     open_hosts = [
         ingress(f"open-{of}", {"/": "two"}, of=of, host="open.test", tls="server") for of in ("nginx", "haproxy")
@@ -102,6 +105,8 @@ CASES: dict[str, tuple[Mapping[str, str], dict[str, int]]] = {
     "off": ({**DEFAULT, "auth-tls-verify-client": "off"}, {**OK, "nobody": 200, "eve": 200}),
     "a common name": ({**DEFAULT, "auth-tls-match-cn": "CN=(ann|carl)$"}, {"ann": 200, "bob": 403}),
     "a pattern without a common name": ({**DEFAULT, "auth-tls-match-cn": "ann"}, {**OK, "nobody": 500, "eve": 500}),
+    "no certificates to believe": ({"auth-tls-verify-client": "on"}, {"ann": 500, "bob": 500}),
+    "a common name without them": ({"auth-tls-match-cn": "CN=ann"}, {"ann": 500, "bob": 500}),
     "an error page": ({**DEFAULT, "auth-tls-error-page": "/sorry"}, {"ann": 500, "bob": 500}),
 }  # fmt: skip
 
@@ -208,6 +213,22 @@ async def test_backends_hear_who_the_client_is(lab: GatewayLab) -> None:
     await lab.delete("Ingress", "known")
 
 
+async def test_so_many_authorities_may_stand_between(lab: GatewayLab) -> None:
+    (lab.folder / "far.pem").write_bytes(FAR.chain + LAST.chain + MIDDLE.chain + FAR.key)
+    context = ssl.create_default_context(cadata=SERVER.pem)
+    context.load_cert_chain(lab.folder / "far.pem")
+    found = {}
+    for depth in ("", "1", "2"):
+        wishes = {**DEFAULT, **({"auth-tls-verify-depth": depth} if depth else {})}
+        await lab.apply(text(ingress("known", {"/": "one"}, wishes, tls="server")))
+        try:
+            found[depth] = await asked(lab, "https://known.test/", tls=context, headers={"connection": "close"})
+        except (aiohttp.ClientError, OSError):
+            found[depth] = ""
+    assert found == {"": "", "1": "", "2": "one /"}
+    await lab.delete("Ingress", "known")
+
+
 async def test_a_host_whose_clients_cannot_be_known_lets_nobody_in(lab: GatewayLab) -> None:
     bad = secret("bad", OURS)
     bad["data"]["ca.crt"] = base64.b64encode(b"nonsense").decode()
@@ -276,6 +297,9 @@ async def test_haproxy_ingress(lab: GatewayLab) -> None:
     assert answer.json["headers"]["x-ssl-client-dn"] == "CN=ann"
     assert len(answer.json["headers"]["x-ssl-client-sha1"]) == 40
     assert "ssl-client-verify" not in answer.json["headers"]
+    # Over HTTP/3 nobody is asked, so such hosts have none.
+    over_quic = (chain for _, row in lab.plan.table("gateway_quic_listeners").items() for chain in row.chains)  # type: ignore[attr-defined]
+    assert [each.server_names for each in over_quic] == [("open.test",)]
     assert await let_in(lab, "https://open.test/", of="haproxy") == dict.fromkeys(PEOPLE, 200)
     await lab.delete("Ingress", "known")
 

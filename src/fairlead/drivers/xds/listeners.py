@@ -191,7 +191,8 @@ def tls_context(tls: Terminated, common: Any, alpn: Iterable[str]) -> Any:
                     trust_chain_verification=verify.ACCEPT_UNTRUSTED
                     if tls.clients.untrusted
                     else verify.VERIFY_TRUST_CHAIN,
-                    max_verify_depth=number(tls.clients.depth) if tls.clients.depth is not None else None,
+                    # Envoy counts the one that is believed, too.
+                    max_verify_depth=number(tls.clients.depth + 1) if tls.clients.depth is not None else None,
                 ),
                 validation_context_sds_secret_config=secret_pb2.SdsSecretConfig(
                     name=tls.clients.trust, sds_config=by_ads()

@@ -22,8 +22,12 @@ def clients(
     subject: str = "",
 ) -> ClientCertificates | None:
     """Return what is wanted of clients' certificates; `told` are the headers by which backends hear of them, `depth` how long chains are."""
+    given = reader.has("auth-tls-secret")
+    asked = reader.has("auth-tls-verify-client") or bool(subject)
     found = reader.take("auth-tls-secret", values.reference, None)
     mode = _MODES[reader.take("auth-tls-verify-client", values.one_of(*_MODES), "on")]
+    if mode is not None and asked and not given:
+        reader.refuse("auth-tls-match-cn" if subject else "auth-tls-verify-client", "needs auth-tls-secret")
     if found is None or mode is None:
         return None
     authorities = Reference(f"{prefix}auth-tls-secret", *found)
