@@ -6,7 +6,7 @@ are not concerned, and their clients are not asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -59,6 +59,11 @@ class SecretTrust(Trust, frozen=True, kw_only=True):
             bundle=Bundle(self.material.pem),
             revoked=Bundle(revoked.pem) if revoked is not None else None,
         )
+
+
+def authorities(guards: Iterable[Guard]) -> set[ObjectKey]:
+    """Return the Secrets whose CA certificates are wanted."""
+    return {(each.wish.authorities.namespace or each.owner[0], each.wish.authorities.name) for each in guards}
 
 
 def guarded(

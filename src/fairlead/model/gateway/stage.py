@@ -30,7 +30,7 @@ from fairlead.model.gateway.hosts import ANY, most_exact
 from fairlead.model.gateway.index import RouteIndex
 from fairlead.model.gateway.index import places as places_of
 from fairlead.model.gateway.ingress import IngressReader
-from fairlead.model.gateway.ingress_clients import guarded
+from fairlead.model.gateway.ingress_clients import authorities, guarded
 from fairlead.model.gateway.ingress_references import Referred
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, References
 from fairlead.model.gateway.merging import ingress_gateways, our_gateways, sets_of
@@ -72,7 +72,6 @@ _SURROUNDINGS = (
     "gateway_parameters",
     "client_traffic_policies",
     "certificates",
-    "client_authorities",
     "reference_grants",
     "namespaces",
 )
@@ -104,6 +103,7 @@ class GatewayStage:
         """The Gateways' own Services, which say where the proxy listens → the Gateway."""
         self._trust_read: Mapping[ObjectKey, TrustMaterial] = {}
         self._trust: Mapping[ObjectKey, TrustMaterial] = {}
+        self._authorities: Mapping[ObjectKey, TrustMaterial] = {}
         self._http3: dict[ObjectKey, frozenset[int]] = {}
         """Gateway → the ports at which clients get HTTP/3 too."""
         self._holders: Mapping[NodePort, ObjectKey] = {}
@@ -205,6 +205,7 @@ class GatewayStage:
             self.ingresses.over_quic,
             self.ingresses.guards,
             self._certificates_of(snapshot),
+            self._authorities_of(snapshot),
             *around,
         )
         same = len(read) == len(self._read) and all(a is b for a, b in zip(read, self._read, strict=True))
@@ -263,6 +264,15 @@ class GatewayStage:
                 self._trust = found
         return self._trust
 
+    def _authorities_of(self, snapshot: Snapshot) -> Mapping[ObjectKey, TrustMaterial]:
+        """Return the CA certificates of clients that Ingresses want, the same object while these are the same: other credentials are not that."""
+        guards = (each for of_gateway in self.ingresses.guards.values() for each in of_gateway.values())
+        known = snapshot.client_authorities
+        found = {key: known[key] for key in authorities(guards) if key in known}
+        if found != self._authorities:
+            self._authorities = found
+        return self._authorities
+
     def _settle(self, snapshot: Snapshot) -> None:
         """Find what became of the policies, once all routes are bound."""
         self._service_table = snapshot.services
@@ -281,7 +291,7 @@ class GatewayStage:
                     key: guarded(
                         each,
                         self.ingresses.guards.get(key, {}),
-                        snapshot.client_authorities,
+                        self._authorities,
                         snapshot.reference_grants,
                     )
                     for key, each in ingress_gateways(self.ingresses.gateways, references).items()
