@@ -80,6 +80,17 @@ def test_standard_input() -> None:
     assert "stdin:1: Ingress/default/web spec.ingressClassName: names no class" in result.stderr
 
 
+def test_every_kind_that_is_printed_is_checked() -> None:
+    annotations = {"nginx.ingress.kubernetes.io/ssl-passthrough": "true"}
+    metadata = {"name": "in", "annotations": {"fairlead.dev/http3": "true"}}
+    of = {"kind": "IngressClass", "metadata": metadata, "spec": {"controller": "k8s.io/ingress-nginx"}}
+    passed = ingress(annotations=annotations).replace("spec:\n", "spec:\n  ingressClassName: in\n")
+    result = run("-f", "-", text=f"{yaml.safe_dump(of)}---\n{passed}")
+    kinds = {each["kind"] for each in yaml.safe_load_all(result.stdout)}
+    assert kinds == {"GatewayClass", "Gateway", "ClientTrafficPolicy", "HTTPRoute", "TLSRoute"}
+    assert (result.stderr, result.return_value) == ("", 0)
+
+
 PROBLEMS = {
     "a port without its Service": (
         ingress().replace("number: 80", "name: http"),
@@ -92,6 +103,10 @@ PROBLEMS = {
     "a protocol": (
         ingress(annotations={"nginx.ingress.kubernetes.io/backend-protocol": "GRPC"}),
         "port 80 of Service default/web needs appProtocol: kubernetes.io/h2c",
+    ),
+    "certificates of clients": (
+        ingress(annotations={"nginx.ingress.kubernetes.io/auth-tls-secret": "default/ca"}),
+        "a Gateway wants them for a whole port, so what it became answers 500",
     ),
     "a path that the API does not take": (ingress().replace("path: /", "path: /a//b"), "is not valid: spec.rules[0]"),
     "an object that cannot be read": (

@@ -151,6 +151,8 @@ class _Work:
         routes: list[Json] = []
         for at, name in sorted(used.items()):
             members = reader.members[at]
+            for guard in reader.guards[at].values():
+                self._tell_of_clients(guard.owner)
             key = self._options.gateway or (_home(members), name)
             doors = self._doors(key, reader.gateways[at])
             made = list(doors.objects(self._options.gateway_class, sorted({namespace for namespace, _ in members})))
@@ -272,11 +274,7 @@ class _Work:
 
     def _rule(self, key: ObjectKey, rule: HTTPRule) -> Json:
         if isinstance(rule, KnownClientRule):
-            message = "clients' certificates are wanted for one host: a Gateway wants them for a whole port, so what it became answers 500"
-            fix = "make a Gateway of its own for the host, with spec.tls.frontend"
-            self._problems.append(
-                Diagnostic(object=reference("Ingress", *key), field="metadata.annotations", message=message, fix=fix)
-            )
+            self._tell_of_clients(key)
             return {"matches": [_plain(each) for each in rule.matches or ()]}
         if isinstance(rule, RankedRule):
             message = "router.priority: rules of HTTPRoutes go by how exact they are, not by priority; see whether their order is the same"
@@ -314,6 +312,13 @@ class _Work:
         if backends:
             found["backendRefs"] = backends
         return found
+
+    def _tell_of_clients(self, key: ObjectKey) -> None:
+        message = "clients' certificates are wanted for one host: a Gateway wants them for a whole port, so what it became answers 500"
+        fix = "make a Gateway of its own for the host, with spec.tls.frontend"
+        self._problems.append(
+            Diagnostic(object=reference("Ingress", *key), field="metadata.annotations", message=message, fix=fix)
+        )
 
     def _extension(self, key: ObjectKey, rule: HTTPRule, rewrite: PatternModifier | None) -> Json | None:
         spec: Json = {}
