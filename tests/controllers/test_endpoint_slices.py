@@ -124,6 +124,15 @@ def test_slices_say_what_the_pods_are(anyway: bool, families: list[str], changes
         assert {family for family, _ in shapes} == set(families)
 
 
+@pytest.mark.parametrize(("anyway", "left"), [(False, {"10.244.0.1"}), (True, {"10.244.0.1", "10.244.0.2"})])
+def test_pods_of_a_deleted_node_are_no_endpoints(anyway: bool, left: set[str]) -> None:
+    """Nothing leads to them any more, and it takes the garbage collector a while to delete them."""
+    kept = Kept(service(publishNotReadyAddresses=anyway, ipFamilies=["IPv4"]))
+    kept.reconcile([pod(1), pod(2, node="deleted")])
+    (found,) = kept.world.all(ENDPOINTSLICES)
+    assert {each["addresses"][0] for each in found["endpoints"]} == left
+
+
 def test_a_changed_pod_touches_one_slice_per_family() -> None:
     kept = Kept(service())
     pods = [pod(number) for number in range(250)]

@@ -129,13 +129,13 @@ class EndpointSliceController(_PerService):
 
     def _node_changed(self, old: Json | None, new: Json | None) -> None:
         name = key_of(new or old or {})[1]
-        zone = _labels(new).get(desired.ZONE, "")
-        if self._zones.get(name, "") == zone:
+        zone = _labels(new).get(desired.ZONE, "") if new is not None else None
+        if self._zones.get(name) == zone:
             return
-        if zone:
+        if zone is not None:
             self._zones[name] = zone
         else:
-            self._zones.pop(name, None)
+            del self._zones[name]
         for namespace, names in self._selectors.items():
             for service in names:
                 self.queue.add_after((namespace, service), _GATHER_S)

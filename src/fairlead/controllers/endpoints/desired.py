@@ -122,11 +122,16 @@ def identity_of(found: Json) -> Identity:
 def endpoints(
     service: Json, pods: Iterable[Json], zones: Mapping[str, str]
 ) -> dict[tuple[Family, PortKey], dict[Identity, Json]]:
-    """Return the endpoints of a Service among the `pods` of its namespace that its selector matches."""
+    """Return the endpoints of a Service among the `pods` of its namespace that its selector matches.
+
+    A pod whose node has been deleted is nobody's endpoint, but where the Service publishes whatever there is: nothing leads there any more.
+    `zones` maps the nodes that there are to their zones, "" where they have none.
+    """
     result: dict[tuple[Family, PortKey], dict[Identity, Json]] = {}
     wanted = families(service)
+    publishes_all = bool(service["spec"].get("publishNotReadyAddresses"))
     for pod in pods:
-        if podstate.is_finished(pod):
+        if podstate.is_finished(pod) or not (publishes_all or pod["spec"].get("nodeName", "") in zones):
             continue
         ports = ports_of(service, pod)
         for family in wanted:
