@@ -91,6 +91,14 @@ async def test_what_a_service_says(lab: GatewayLab) -> None:
         what = f"{answer.json['pod']} {answer.json['path']}" if answer.status == 200 else str(answer.status)
         found[name] = f"cookie {cookie}" if cookie else what
         await lab.delete("Ingress", "said")
+    sticky, named = (
+        {TRAEFIK + "service.sticky.cookie": "true"},
+        {TRAEFIK + "router.middlewares": "default-lost@kubernetescrd"},
+    )
+    await lab.apply(text(klass("traefik"), service("one", sticky), ingress("said", {"/a": "one"}, named, of="traefik")))
+    assert await asked(lab, "http://said.test/a", of="traefik") == "500"
+    assert told(lab, "one") == []
+    await lab.delete("Ingress", "said")
     await lab.apply(text(service("one", {})))
     assert found == {name: wanted for name, (_, _, _, wanted) in CASES.items()}
 

@@ -284,11 +284,10 @@ class IngressReader:
         found = {name: of_service(annotations, each, of.dialect) for name, each in said.items()}
         asked: set[str] = set()
         wishes = self._middlewares.with_those(key, ingress, wishes, asked)
-        served = {
-            name: self._middlewares.with_those(key, ingress, resolved(key[0], each, self._referred), asked)
-            for name, each in found.items()
-            if each is not None
-        }
+        served = {name: resolved(key[0], each, self._referred) for name, each in found.items() if each is not None}
+        if not wishes.refusals:
+            # What is refused of the Ingress is not the Services' fault.
+            served = {name: self._middlewares.with_those(key, ingress, each, asked) for name, each in served.items()}
         hosts, others = hosts_of(ingress), tuple(other_hosts(ingress, wishes))
         return Read(key, ingress, of, wishes, said, served, frozenset(asked), hosts, others)
 
