@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-HEADER = "x-envoy-attempt-count"
+HEADER = "x-envoy-is-timeout-retry"
 """Header that holds a request's scope while the proxy looks for its route; what clients say there is overwritten, and backends do not see it.
 
 One that Envoy has a place of its own for and that nothing here makes use of: with any other name each request gets an index of its headers (HeaderMapImpl).
