@@ -18,7 +18,7 @@ from tests.drivers.xds.load import Load, until
 from tests.drivers.xds.test_proxy_succession import alive, only_one, renewed
 
 from fairlead.aio.backoff import delays
-from fairlead.drivers.xds import generations, process
+from fairlead.drivers.xds import generations, keeper, process
 from fairlead.drivers.xds.admin import Admin
 from fairlead.drivers.xds.process import ADMIN_SOCKET
 from fairlead.drivers.xds.proxies import OWN
@@ -97,10 +97,11 @@ def folder(lab: GatewayLab, name: str) -> Path:
 
 
 async def listening(at: Path) -> set[str]:
-    """The listeners of a proxy, in its own words."""
+    """The listeners of a proxy to which somebody may connect, in its own words."""
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(at / "run" / ADMIN_SOCKET))) as session:
         async with session.get("http://admin/listeners?format=json") as response:
-            return {each["name"] for each in (await response.json(content_type=None))["listener_statuses"]}
+            found = {each["name"] for each in (await response.json(content_type=None))["listener_statuses"]}
+            return found - {keeper.NAME}
 
 
 async def test_each_has_a_process_and_a_folder_of_its_own(lab: GatewayLab) -> None:

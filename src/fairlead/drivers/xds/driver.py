@@ -185,14 +185,22 @@ class XdsDriver:
             return await self._serve(plan, everything=everything)
 
     async def _serve(self, plan: Plan, *, everything: bool) -> Outcome:
-        touched = self._take(plan)
+        # What a proxy has that runs already is known when it is connected: until then none of its ports gets scopes.
+        is_known = self._process.pid is None or (self._server is not None and bool(self._server.streams))
+        outcome = await self._bring(plan, everything=everything, grows=is_known)
+        if is_known or outcome.failed:
+            return outcome
+        grown = await self._bring(plan, everything=False, grows=True)
+        return Outcome(outcome.applied + grown.applied, grown.failed)
+
+    async def _bring(self, plan: Plan, *, everything: bool, grows: bool) -> Outcome:
+        touched = self._take(plan, grows=grows)
         count = sum(len(names) for names in touched.values())
         if everything:
             for type_url, names in touched.items():
                 names.update(self._cache.of(type_url))
         # Never before the cache is full: a proxy that runs already would be told that everything is gone.
         await self._begin()
-        self._memory.write(self._tables.scoped)
         if everything and self._server is not None:
             # A port that somebody else had, or an address that the node had not got yet.
             for stream in self._server.streams:
@@ -239,6 +247,9 @@ class XdsDriver:
             await server.start()
             self._server = server
             self._log_keeper = asyncio.create_task(self._keep_log(), name="proxy log")
+        if self._process.pid is None:
+            # It will be told everything at once.
+            self._memory.write(self._tables.looked_in)
         await self._process.ensure()
 
     async def _keep_log(self) -> None:
@@ -295,12 +306,12 @@ class XdsDriver:
         self._report(plan, ())
         return Outcome(int(was_there))
 
-    def _take(self, plan: Plan) -> dict[str, set[str]]:
+    def _take(self, plan: Plan, *, grows: bool = True) -> dict[str, set[str]]:
         """Bring the cache to the plan but for removals; return what changed (type → names)."""
-        from fairlead.drivers.xds import jwt
+        from fairlead.drivers.xds import jwt, keeper
 
         touched: dict[str, set[str]] = {each: set() for each in TYPES}
-        grown = self._tables.choose(self._plan, plan)
+        grown = self._tables.choose(self._plan, plan, grows=grows)
         for table, type_url in TABLES.items():
             for key, _, row in changes(self._plan, plan, table):
                 name = str(key[0])
@@ -315,6 +326,8 @@ class XdsDriver:
                 touched[SECRET].add(row.name)
         if self._take_jwt(plan):
             touched[EXTENSION].add(jwt.NAME)
+        if self._cache.put(LISTENER, keeper.listener()):
+            touched[LISTENER].add(keeper.NAME)
         for listener in listeners_of(plan) if grown else ():
             if self._cache.put(LISTENER, resource(listener, self._tables.scoped)):
                 touched[LISTENER].add(listener.name)
@@ -391,6 +404,8 @@ class XdsDriver:
         for name in gone[LISTENER]:
             self._cache.remove(LISTENER, name)
         server.push({LISTENER: gone[LISTENER]})
+        settled &= await self._lead(stay)
+        self._memory.write(self._tables.looked_in)
         server.push({type_url: stay[type_url] for type_url in (LISTENER, SCOPES, ROUTES, EXTENSION)})
         settled &= await self._wait({LISTENER: stay[LISTENER]})
         # What only rejected listeners need is not asked for.
@@ -440,6 +455,15 @@ class XdsDriver:
             failed += [not_serving(row, f"Envoy has not answered within {self._answer_s:g} s") for row in unanswered]
         return failed
 
+    async def _lead(self, stay: Mapping[str, Collection[str]]) -> bool:
+        """Have proxies know the scopes and tables that listeners to come look in: these do not wait for them."""
+        assert self._server is not None
+        rows = (row for row in listeners_of(self._plan) if row.name in stay[LISTENER])
+        ports = tables_of(chains_of(rows)) & self._tables.looked_in
+        wanted = self._tables.of(ports, {each: stay[each] for each in (SCOPES, ROUTES)})
+        self._server.push(wanted)
+        return await self._wait(wanted)
+
     def _gone(self, type_url: str, names: Iterable[str]) -> set[str]:
         if type_url == ROUTES:
             return {name for name in names if not self._tables.has(name)}
@@ -447,16 +471,22 @@ class XdsDriver:
             return {name for name in names if not self._tables.has_scope(name)}
         tables = [self._plan.table(table) for table, url in TABLES.items() if url == type_url]
         gone = {name for name in names if not any((name,) in rows for rows in tables)}
-        return gone - shared(gone) if type_url == EXTENSION else gone
+        return gone - shared(gone) if type_url in (EXTENSION, LISTENER) else gone
 
     async def _wait(self, wanted: Mapping[str, Collection[str]]) -> bool:
+        pending: dict[Stream, list[tuple[str, str]]] = {}
+
         def settled(streams: Collection[Stream]) -> bool:
-            return bool(streams) and all(
-                stream.is_settled(type_url, name)
-                for stream in streams
-                for type_url, names in wanted.items()
-                for name in names
+            return bool(streams) and all(map(settles, streams))
+
+        def settles(stream: Stream) -> bool:
+            # Each answer is looked at once, as there are as many as resources.
+            left = pending.setdefault(
+                stream, [(type_url, name) for type_url, names in wanted.items() for name in names]
             )
+            while left and stream.is_settled(*left[-1]):
+                left.pop()
+            return not left
 
         assert self._server is not None
         if not any(wanted.values()):

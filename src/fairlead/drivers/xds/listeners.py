@@ -67,10 +67,7 @@ def listener(row: GatewayListener, scoped: Collection[str] = ()) -> Resource:
         name=row.name,
         address=first,
         additional_addresses=[listener_pb2.AdditionalAddress(address=each) for each in others],
-        filter_chains=[
-            *(each for chain in row.chains for each in split(chain, functools.partial(_chain, scoped=scoped))),
-            *_waiting(row.chains, scoped),
-        ],
+        filter_chains=[each for chain in row.chains for each in split(chain, functools.partial(_chain, scoped=scoped))],
         listener_filters=[*clients.listener_filters(row.socket), *([_inspector()] if has_tls else [])],
         socket_options=clients.socket_options(row.socket),
         per_connection_buffer_limit_bytes=number(_BUFFER_BYTES),
@@ -137,22 +134,6 @@ def _action(chain: GatewayChain, scoped: Collection[str]) -> Any:
             if isinstance(chain.tls, Terminated) and chain.tls.clients is not None and not chain.tls.clients.optional:
                 _tell_client(message)
             return requests(message)
-
-
-def _waiting(chains: Iterable[GatewayChain], scoped: Collection[str]) -> Iterator[Any]:
-    """Yield chains of no connection: for a table that is a chain's own a listener waits before it begins, and for those of scopes it does not."""
-    tables = {chain.action.table for chain in chains if isinstance(chain.action, ToHosts)} & set(scoped)
-    for at, part in enumerate(part for table in sorted(tables) for part in scopes.parts(table)):
-        message = hcm_pb2.HttpConnectionManager(
-            stat_prefix="gateway",
-            rds=hcm_pb2.Rds(config_source=by_ads(), route_config_name=part),
-            http_filters=[hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=packed(_router()))],
-        )
-        # A connection's port is the listener's, which is none of these.
-        match = listener_components_pb2.FilterChainMatch(destination_port=number(at + 1))
-        yield listener_components_pb2.FilterChain(
-            name=f"{part}~waiting", filter_chain_match=match, filters=[requests(message)]
-        )
 
 
 def requests(message: Any) -> Any:
@@ -238,6 +219,15 @@ def _scope(table: str) -> Any:
         append_action=base_pb2.HeaderValueOption.HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD,
     )
     return mutation_rules_pb2.HeaderMutation(append=header)
+
+
+def scoped_manager() -> Any:
+    """Return what knows scopes and reads no requests."""
+    return hcm_pb2.HttpConnectionManager(
+        stat_prefix="gateway",
+        scoped_routes=_scopes(),
+        http_filters=[hcm_pb2.HttpFilter(name="envoy.filters.http.router", typed_config=packed(_router()))],
+    )
 
 
 def _scopes() -> Any:

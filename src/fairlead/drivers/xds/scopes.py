@@ -8,7 +8,6 @@ nodes without a Gateway import none of Envoy's messages. Source: SRDS (envoy.con
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 
 HEADER = "x-envoy-is-timeout-retry"
 """Header that holds a request's scope while the proxy looks for its route; what clients say there is overwritten, and backends do not see it.
@@ -26,12 +25,6 @@ def place(table: str, domain: str) -> str:
     """Return the table of a domain of a port with many hosts; every domain has one, always the same."""
     shard = ANY if is_wildcard(domain) else f"{zlib.crc32(domain.encode()) % _SHARDS}"
     return f"{table}{_SHARD}{shard}"
-
-
-def parts(table: str) -> Iterator[str]:
-    """Yield the tables of a port with many hosts."""
-    for shard in (ANY, *range(_SHARDS)):
-        yield f"{table}{_SHARD}{shard}"
 
 
 def is_wildcard(domain: str) -> bool:

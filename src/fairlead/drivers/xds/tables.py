@@ -69,8 +69,13 @@ class Tables:
     def __repr__(self) -> str:
         return f"<Tables ports={sorted(self._ports)} scoped={sorted(self.scoped)}>"
 
-    def choose(self, former: Plan, plan: Plan) -> set[str]:
-        """Note which ports have many hosts now; return those that had few before."""
+    @property
+    def looked_in(self) -> set[str]:
+        """Return the ports with scopes that something listens at, by their table."""
+        return self.scoped & self._ports
+
+    def choose(self, former: Plan, plan: Plan, *, grows: bool = True) -> set[str]:
+        """Note which ports have many hosts now; return those that had few before, none while no port `grows`."""
         for key, old, new in changes(former, plan, "gateway_hosts"):
             table, domain = str(key[0]), str(key[1])
             count = self._counts.setdefault(table, Counter())
@@ -79,7 +84,8 @@ class Tables:
         for table in [each for each, count in self._counts.items() if not count.total() and each not in ports]:
             del self._counts[table]
         left = {each for each in self.scoped if each not in ports and each not in self._counts}
-        grown = {table for table, count in self._counts.items() if count[False] >= self._many} - self.scoped
+        many = {table for table, count in self._counts.items() if count[False] >= self._many} if grows else set()
+        grown = many - self.scoped
         for name in (
             [each for each in self.hosts.names() if scopes.port_of(each) in left | grown] if left or grown else ()
         ):
@@ -115,14 +121,13 @@ class Tables:
             self._left = gone
             taken.scopes.update(name for name in self._cache.of(SCOPES) if not self.has_scope(name))
         if come or gone or grown:
-            for name in self._cache.of(ROUTES):
-                if not self.has(name):
-                    self.hosts.forget(name)
-                    taken.routes.add(name)
-            names = [name for port in ports for name in (scopes.parts(port) if port in self.scoped else (port,))]
-            changed.update(name for name in names if name not in self._cache.of(ROUTES))
+            changed |= {*self._cache.of(ROUTES), *(ports - self.scoped)}
         for name in changed:
-            if self.has(name) and not self._is_held(name, adopted=adopted) and self.put(name):
+            if self.has(name):
+                if not self._is_held(name, adopted=adopted) and self.put(name):
+                    taken.routes.add(name)
+            elif name in self._cache.of(ROUTES):
+                self.hosts.forget(name)
                 taken.routes.add(name)
         return taken
 
@@ -133,9 +138,11 @@ class Tables:
         return self._cache.put(ROUTES, routes.table(name, self.hosts.whole(name, without=without)))
 
     def has(self, name: str) -> bool:
-        """Tell whether Envoy should have a table of this name."""
-        port, part = scopes.port_of(name), scopes.is_part(name)
-        return port in self._ports and part == (port in self.scoped)
+        """Tell whether Envoy should have a table of this name: it asks for no small one to which no scope leads."""
+        port = scopes.port_of(name)
+        if port not in self._ports or scopes.is_part(name) != (port in self.scoped):
+            return False
+        return port == name or bool(self.hosts.domains(name))
 
     def has_scope(self, name: str) -> bool:
         """Tell whether Envoy should have a scope of this name."""
