@@ -20,6 +20,7 @@ from fairlead.drivers.nft.egress.driver import EgressDriver
 from fairlead.drivers.nft.policy.driver import PolicyDriver
 from fairlead.drivers.protocol import Driver
 from fairlead.drivers.xds.proxies import Proxies
+from fairlead.drivers.xds.settings import ProxySettings
 from fairlead.world.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,10 @@ def make(
     `is_healthy` tells whether Services work on this node; `proxy` is the folder of the gateways' proxies, `vaults` have their secrets.
     """
     policy = PolicyDriver()
-    xds = Proxies(proxy, settings.node, vaults.certificates.get, vaults.credentials.get)
+    xds = Proxies(
+        proxy,
+        ProxySettings(node=settings.node, keys=vaults.certificates.get, credentials=vaults.credentials.get),
+    )
     others: list[Driver] = [NftDriver(), policy, EgressDriver(), ConntrackDriver(), HealthDriver(is_healthy), xds]
     dns: DnsDriver | None = None
     if settings.cluster_dns:

@@ -25,6 +25,7 @@ from fairlead.api.decode import CLUSTER_SCOPED, decode
 from fairlead.base.diagnostics import Diagnostic
 from fairlead.drivers.protocol import Outcome
 from fairlead.drivers.xds.proxies import Proxies
+from fairlead.drivers.xds.settings import ProxySettings
 from fairlead.drivers.xds.tables import MANY
 from fairlead.model.compile import Compiler
 from fairlead.model.gateway.names import CONTROLLER, GATEWAY_LABEL, service_name
@@ -161,12 +162,14 @@ class GatewayLab:
         """Return what the next agent would make."""
         return Proxies(
             self.folder / "envoy",
-            NODE,
-            self.pairs.get,
-            self._find,
-            drain_s=self.drain_s,
-            patience_s=patience_s,
-            many=self.many,
+            ProxySettings(
+                node=NODE,
+                keys=self.pairs.get,
+                credentials=self._find,
+                drain_s=self.drain_s,
+                patience_s=patience_s,
+                many=self.many,
+            ),
         )
 
     def _find(self, digest: str) -> CredentialData | None:

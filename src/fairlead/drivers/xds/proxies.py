@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import shutil
 from collections import Counter
@@ -17,15 +16,13 @@ from pathlib import Path
 
 import msgspec
 
-from fairlead.api.certificate import KeyPair
-from fairlead.api.credentials import CredentialData
 from fairlead.drivers.protocol import Failure, Outcome
 from fairlead.drivers.xds.admin import Counts
 from fairlead.drivers.xds.division import SHARED, Division
 from fairlead.drivers.xds.driver import ListenerState, ProxyReport, XdsDriver
 from fairlead.drivers.xds.needs import listeners_of, not_serving
-from fairlead.drivers.xds.process import DRAIN_S, RECORD, keep_requests
-from fairlead.drivers.xds.tables import MANY
+from fairlead.drivers.xds.process import RECORD, keep_requests
+from fairlead.drivers.xds.settings import ProxySettings
 from fairlead.plan.gateway.presence import GatewayHealthPort
 from fairlead.plan.plan import Plan
 
@@ -33,8 +30,6 @@ log = logging.getLogger(__name__)
 
 OWN = "gateways"
 """Folder below the shared proxy's: one for each of the others, of its name."""
-_PATIENCE_S = 3.0
-"""How long changes of one proxy wait for another one."""
 
 
 class Proxies:
@@ -43,32 +38,17 @@ class Proxies:
     name = "xds"
     tables = XdsDriver.tables
 
-    def __init__(
-        self,
-        folder: Path,
-        node: str,
-        keys: Callable[[str], KeyPair | None],
-        credentials: Callable[[str], CredentialData | None] = lambda _: None,
-        *,
-        drain_s: int = DRAIN_S,
-        patience_s: float = _PATIENCE_S,
-        many: int = MANY,
-    ) -> None:
-        """`patience_s` is how long one proxy waits for another; the others are as with `XdsDriver`."""
+    def __init__(self, folder: Path, settings: ProxySettings) -> None:
+        """`folder` is the shared proxy's."""
         self._folder = folder
-        self._node = node
-        self._make = functools.partial(
-            XdsDriver, node=node, keys=keys, credentials=credentials, drain_s=drain_s, many=many
-        )
-        self._patience_s = patience_s
-        self._division = Division(self.tables, node)
+        self._settings = settings
+        self._division = Division(self.tables, settings.node)
         self._members: dict[str, _Member] = {}
         self._is_first = True
         self._concerned: set[str] = set()
         """Proxies that have to be looked at, whatever plans say."""
         self._states: Mapping[str, ListenerState] | None = None
         """What was told last."""
-        self._drain_s = drain_s
         self._released: dict[str, float] = {}
         """Listener that passed to another proxy → when, by the loop's clock."""
         self._tells = False
@@ -163,12 +143,12 @@ class Proxies:
         """Bring proxies to their parts of the plan, as far as they answer in time; those of `again` are looked at anew."""
         for name in names:
             part = self._division.parts.get(name)
-            self._member(name).want(part or Plan.empty(self._node), again=name in again)
+            self._member(name).want(part or Plan.empty(self._settings.node), again=name in again)
         tasks = {each.task for name, each in self._members.items() if name in names and not each.is_late}
         running = [each for each in tasks if each is not None]
         if running:
             alone = len(self._members) == 1
-            _, pending = await asyncio.wait(running, timeout=None if alone else self._patience_s)
+            _, pending = await asyncio.wait(running, timeout=None if alone else self._settings.patience_s)
             for member in self._members.values():
                 member.is_late |= member.task in pending
 
@@ -181,7 +161,7 @@ class Proxies:
                 with contextlib.suppress(OSError):
                     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 keep_requests()
-            driver = self._make(folder)
+            driver = XdsDriver(folder, self._settings)
             member = self._members[name] = _Member(name, driver, lambda: self._look_at(name))
             driver.on_states(lambda states: self._take(member, states))
             driver.on_lost(lambda: self._look_at(name))
@@ -220,7 +200,7 @@ class Proxies:
 
     def _drained(self) -> list[str]:
         """Return the listeners that passed to another proxy so long ago that the former one has no connections of theirs left."""
-        end = asyncio.get_running_loop().time() - self._drain_s
+        end = asyncio.get_running_loop().time() - self._settings.drain_s
         found = [name for name, since in self._released.items() if since <= end]
         for name in found:
             del self._released[name]

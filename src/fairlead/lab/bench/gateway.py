@@ -16,6 +16,7 @@ from typing import Any
 
 from fairlead.api.decode import decode
 from fairlead.drivers.xds.driver import XdsDriver
+from fairlead.drivers.xds.settings import ProxySettings
 from fairlead.lab import ports
 from fairlead.lab.bench import gateway_serving
 from fairlead.lab.bench.processes import cpu_s, resident_mb
@@ -46,7 +47,7 @@ def run(*, routes: int, rounds: int, seconds: int, step: Step) -> Report:
 
 
 async def _measure(folder: Path, routes: int, port: int, rounds: int, seconds: int, step: Step) -> list[Measurement]:
-    driver = XdsDriver(folder / "envoy", _NODE, lambda _: None, answer_s=60)
+    driver = XdsDriver(folder / "envoy", ProxySettings(node=_NODE, answer_s=60))
     compiler = Compiler()
     snapshot = fold(Snapshot(settings=Settings(node=_NODE)), _world(routes, port))
     case = f"{routes} routes"
