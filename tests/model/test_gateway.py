@@ -320,6 +320,24 @@ spec:
     assert (condition.status, condition.reason) == ((False, "InvalidParameters") if of_class else (True, "Accepted"))
 
 
+def test_what_a_reference_is_told() -> None:
+    bare = "{name: one}, {kind: ConfigMap, name: two}"
+    listener = f"[{{name: a, port: 443, protocol: HTTPS, tls: {{certificateRefs: [{bare}]}}}}]"
+    outside = "{kind: Service, metadata: {name: app}, spec: {type: ExternalName, externalName: a.example}}"
+    found = GatewayStage()
+    found.update(world(gateway(listeners=listener), route(), outside), None)
+    # Of several that are wrong the first is told, as everywhere.
+    told = found.gateways["default", "web"].own[0].resolved.problem
+    assert told == "tls.certificateRefs[0]: there is no Secret default/one of type kubernetes.io/tls"
+    ((_, (_, resolved)),) = status.route_parents(found.bound["HTTPRoute", ("default", "r")])
+    assert resolved.message == (
+        "spec.rules[0].backendRefs[0]: Service default/app is of type ExternalName, which has no endpoints; name another"
+    )
+    found.update(world(gateway(listeners=listener.replace("{name: one}, ", ""))), None)
+    told = found.gateways["default", "web"].own[0].resolved.problem
+    assert told == "tls.certificateRefs[0]: ConfigMap is no kind of certificate; use a Secret"
+
+
 @pytest.mark.parametrize(
     ("version", "told"),
     [

@@ -100,7 +100,7 @@ WRONG: dict[str, tuple[str, str, str, str]] = {
     ),
     "another kind": (
         "", ref("x", group="", kind="ConfigMap"), "",
-        "spec.infrastructure.parametersRef: /ConfigMap holds no settings that are known; use fairlead.dev/GatewayParameters",
+        "spec.infrastructure.parametersRef: ConfigMap holds no settings that are known; use fairlead.dev/GatewayParameters",
     ),
     "a choice that nobody knows": (
         "", ref("own"), parameters("own", "Sidecar"),

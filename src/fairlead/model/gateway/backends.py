@@ -18,6 +18,7 @@ from fairlead.model.gateway.attachment import Reading
 from fairlead.model.gateway.extended import NamedPortRef
 from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.listeners import BoundGateway, Verdict
+from fairlead.model.gateway.names import kind_name
 from fairlead.plan.endpoint import Endpoint
 from fairlead.plan.gateway.cluster import BackendTls, GatewayCluster
 from fairlead.plan.gateway.traffic import Traffic
@@ -134,15 +135,21 @@ class Backends:
         """
         where = (ref.namespace or self._namespace, ref.name)
         if (ref.group, ref.kind) not in (("", "Service"), ("core", "Service")):
-            self._refuse("InvalidKind", f"{field}: {ref.group}/{ref.kind} is no kind of backend; use a Service")
+            self._refuse(
+                "InvalidKind", f"{field}: {kind_name(ref.group, ref.kind)} is no kind of backend; use a Service"
+            )
             return None
         if not self._grants.permit((self._group, self._kind, self._namespace), "", "Service", *where):
             self._refuse("RefNotPermitted", f"{field}: no ReferenceGrant in namespace {where[0]} permits it")
             return None
         self.asked.add(where)
         service = self._services.get(where)
-        if service is None or service.spec.type == "ExternalName":
+        if service is None:
             self._refuse("BackendNotFound", f"{field}: there is no Service {where[0]}/{where[1]} with endpoints")
+            return None
+        if service.spec.type == "ExternalName":
+            words = f"Service {where[0]}/{where[1]} is of type ExternalName, which has no endpoints; name another"
+            self._refuse("BackendNotFound", f"{field}: {words}")
             return None
         transport = "UDP" if self._kind == "UDPRoute" else "TCP"
         name, wanted = (ref.port_name, ref.protocol) if isinstance(ref, NamedPortRef) else ("", "")
@@ -187,7 +194,8 @@ class Backends:
         """Return what a filter refers to, None when nothing that is known: then `verdict` says why."""
         if (ref.group, ref.kind) != ("fairlead.dev", "RouteExtension"):
             self._refuse(
-                "InvalidKind", f"{field}: {ref.group}/{ref.kind} is no kind of extension; use a RouteExtension"
+                "InvalidKind",
+                f"{field}: {kind_name(ref.group, ref.kind)} is no kind of extension; use a RouteExtension",
             )
             return None
         where = (self._namespace, ref.name)

@@ -12,7 +12,7 @@ from fairlead.api.gateway import GROUP, Gateway, Listener, ObjectRef
 from fairlead.api.listenerset import ListenerSet
 from fairlead.api.trust_material import TrustMaterial
 from fairlead.model.gateway.grants import From, Grants
-from fairlead.model.gateway.names import listener_name
+from fairlead.model.gateway.names import kind_name, listener_name
 from fairlead.model.gateway.trust import Trust
 from fairlead.model.gateway.values import is_host, is_hostname
 from fairlead.world.events import ObjectKey
@@ -261,10 +261,10 @@ def _certificates(listener: BoundListener, references: References) -> tuple[tupl
     for at, ref in enumerate(refs):
         field = f"tls.certificateRefs[{at}]"
         where, found = _certificate(ref, field, (GROUP, kind, namespace), references, "InvalidCertificateRef")
-        if found.problem:
-            verdict = found
-        else:
+        if not found.problem:
             usable.append(where)
+        elif not verdict.problem:
+            verdict = found
     return tuple(usable), verdict
 
 
@@ -287,7 +287,9 @@ def _certificate(
     where = (ref.namespace or source[2], ref.name)
     found = references.certificates.get(where)
     if (ref.group, ref.kind) != ("", "Secret"):
-        return where, Verdict(invalid, f"{field}: {ref.group}/{ref.kind} is no kind of certificate")
+        return where, Verdict(
+            invalid, f"{field}: {kind_name(ref.group, ref.kind)} is no kind of certificate; use a Secret"
+        )
     if not references.grants.permit(source, "", "Secret", *where):
         return where, Verdict("RefNotPermitted", f"{field}: no ReferenceGrant in namespace {where[0]} permits it")
     if found is None:

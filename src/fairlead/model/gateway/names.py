@@ -23,6 +23,11 @@ _LONGEST_FOLDER = 200
 _PREFIX = "fairlead-gateway-"
 
 
+def kind_name(group: str, kind: str) -> str:
+    """Return a kind as users know it."""
+    return f"{group}/{kind}" if group else kind
+
+
 def service_name(gateway: str) -> str:
     """Return the name of the Service through which a Gateway is reached: readable, and unique in its namespace."""
     name = _PREFIX + gateway

@@ -12,7 +12,7 @@ import msgspec
 from fairlead.api.gateway import GatewayClass, Parameters
 from fairlead.api.gatewayparameters import GatewayParameters, GatewayParametersSpec
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, Verdict
-from fairlead.model.gateway.names import proxy_name
+from fairlead.model.gateway.names import kind_name, proxy_name
 from fairlead.world.events import ObjectKey
 
 MOST_PROXIES = 16
@@ -63,7 +63,7 @@ def _read(
     if ref is None:
         return nothing, Verdict()
     if (ref.group, ref.kind) != (_GROUP, _KIND):
-        problem = f"{field}: {ref.group}/{ref.kind} holds no settings that are known; use {_GROUP}/{_KIND}"
+        problem = f"{field}: {kind_name(ref.group, ref.kind)} holds no settings that are known; use {_GROUP}/{_KIND}"
         return nothing, Verdict("InvalidParameters", problem)
     if namespace is None:
         problem = f"{field}.namespace: there is none, and {_KIND} are objects of namespaces"

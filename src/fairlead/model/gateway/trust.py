@@ -14,6 +14,7 @@ from fairlead.api.gateway import ConfigMapRef, ObjectRef
 from fairlead.api.trust_material import TrustMaterial
 from fairlead.model.gateway.grants import From, Grants
 from fairlead.model.gateway.ingress_references import configmaps
+from fairlead.model.gateway.names import kind_name
 from fairlead.model.gateway.values import RuleError, bounded
 from fairlead.plan.gateway.trust import Bundle, GatewayTrust
 from fairlead.world.events import ObjectKey
@@ -107,7 +108,7 @@ def resolve(
         where = (ref.namespace or source[2], ref.name)
         found = known.get(where)
         if not _is_configmap(ref):
-            kind = f"{ref.group}/{ref.kind}" if ref.group else ref.kind
+            kind = kind_name(ref.group, ref.kind)
             wrong.append(
                 ("InvalidCACertificateKind", f"{place}: {kind} is no kind of CA certificates; use a ConfigMap")
             )
