@@ -50,21 +50,23 @@ def _ingress(name: str, host: str, path: str = "/", **more: Any) -> Event:
     spec = {"ingressClassName": more.get("of", "in"), "rules": [{"host": host, "http": {"paths": paths}}]}
     if tls := more.get("tls"):
         spec["tls"] = [{"hosts": [tls], "secretName": "s"}]
-    metadata = {"name": name, "namespace": "default", "annotations": more.get("annotations", {})}
-    return ObjectChanged("Ingress", ("default", name), decode("Ingress", {"metadata": metadata, "spec": spec}))
+    namespace = more.get("namespace", "default")
+    metadata = {"name": name, "namespace": namespace, "annotations": more.get("annotations", {})}
+    return ObjectChanged("Ingress", (namespace, name), decode("Ingress", {"metadata": metadata, "spec": spec}))
 
 
 def _random_event(rng: random.Random) -> Event:
-    name = f"i{rng.randrange(5)}"
+    name, namespace = f"i{rng.randrange(5)}", rng.choice(("default", "default", "other"))
     match rng.randrange(12):
         case 0:
             return _class(**{"ingress-dialect": rng.choice(("nginx", "haproxy"))})
         case 1 | 2:
-            return ObjectChanged("Ingress", ("default", name), None)
+            return ObjectChanged("Ingress", (namespace, name), None)
         case _:
             host, path = rng.choice(("a.x", "a.x", "*.x", "b.x")), rng.choice(("/", "/p"))
             tls, of = rng.choice(("", "a.x", "*.x")), rng.choice(("in", "in", "in", "other"))
-            return _ingress(name, host, path, tls=tls, of=of, annotations=rng.choice(ANNOTATIONS))
+            more = {"tls": tls, "of": of, "namespace": namespace, "annotations": rng.choice(ANNOTATIONS)}
+            return _ingress(name, host, path, **more)
 
 
 def _concerned(snapshot: Snapshot, before: Snapshot) -> set[ObjectKey]:
@@ -118,3 +120,24 @@ def test_a_changed_ingress_costs_no_look_at_the_others() -> None:
     changed = reader.update(third.ingress_classes, _Many(third.ingresses), {}, NOTHING, NONE, _concerned(third, second))
     assert changed == {("default", "i3~h3.x")}
     assert ("default", "i3") not in reader.members["kube-system", "ingress-in"]
+
+
+@pytest.mark.parametrize("wish", ["auth-tls-secret", "ssl-passthrough"])
+def test_what_holds_for_a_whole_host_is_not_for_other_namespaces_than_its_oldest_ingress_to_say(wish: str) -> None:
+    passes = wish == "ssl-passthrough"
+    wished = {f"{NGINX}/{wish}": "true" if passes else "z/ca"}
+    theirs = _ingress("theirs", "a.x", "/", namespace="z", tls="" if passes else "a.x", annotations=wished)
+    snapshot = fold(Snapshot(settings=Settings(node="n1")), [_class(), _ingress("ours", "a.x"), theirs])
+    reader = IngressReader()
+
+    def said() -> tuple[set[str], bool]:
+        reader.update(snapshot.ingress_classes, snapshot.ingresses, {}, NOTHING)
+        (guards,) = reader.guards.values()
+        return set(guards), any(name.endswith("~tls") for _, name in reader.routes)
+
+    assert said() == (set(), False)
+    assert any("an older Ingress" in each.message for each in reader.remarks["z", "theirs"])
+    snapshot = fold(snapshot, [ObjectChanged("Ingress", ("default", "ours"), None)])
+    assert said() == ((set(), True) if passes else ({"a.x"}, False))
+    snapshot = fold(snapshot, [_ingress("ours", "a.x")])
+    assert said() == (set(), False)

@@ -127,8 +127,10 @@ def remarks(key: ObjectKey, ingress: Ingress, wishes: Wishes, around: Around) ->
     if wishes.clients is None:
         return
     for host in hosts_of(ingress):
-        if around.clients.get(host, wishes.clients) != wishes.clients:
-            message = f"{host or 'all hosts'}: an older Ingress wants other certificates of clients; requests are answered with 500"
+        wanted = around.clients.get(host)
+        if wanted != wishes.clients:
+            why = "wants other certificates of clients" if wanted else "of another namespace has it and wants none"
+            message = f"{host or 'all hosts'}: an older Ingress {why}; requests are answered with 500"
             field = f"metadata.annotations[{wishes.clients.authorities.annotation}]"
             yield Diagnostic(
                 object=reference("Ingress", *key), field=field, message=message, fix="say the same on both Ingresses"

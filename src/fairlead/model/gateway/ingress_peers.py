@@ -172,11 +172,21 @@ class Peers:
         # An alias that is a host of another Ingress is that one's.
         return host in each.guarding and (host in each.hosts or host not in self._hosts)
 
+    def _owners(self, host: str) -> list[Read]:
+        """Return the Ingresses with a host that may say what holds for all of it: those of the namespace whose Ingress is the oldest.
+
+        Others share the host by their paths alone: what they say of TLS or of clients would shut it, or hand it over.
+        """
+        having = [self.members[key] for key in self._by_host[host]]
+        named = [each for each in having if host in each.hosts] or having
+        namespace = min(named, key=lambda each: each.age).key[0]
+        return [each for each in having if each.key[0] == namespace]
+
     def _guard(self, host: str) -> Guard | None:
-        """Return what the oldest Ingress that says something of it wants of the clients of a host."""
+        """Return what the oldest of its owners that says something of it wants of the clients of a host."""
         if host not in self._guarding:
             return None
-        having = (self.members[key] for key in self._by_host[host])
+        having = self._owners(host)
         wishing = [(each.age, each.key, each.wishes.clients) for each in having if self._guards(each, host)]
         if not wishing:
             return None
@@ -184,14 +194,13 @@ class Peers:
         return Guard(key, wish) if wish is not None else None
 
     def _passer(self, host: str) -> ObjectKey | None:
-        """Return the Ingress whose backend gets the TLS of a host: the oldest that has TLS for it, where that one wants it handed on."""
+        """Return the Ingress whose backend gets the TLS of a host: the oldest owner that has TLS for it, where that one wants it handed on."""
         if host not in self._passing:
             return None
         certified = self._is_certified(host)
-        having = (self.members[key] for key in self._by_host[host])
-        rivals = [each for each in having if host in each.passing or (certified and host in each.serving)]
-        first = min(rivals, key=lambda each: each.age)
-        return first.key if host in first.passing else None
+        rivals = [each for each in self._owners(host) if host in each.passing or (certified and host in each.serving)]
+        first = min(rivals, key=lambda each: each.age, default=None)
+        return first.key if first is not None and host in first.passing else None
 
     def _count(self, each: Read, sign: int) -> None:
         for host in each.certified:
