@@ -201,7 +201,7 @@ async def test_answers_are_counted_and_nothing_is_for_each_backend(lab: GatewayL
 
 async def test_what_outsiders_say_of_themselves_is_not_believed(lab: GatewayLab) -> None:
     await lab.apply(route("forged", f"[{{{ONE}}}]"))
-    families = (*FORGEABLE_FAMILIES, FORGEABLE_BY_OUTSIDERS)
+    families = (*FORGEABLE_FAMILIES, *FORGEABLE_BY_OUTSIDERS)
     others = [f"{family}{name}" for family in families for name in ("user", "attempt-count", "uri")]
     sent = dict.fromkeys([*FORGEABLE, *others], "forged") | {"x_forwarded_for": "forged", "x-envoy-internal": "true"}
     seen = (await lab.ask("http://forged.example.com/", headers=sent)).json["headers"]
