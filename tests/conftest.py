@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -48,9 +49,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="not root: network namespaces cannot be made"))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Give each of several processes a network of its own: ports that one finds free are not taken by another."""
-    if hasattr(config, "workerinput") and os.geteuid() == 0:
+    if not hasattr(config, "workerinput"):
+        return
+    # Labs have sockets in it, whose paths have 107 bytes: `popen-gw0` is too much.
+    name = config.workerinput["workerid"].removeprefix("gw")
+    config.option.basetemp = str(Path(config.option.basetemp).with_name(name))
+    if os.geteuid() == 0:
         kernel.unshare(kernel.CLONE_NEWNET)
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
