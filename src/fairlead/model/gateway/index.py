@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from fairlead.api.service import Service
 from fairlead.model.gateway.backends import Target
-from fairlead.model.gateway.listeners import BoundGateway, ListenerKey
+from fairlead.model.gateway.listeners import BoundGateway, BoundListener, ListenerKey
 from fairlead.model.gateway.routes import BoundRoute, RouteKey
 from fairlead.world.events import ObjectKey
 
@@ -41,14 +41,19 @@ class RouteIndex:
         """What these Services were when the routes were bound."""
         self.extended: dict[ObjectKey, set[RouteKey]] = {}
         """RouteExtension → the routes that name it."""
-        self._in_host: dict[Place, dict[RouteKey, BoundRoute]] = {}
+        self._in_host: dict[Place, dict[RouteKey, tuple[BoundRoute, tuple[BoundListener, ...]]]] = {}
+        """Host → the routes that serve it, and each one's listeners of that host."""
 
     def __repr__(self) -> str:
         return f"<RouteIndex routes={len(self.bound)} clusters={len(self.needed)}>"
 
-    def at(self, place: Place) -> Mapping[RouteKey, BoundRoute]:
-        """Return the routes that serve a host."""
-        return self._in_host.get(place, {})
+    def at(self, listener: BoundListener, domain: str) -> list[BoundRoute]:
+        """Return the routes that serve a host of a listener. Costs time proportional to those that serve the host at any of its table.
+
+        A host that a more exact listener holds is that listener's alone, whoever else names it.
+        """
+        serving = self._in_host.get((listener.table, domain), {}).values()
+        return [route for route, listeners in serving if any(each is listener for each in listeners)]
 
     def remove(self, key: RouteKey, hosts: set[Place], clusters: set[str]) -> BoundRoute | None:
         """Forget a route and return it; note the hosts and clusters that this changes."""
@@ -84,8 +89,8 @@ class RouteIndex:
         if any(each.accepted.problem or each.resolved.problem for each in new.parents):
             self.troubled.add(key)
         self.attached.update(_listeners(new))
-        for place in places(new):
-            self._in_host.setdefault(place, {})[key] = new
+        for place, listeners in _listeners_at(new).items():
+            self._in_host.setdefault(place, {})[key] = new, tuple(listeners)
             hosts.add(place)
         for name, target in self._targets(new).items():
             users = self.needed[name][1] if name in self.needed else set()
@@ -119,7 +124,15 @@ class RouteIndex:
 
 def places(route: BoundRoute) -> Iterator[Place]:
     """Yield the hosts that a route serves, each once."""
-    yield from dict.fromkeys((each.listener.table, host) for each in route.attached for host in each.hosts)
+    yield from _listeners_at(route)
+
+
+def _listeners_at(route: BoundRoute) -> dict[Place, list[BoundListener]]:
+    found: dict[Place, list[BoundListener]] = {}
+    for each in route.attached:
+        for host in each.hosts:
+            found.setdefault((each.listener.table, host), []).append(each.listener)
+    return found
 
 
 def _listeners(route: BoundRoute) -> set[ListenerKey]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -30,16 +30,10 @@ class Rule(NamedTuple):
 
 
 def in_order(
-    policies: Policies, decider: BoundListener, gateway: BoundGateway, domain: str, routes: Iterable[BoundRoute]
+    policies: Policies, decider: BoundListener, gateway: BoundGateway, domain: str, serving: Collection[BoundRoute]
 ) -> tuple[list[Rule], set[Origin]]:
-    """Return the rules for a host of a listener, the one that is tried first before the others, and the objects that cause them."""
+    """Return the rules of the routes that serve a host of a listener, the one that is tried first first, and the objects that cause them."""
     found: list[tuple[tuple[object, ...], Rule]] = []
-    serving = [
-        each
-        for each in routes
-        # A host that a more exact listener holds is that listener's alone, whoever else names it.
-        if any(domain in one.hosts and one.listener is decider for one in each.attached)
-    ]
     ranked = any(is_ranked(each.api.spec.rules or ()) for each in serving)
     origins: set[Origin] = set()
     for route in serving:

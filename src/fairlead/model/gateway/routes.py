@@ -5,7 +5,7 @@ Source: ParentReference, RouteParentStatus and RouteConditionReason of the Gatew
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 import msgspec
@@ -24,6 +24,7 @@ from fairlead.model.gateway.grants import Grants
 from fairlead.model.gateway.hosts import intersection
 from fairlead.model.gateway.listeners import BoundGateway, BoundListener, BoundSet, ListenerKey, Verdict
 from fairlead.model.gateway.names import PART, PASSED
+from fairlead.model.gateway.offers import Offers
 from fairlead.model.gateway.rules import grpc_routes, http_routes
 from fairlead.model.gateway.values import RuleError, is_hostname
 from fairlead.plan.gateway.route import GatewayRoute
@@ -101,6 +102,8 @@ class Surroundings(msgspec.Struct, frozen=True):
 
     gateways: Mapping[ObjectKey, BoundGateway]
     sets: Mapping[ObjectKey, BoundSet]
+    offers: Mapping[tuple[str, ObjectKey], Offers]
+    """Kind and key of each of these → its listeners."""
     namespaces: Mapping[ObjectKey, Namespace]
     grants: Grants
     backend_tls: FindTls = lambda _service, _port: None
@@ -113,21 +116,24 @@ def bind(
     services: Mapping[ObjectKey, Service],
     extensions: Mapping[ObjectKey, RouteExtension],
 ) -> BoundRoute:
-    """Return what becomes of a route; nothing of it serves where no parent is ours. Costs time proportional to the route."""
+    """Return what becomes of a route; nothing of it serves where no parent is ours.
+
+    Costs time proportional to the route and to the listeners that may have a host in common with it.
+    """
     kind, (namespace, _) = key
     ours = [
-        (ref, listeners)
+        (ref, offers)
         for ref in route.spec.parent_refs or ()
-        if (listeners := _offered(ref, namespace, around)) is not None
+        if (offers := _offered(ref, namespace, around)) is not None
     ]
     if not ours:
         return BoundRoute(key=key, api=route)
     backends = Backends(kind, namespace, services, around.grants, extensions, tls=around.backend_tls)
     (rules, found_split), invalid = _rules(route, origin_of(key), backends)
     parents: list[ParentVerdict] = []
-    for ref, listeners in ours:
+    for ref, offers in ours:
         attached = PASSED if kind == "Ingress" and isinstance(route, TLSRoute) else kind
-        found, accepted = _attach(attached, namespace, route, ref, listeners, around)
+        found, accepted = _attach(attached, namespace, route, ref, offers, around)
         if not accepted.problem and invalid:
             accepted = Verdict("UnsupportedValue", invalid)
         parents.append(ParentVerdict(ref, accepted, backends.verdict, () if accepted.problem else tuple(found)))
@@ -183,16 +189,18 @@ def _rules(route: Route, origin: str, backends: Backends) -> tuple[tuple[tuple[G
     return (tuple(found), None), ""
 
 
-def _offered(ref: ParentRef, namespace: str, around: Surroundings) -> tuple[BoundListener, ...] | None:
-    """Return the listeners of a parent, None for a parent that is not ours. A Gateway does not offer those of its ListenerSets."""
-    key = (ref.namespace or namespace, ref.name)
-    if (ref.group, ref.kind) == (GROUP, "Gateway"):
-        gateway = around.gateways.get(key)
-        return gateway.own if gateway is not None else None
-    if (ref.group, ref.kind) == (GROUP, "ListenerSet"):
-        found = around.sets.get(key)
-        return found.listeners if found is not None else None
-    return None
+def offers_of(gateways: Iterable[BoundGateway]) -> dict[tuple[str, ObjectKey], Offers]:
+    """Return what Gateways and their ListenerSets offer to routes. A Gateway does not offer the listeners of its ListenerSets."""
+    found: dict[tuple[str, ObjectKey], Offers] = {}
+    for gateway in gateways:
+        found["Gateway", gateway.key] = Offers(gateway.own)
+        found |= {("ListenerSet", each.key): Offers(each.listeners) for each in gateway.sets}
+    return found
+
+
+def _offered(ref: ParentRef, namespace: str, around: Surroundings) -> Offers | None:
+    """Return the listeners of a parent, None for a parent that is not ours."""
+    return around.offers.get((ref.kind, (ref.namespace or namespace, ref.name))) if ref.group == GROUP else None
 
 
 def _attach(
@@ -200,28 +208,32 @@ def _attach(
     namespace: str,
     route: Route,
     ref: ParentRef,
-    listeners: tuple[BoundListener, ...],
+    offers: Offers,
     around: Surroundings,
 ) -> tuple[list[Attached], Verdict]:
     parent = f"{ref.kind} {ref.namespace or namespace}/{ref.name}"
-    named = [
-        each for each in listeners if ref.section_name in (None, each.api.name) and ref.port in (None, each.api.port)
-    ]
+    named = offers.named(ref.section_name, ref.port)
     if not named:
         return [], Verdict("NoMatchingParent", f"{parent} has no such listener")
-    allowed = [
-        each
-        for each in named
-        if kind in each.kinds and not each.accepted.problem and _admits(each, namespace, around.namespaces)
+    hostnames = hostnames_of(route)
+    found = [
+        Attached(each, hosts)
+        for each in named.around(hostnames)
+        if (hosts := intersection(each.hostname, hostnames)) and _allows(each, kind, namespace, around.namespaces)
     ]
-    if not allowed:
+    if found:
+        return found, Verdict()
+    if not any(_allows(each, kind, namespace, around.namespaces) for each in named.sorts):
         problem = f"no listener of {parent} allows a {kind} of namespace {namespace}"
         return [], Verdict("NotAllowedByListeners", problem)
-    found = [Attached(each, hosts) for each in allowed if (hosts := intersection(each.hostname, hostnames_of(route)))]
-    if not found:
-        problem = "spec.hostnames has no host in common with the listeners that allow this route"
-        return [], Verdict("NoMatchingListenerHostname", problem)
-    return found, Verdict()
+    problem = "spec.hostnames has no host in common with the listeners that allow this route"
+    return [], Verdict("NoMatchingListenerHostname", problem)
+
+
+def _allows(listener: BoundListener, kind: str, namespace: str, namespaces: Mapping[ObjectKey, Namespace]) -> bool:
+    if kind not in listener.kinds or listener.accepted.problem:
+        return False
+    return _admits(listener, namespace, namespaces)
 
 
 def _admits(listener: BoundListener, namespace: str, namespaces: Mapping[ObjectKey, Namespace]) -> bool:

@@ -47,6 +47,7 @@ from fairlead.model.gateway.routes import (
     RouteKey,
     Surroundings,
     bind,
+    offers_of,
     origin_of,
     without,
 )
@@ -88,7 +89,7 @@ class GatewayStage:
         self._tables_read: dict[str, Mapping[ObjectKey, Route]] = {}
         self._token: Token | None = None
         """Of the snapshot that was read last."""
-        self._around = Surroundings({}, {}, {}, Grants({}))
+        self._around = Surroundings({}, {}, {}, {}, Grants({}))
         self._routes = RouteIndex({})
         self._rebound: set[RouteKey] = set()
         self._contests = Contests()
@@ -96,6 +97,8 @@ class GatewayStage:
         self._handoffs = HandOffs()
         self._ports: dict[str, dict[str, BoundListener]] = {}
         """Table → the listeners that share it, by host name."""
+        self._terminating: set[str] = set()
+        """Tables that a listener of protocol HTTPS shares."""
         self._service_table: Mapping[ObjectKey, Service] = {}
         self._extensions: Mapping[ObjectKey, RouteExtension] = {}
         self._needs = PolicyNeeds()
@@ -308,13 +311,14 @@ class GatewayStage:
         )
         self._holders = holders(gateways.values(), snapshot.services)
         self.clients = ClientPolicies(gateways.values(), self.policies.of(clients.KIND.kind), self.ingresses.over_quic)
-        self._around = Surroundings(gateways, sets_of(gateways.values()), snapshot.namespaces, grants, self._tls)
+        sets, offers = sets_of(gateways.values()), offers_of(gateways.values())
+        self._around = Surroundings(gateways, sets, offers, snapshot.namespaces, grants, self._tls)
         known = self.bound.keys()
         self._routes = RouteIndex(gateways)
         self._handoffs = HandOffs()
         parts: dict[ObjectKey, Rows | None] = dict.fromkeys(self._merged.owners())
         hosts: set[tuple[str, str]] = set()
-        self._ports = {}
+        self._ports, self._terminating = {}, set()
         # Those that are bound no more have a status to lose.
         self._rebound |= known
         self._doors = {(namespace, service_name(name)): (namespace, name) for namespace, name in gateways}
@@ -323,6 +327,8 @@ class GatewayStage:
             for listener in gateway.listeners:
                 if listener.usable:
                     self._ports.setdefault(listener.table, {})[listener.hostname] = listener
+                    if listener.protocol == "HTTPS":
+                        self._terminating.add(listener.table)
                     hosts.add((listener.table, listener.hostname or ANY))
         self._tables_read, self._extensions = self._route_tables(snapshot), snapshot.route_extensions
         self._token = snapshot.token
@@ -473,12 +479,7 @@ class GatewayStage:
     def _connections(self, decider: BoundListener, domain: str, snapshot: Snapshot, node: Node | None) -> Rows | None:
         """Return what connections or datagrams for a host get: what the oldest of the routes says that want them."""
         place = (decider.table, domain)
-        asking = [
-            each
-            for each in self._routes.at(place).values()
-            if any(domain in at.hosts and at.listener is decider for at in each.attached)
-        ]
-        routes, told = self._handoffs.rivals(place, asking)
+        routes, told = self._handoffs.rivals(place, self._routes.at(decider, domain))
         self._rebound |= told
         own = domain == (decider.hostname or ANY)
         taken = admission(self.policies, decider, routes[0]) if routes else Admission()
@@ -496,7 +497,7 @@ class GatewayStage:
             found += [("gateway_clusters", cluster), ("gateway_endpoints", endpoints)]
         else:
             found.append(("gateway_forwards", forwards.forward(name, wanted, decider, self.gateways[decider.gateway])))
-        if own and any(each.protocol == "HTTPS" for each in self._ports[decider.table].values()):
+        if own and decider.table in self._terminating:
             # A connection that another listener took does not get there by a request.
             row = GatewayHost(table=decider.table, domain=domain, routes=(), chain=decider.chain)
             found.append(("gateway_hosts", row))
@@ -508,7 +509,7 @@ class GatewayStage:
         found: list[Rule] = []
         origins: set[Origin] = set()
         if decider is not None:
-            routes = self._routes.at((table, domain)).values()
+            routes = self._routes.at(decider, domain)
             found, origins = in_order(self.policies, decider, self.gateways[decider.gateway], domain, routes)
         self._rebound |= self._shadows.put((table, domain), found)
         if not found and (decider is None or (decider.hostname or ANY) != domain):
