@@ -108,6 +108,8 @@ def _clients(
 
 def diagnostics(gateway: BoundGateway, guards: Guards) -> Iterator[Diagnostic]:
     """Yield why clients of hosts cannot be known."""
+    if not guards:
+        return
     listeners = {each.hostname: each for each in gateway.own if each.protocol == "HTTPS"}
     for host, guard in guards.items():
         listener = listeners.get(host)

@@ -174,7 +174,8 @@ class GatewayStage:
         found += problems.of_ingress_clients(self.ingresses, self.gateways)
         for gateway in self.gateways.values():
             name = reference("Gateway", *gateway.key)
-            said = (self._handoffs.crowded(each) for each in gateway.listeners if each.usable)
+            handing_on = (each for each in gateway.listeners if each.protocol not in ("HTTP", "HTTPS") and each.usable)
+            said = map(self._handoffs.crowded, handing_on)
             found += [Diagnostic(object=name, message=each) for each in dict.fromkeys(said) if each]
         return [*found, *problems.of_policies(self.policies)]
 
