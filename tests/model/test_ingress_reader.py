@@ -141,3 +141,52 @@ def test_what_holds_for_a_whole_host_is_not_for_other_namespaces_than_its_oldest
     assert said() == ((set(), True) if passes else ({"a.x"}, False))
     snapshot = fold(snapshot, [_ingress("ours", "a.x")])
     assert said() == (set(), False)
+
+
+@pytest.mark.parametrize("certified", ["a.x", "*.x", ""], ids=["the host", "a wildcard", "all hosts"])
+def test_a_certificate_of_another_namespace_changes_nothing_for_a_host(certified: str) -> None:
+    rules = [_ingress("ours", "a.x"), _ingress("all", certified)] if certified else [_ingress("ours", "a.x")]
+    theirs = _ingress("theirs", "b.x", namespace="z", tls=certified)
+    if not certified:
+        spec = {"ingressClassName": "in", "tls": [{"secretName": "s"}], "rules": [{"host": "b.x"}]}
+        theirs = ObjectChanged(
+            "Ingress",
+            ("z", "theirs"),
+            decode("Ingress", {"metadata": {"name": "theirs", "namespace": "z"}, "spec": spec}),
+        )
+    snapshot = fold(Snapshot(settings=Settings(node="n1")), [_class(), *rules])
+    reader = IngressReader()
+
+    def said() -> tuple[object, set[str | None]]:
+        reader.update(snapshot.ingress_classes, snapshot.ingresses, {}, NOTHING)
+        ours = {key: route for key, route in reader.routes.items() if key[0] == "default"}
+        return ours, {each.hostname for each in next(iter(reader.gateways.values())).spec.listeners if each.port == 443}
+
+    before, _ = said()
+    snapshot = fold(snapshot, [theirs])
+    after, hosts = said()
+    assert after == before
+    if certified:
+        assert not hosts
+        assert "this certificate is not used" in str(reader.remarks["z", "theirs"])
+        snapshot = fold(snapshot, [ObjectChanged("Ingress", ("default", each), None) for each in ("ours", "all")])
+        assert said()[1] == {certified}
+        assert ("z", "theirs") not in reader.remarks
+
+
+def test_the_certificate_of_the_namespace_that_has_a_host_counts_whoever_is_older() -> None:
+    ours, theirs = _ingress("ours", "a.x", tls="a.x"), _ingress("theirs", "a.x", "/p", namespace="z", tls="a.x")
+    snapshot = fold(Snapshot(settings=Settings(node="n1")), [_class(), theirs])
+    reader = IngressReader()
+
+    def secrets() -> list[str | None]:
+        reader.update(snapshot.ingress_classes, snapshot.ingresses, {}, NOTHING)
+        (gateway,) = reader.gateways.values()
+        return [ref.namespace for each in gateway.spec.listeners if each.tls for ref in each.tls.certificate_refs]
+
+    assert secrets() == ["z"]
+    snapshot = fold(snapshot, [ours])
+    assert secrets() == ["default"]
+    assert ("default", "theirs~a.x") not in reader.routes and ("z", "theirs~a.x") in reader.routes
+    snapshot = fold(snapshot, [_ingress("ours", "c.x")])
+    assert secrets() == ["z"]

@@ -35,7 +35,7 @@ from fairlead.model.gateway.ingress_classes import OurClass, our_classes
 from fairlead.model.gateway.ingress_clients import Guards
 from fairlead.model.gateway.ingress_middlewares import IngressMiddlewares
 from fairlead.model.gateway.ingress_passthrough import tls_routes
-from fairlead.model.gateway.ingress_peers import Peers, Read
+from fairlead.model.gateway.ingress_peers import HostCertificate, Peers, Read
 from fairlead.model.gateway.ingress_policies import TABLES, IngressPolicy, policies
 from fairlead.model.gateway.ingress_references import Referred, refers, resolved
 from fairlead.model.gateway.ingress_routes import Around, hosts_of, other_hosts, routes, tls_listener
@@ -188,6 +188,7 @@ class IngressReader:
         remarks = {
             each.read.key: (
                 *_remarks(each.read),
+                *_of_certificates(each.read, each.around),
                 *ingress_clients.remarks(each.read.key, each.read.ingress, each.read.wishes, each.around),
                 *ingress_passthrough.remarks(each.read.key, each.read.ingress, each.read.wishes, each.around),
             )
@@ -208,8 +209,7 @@ class IngressReader:
         for name in touched:
             at, peers = gateway_of(name), self._peers[name]
             if peers.members and (peers.take_moved() or at not in gateways):
-                oldest_first = sorted(peers.securing(), key=lambda one: one.age)
-                gateways[at] = _gateway(at, [each.ingress for each in oldest_first], peers.passed(), peers.guards())
+                gateways[at] = _gateway(at, peers.certificates(), peers.passed(), peers.guards())
                 guards[at] = peers.guards()
         if gateways != self.gateways:
             self.gateways = gateways
@@ -325,6 +325,18 @@ def _remarks(each: Read) -> Iterator[Diagnostic]:
             yield Diagnostic(object=name, field=f"{field}.resource", message=message, fix="name a Service")
 
 
+def _of_certificates(each: Read, around: Around) -> Iterator[Diagnostic]:
+    for at, tls in enumerate(each.ingress.spec.tls or ()):
+        for host in tls.hosts or ("",):
+            if tls.secret_name and host.lower() in around.foreign:
+                message = (
+                    f"an older Ingress of another namespace has {host or 'all hosts'}: this certificate is not used"
+                )
+                fix = "name the certificate in that namespace"
+                name, field = reference("Ingress", *each.key), f"spec.tls[{at}].secretName"
+                yield Diagnostic(object=name, field=field, message=message, fix=fix)
+
+
 def _of_annotations(name: str, wishes: Wishes, outcome: str) -> Iterator[Diagnostic]:
     for refused, remarks in ((True, wishes.refusals), (False, wishes.notes)):
         for each in remarks:
@@ -334,19 +346,17 @@ def _of_annotations(name: str, wishes: Wishes, outcome: str) -> Iterator[Diagnos
             )
 
 
-def _gateway(key: ObjectKey, ingresses: list[Ingress], passed: Iterable[str], guarded: Iterable[str]) -> Gateway:
-    """Return the Gateway of some Ingresses, oldest first: of several certificates for a host the first counts.
+def _gateway(
+    key: ObjectKey, certificates: Iterable[HostCertificate], passed: Iterable[str], guarded: Iterable[str]
+) -> Gateway:
+    """Return the Gateway of some Ingresses: of several certificates for a host the first counts.
 
     TLS of `passed` hosts is handed on; `guarded` ones have a listener of their own wherever their certificate is from.
     """
     listeners = {"": Listener(name="http", port=80, protocol="HTTP", allowed_routes=_ALL)}
     listeners |= {host: _passing(host) for host in passed}
-    for ingress in ingresses:
-        for tls in ingress.spec.tls or ():
-            if not tls.secret_name:
-                continue
-            for host in tls.hosts or ("",):
-                listeners.setdefault(host.lower() or "*", _tls(host, ingress.metadata.namespace, tls.secret_name))
+    for each in certificates:
+        listeners.setdefault(each.host or "*", _tls(each))
     for host in guarded:
         covering = (listeners.get(each) for each in (*wider(host), "*"))
         found = next((each for each in covering if each is not None and each.protocol == "HTTPS"), None)
@@ -370,12 +380,13 @@ def _passing(host: str) -> Listener:
     )
 
 
-def _tls(host: str, namespace: str, secret: str) -> Listener:
+def _tls(certificate: HostCertificate) -> Listener:
+    namespace, secret = certificate.secret
     return Listener(
-        name=tls_listener(host),
+        name=tls_listener(certificate.host),
         port=443,
         protocol="HTTPS",
-        hostname=host.lower() or None,
+        hostname=certificate.host or None,
         tls=ListenerTls(certificate_refs=(ObjectRef(name=secret, namespace=namespace),)),
         allowed_routes=_ALL,
     )

@@ -12,6 +12,7 @@ import msgspec
 
 from fairlead.api.ingress import Ingress
 from fairlead.model.gateway.annotations.wishes import Wishes
+from fairlead.model.gateway.hosts import wider
 from fairlead.model.gateway.ingress_classes import OurClass
 from fairlead.model.gateway.ingress_clients import Guard
 from fairlead.model.gateway.ingress_routes import Around, CanaryPath, Place, places
@@ -68,6 +69,33 @@ class Read(msgspec.Struct, frozen=True):
         return tuple(dict.fromkeys(host.lower() for each in found for host in each.hosts or ("",)))
 
 
+class HostCertificate(msgspec.Struct, frozen=True):
+    """What a host is served with."""
+
+    host: str
+    """In lower case, empty for all."""
+    secret: ObjectKey
+
+
+class _Said(msgspec.Struct, frozen=True):
+    """What the Ingresses of a host say of all of it."""
+
+    certifiers: frozenset[str]
+    """Namespaces with a certificate for it."""
+    secured: bool
+    patterned: bool
+    served: bool
+    certifier: str | None
+    """The namespace whose certificate counts, where there is one to count."""
+    passer: ObjectKey | None
+    guard: Guard | None
+
+    @property
+    def listener(self) -> object:
+        """Return what decides about the host's listener."""
+        return self.certifier, self.passer, self.guard
+
+
 class Peers:
     """The Ingresses of one class."""
 
@@ -77,7 +105,10 @@ class Peers:
         self._gateway = gateway
         self._names: tuple[ObjectKey, ...] | None = None
         self._by_host: dict[str, set[ObjectKey]] = {}
-        self._certified: Counter[str] = Counter()
+        self._oldest: dict[str, Read] = {}
+        """Host → the Ingress whose namespace says what holds for all of it."""
+        self._certified: dict[str, dict[str, set[ObjectKey]]] = {}
+        """Host, empty for all → namespace → its Ingresses with a certificate for it."""
         self._moved = True
         self._securing: set[ObjectKey] = set()
         self._patterned: Counter[str] = Counter()
@@ -98,15 +129,19 @@ class Peers:
         if old is None or new is None:
             self._names = None
         now = {host: self._said(host) for host in before}
-        self._moved |= _secures(old) != _secures(new) or any(before[host][3:] != now[host][3:] for host in now)
+        self._moved |= _secures(old) != _secures(new) or any(
+            before[host].listener != now[host].listener for host in now
+        )
         changed = {host for host, said in before.items() if said != now[host]}
         canaries = {
             place[1] for each in (old, new) if each is not None and each.wishes.canary for place in _places(each)
         }
         own = {each.key for each in (old, new) if each is not None}
-        if any(before[host][0] != now[host][0] and (not host or host.startswith("*.")) for host in changed):
+        certified = (host for host in changed if before[host].certifiers != now[host].certifiers)
+        if any(not host or host.startswith("*.") for host in certified):
             return own | set(self.members)
-        return own | {key for host in changed | canaries for key in self._by_host.get(host, ())}
+        certifying = {key for host in changed for keys in self._certified.get(host, {}).values() for key in keys}
+        return own | certifying | {key for host in changed | canaries for key in self._by_host.get(host, ())}
 
     def around(self, each: Read) -> Around:
         """Return what bears on an Ingress."""
@@ -124,6 +159,7 @@ class Peers:
             canaries=tuple(self._canaries_of(each)) if self._canaries and each.wishes.canary is None else (),
             clients={host: guard.wish for host in hosts if (guard := self._guard(host)) is not None},
             passed=passed,
+            foreign=frozenset(host for host in each.certified if not self._may_certify(host, each.key[0])),
         )
 
     def take_moved(self) -> bool:
@@ -131,10 +167,13 @@ class Peers:
         moved, self._moved = self._moved, False
         return moved
 
-    def securing(self) -> Iterator[Read]:
-        """Yield the Ingresses with certificates."""
-        for key in self._securing:
-            yield self.members[key]
+    def certificates(self) -> Iterator[HostCertificate]:
+        """Yield the certificates that count, those of the oldest Ingress first."""
+        for each in sorted((self.members[key] for key in self._securing), key=lambda one: one.age):
+            for tls in each.ingress.spec.tls or ():
+                for host in tls.hosts or ("",):
+                    if tls.secret_name and self._may_certify(host.lower(), each.key[0]):
+                        yield HostCertificate(host.lower(), (each.key[0], tls.secret_name))
 
     def names(self) -> tuple[ObjectKey, ...]:
         """Return the Ingresses by name; the same object while they are the same."""
@@ -159,13 +198,17 @@ class Peers:
         """Return the hosts whose clients show certificates, empty for all."""
         return {host: guard for host in sorted(self._guarding) if (guard := self._guard(host)) is not None}
 
-    def _said(self, host: str) -> tuple[bool, bool, bool, ObjectKey | None, Guard | None]:
-        return (
-            host in self._certified,
-            host in self._patterned,
-            host in self._hosts,
-            self._passer(host),
-            self._guard(host),
+    def _said(self, host: str) -> _Said:
+        certifiers = self._certified.get(host, {})
+        oldest = self._oldest.get(host)
+        return _Said(
+            certifiers=frozenset(certifiers),
+            secured=bool(self._certified) and oldest is not None and self._is_certified(host),
+            patterned=host in self._patterned,
+            served=host in self._hosts,
+            certifier=oldest.key[0] if certifiers and oldest is not None else None,
+            passer=self._passer(host),
+            guard=self._guard(host),
         )
 
     def _guards(self, each: Read, host: str) -> bool:
@@ -177,10 +220,12 @@ class Peers:
 
         Others share the host by their paths alone: what they say of TLS or of clients would shut it, or hand it over.
         """
-        having = [self.members[key] for key in self._by_host[host]]
-        named = [each for each in having if host in each.hosts] or having
-        namespace = min(named, key=lambda each: each.age).key[0]
-        return [each for each in having if each.key[0] == namespace]
+        namespace = self._oldest[host].key[0]
+        return [each for key in self._by_host[host] if (each := self.members[key]).key[0] == namespace]
+
+    def _may_certify(self, host: str, namespace: str) -> bool:
+        oldest = self._oldest.get(host)
+        return oldest is None or oldest.key[0] == namespace
 
     def _guard(self, host: str) -> Guard | None:
         """Return what the oldest of its owners that says something of it wants of the clients of a host."""
@@ -204,14 +249,13 @@ class Peers:
 
     def _count(self, each: Read, sign: int) -> None:
         for host in each.certified:
-            _add(self._certified, host, sign)
+            _put(self._certified.setdefault(host, {}), each.key[0], each.key, sign)
+            if not self._certified[host]:
+                del self._certified[host]
         if each.certified:
             (self._securing.add if sign > 0 else self._securing.discard)(each.key)
         for host in (*each.hosts, *each.others):
-            keys = self._by_host.setdefault(host, set())
-            (keys.add if sign > 0 else keys.discard)(each.key)
-            if not keys:
-                del self._by_host[host]
+            _put(self._by_host, host, each.key, sign)
         for host in each.guarding:
             _add(self._guarding, host, sign)
         if each.wishes.canary is not None:
@@ -231,11 +275,24 @@ class Peers:
             self.members[each.key] = each
         else:
             del self.members[each.key]
+        for host in (*each.hosts, *each.others):
+            self._take_oldest(host, each, sign)
+
+    def _take_oldest(self, host: str, each: Read, sign: int) -> None:
+        oldest = self._oldest.get(host)
+        if sign > 0 and (oldest is None or _rank(each, host) < _rank(oldest, host)):
+            self._oldest[host] = each
+        elif sign < 0 and oldest is not None and oldest.key == each.key:
+            left = (self.members[key] for key in self._by_host.get(host, ()))
+            following = min(left, key=lambda one: _rank(one, host), default=None)
+            if following is None:
+                del self._oldest[host]
+            else:
+                self._oldest[host] = following
 
     def _is_certified(self, host: str) -> bool:
-        labels = host.split(".")
-        wider = (".".join(("*", *labels[at:])) for at in range(1, len(labels)))
-        return any(each in self._certified for each in ("", host, *wider))
+        namespace = self._oldest[host].key[0]
+        return any(namespace in self._certified.get(each, ()) for each in (host, *wider(host)))
 
     def _canaries_of(self, each: Read) -> Iterator[tuple[Place, CanaryPath]]:
         """Yield the canaries of an Ingress's paths: of several for one path the oldest."""
@@ -245,6 +302,11 @@ class Peers:
                 continue
             path = next(path for at, path in places(found.key, found.ingress) if at == place)
             yield place, CanaryPath(found.key, path.backend, found.wishes.canary)
+
+
+def _rank(each: Read, host: str) -> tuple[bool, tuple[str, str, str]]:
+    # An alias that is a host of another Ingress is that one's.
+    return host not in each.hosts, each.age
 
 
 def _secures(each: Read | None) -> object:
@@ -260,6 +322,13 @@ def _named(each: Read) -> tuple[str, ...]:
 
 def _places(each: Read) -> list[Place]:
     return list(dict.fromkeys(place for place, _ in places(each.key, each.ingress)))
+
+
+def _put(table: dict[str, set[ObjectKey]], name: str, key: ObjectKey, sign: int) -> None:
+    keys = table.setdefault(name, set())
+    (keys.add if sign > 0 else keys.discard)(key)
+    if not keys:
+        del table[name]
 
 
 def _add(counter: Counter[str], host: str, sign: int) -> None:

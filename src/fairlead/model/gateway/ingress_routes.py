@@ -77,6 +77,8 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     """Those of its hosts whose clients show certificates → what is wanted of these."""
     passed: Mapping[str, ObjectKey] = {}
     """Those of its hosts whose TLS is handed on → the Ingress whose backend gets it."""
+    foreign: frozenset[str] = frozenset()
+    """Hosts for which its certificate does not count, empty for all: an older Ingress of another namespace has them."""
 
 
 def hosts_of(ingress: Ingress) -> tuple[str, ...]:
