@@ -204,7 +204,7 @@ def test_clients_leave_a_dead_node(busy: Lab) -> None:
         finally:
             subprocess.run([*link, "up"], check=True)
     for outcome in (four, six):
-        assert outcome.good > 100 and outcome.slowest_s < 10
+        assert outcome.good > 20 and outcome.slowest_s < 10
 
 
 def slices(lab: Lab, node: str) -> list[dict[str, Any]]:

@@ -193,6 +193,9 @@ class Client:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unreachable(f"watch of {resource.plural} broke: {error}") from error
         finally:
+            # The server would go on sending: there is no orderly end to wait for.
+            if response.connection is not None and response.connection.transport is not None:
+                response.connection.transport.abort()
             response.close()
 
     async def event(

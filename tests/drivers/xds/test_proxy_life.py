@@ -23,6 +23,8 @@ from tests.drivers.xds.gatewaylab import GatewayLab
 
 from fairlead.drivers.xds.listeners import FORGEABLE, FORGEABLE_BY_OUTSIDERS, FORGEABLE_FAMILIES
 from fairlead.drivers.xds.process import USER
+from fairlead.drivers.xds.protocol import Cache
+from fairlead.drivers.xds.server import Server
 from fairlead.plan.gateway.route import GatewayHost
 from fairlead.plan.plan import Plan
 from fairlead.world.fold import fold
@@ -320,3 +322,12 @@ async def test_nothing_is_left_when_the_last_gateway_goes(lab: GatewayLab) -> No
     assert not outcome.failed
     assert lab.driver.pid is None
     assert not list((lab.folder / "envoy").glob("process*"))
+
+
+async def test_a_server_that_is_closed_twice_at_once_closes_nothing_of_others(tmp_path: Path) -> None:
+    server = Server(Cache(("clusters",)), tmp_path / "xds.sock", None, lambda: None)
+    before = set(os.listdir("/proc/self/fd"))
+    await server.start()
+    await asyncio.gather(server.close(), server.close())
+    await server.close()
+    assert set(os.listdir("/proc/self/fd")) <= before

@@ -166,7 +166,8 @@ class XdsDriver:
     async def close(self) -> None:
         """See `Driver.close`: the proxy goes on."""
         self._stay()
-        await self._release()
+        async with self._turn:
+            await self._release()
 
     async def _release(self) -> None:
         if self._log_keeper is not None:

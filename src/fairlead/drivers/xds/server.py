@@ -72,10 +72,12 @@ class Server:
 
     async def close(self) -> None:
         """End the streams; the proxies go on with what they have."""
-        if self._server is not None:
-            await self._server.stop(None)
-            self._server = None
-            os.close(self._folder)
+        server, self._server = self._server, None
+        if server is not None:
+            try:
+                await server.stop(None)
+            finally:
+                os.close(self._folder)
 
     def push(self, changed: Mapping[str, Collection[str]]) -> None:
         """Tell every proxy about resources (type → names) that changed in the cache."""

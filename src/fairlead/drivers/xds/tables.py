@@ -65,6 +65,8 @@ class Tables:
         """Ports that went last: connections that drain still look for their scopes, which stay until other ports come or go."""
         self._closed: dict[tuple[str, str], str] = {}
         """(table, domain) → which credentials are missing there."""
+        self._held: set[str] | None = None
+        """Tables of a former agent with which a proxy that runs already goes on, None before the first plan."""
 
     def __repr__(self) -> str:
         return f"<Tables ports={sorted(self._ports)} scoped={sorted(self.scoped)}>"
@@ -116,6 +118,7 @@ class Tables:
                 self._closed[table, domain] = missing
             self.hosts.put(self._place(table, domain), domain, body)
             changed.add(self._place(table, domain))
+        self._hold(adopted=adopted)
         taken = Taken(set(), self._take_scopes(wanted))
         if come or gone:
             self._left = gone
@@ -124,7 +127,7 @@ class Tables:
             changed |= {*self._cache.of(ROUTES), *(ports - self.scoped)}
         for name in changed:
             if self.has(name):
-                if not self._is_held(name, adopted=adopted) and self.put(name):
+                if name not in (self._held or ()) and self.put(name):
                     taken.routes.add(name)
             elif name in self._cache.of(ROUTES):
                 self.hosts.forget(name)
@@ -180,10 +183,7 @@ class Tables:
                     taken.add(found.name)
         return taken
 
-    def _is_held(self, name: str, *, adopted: bool) -> bool:
-        """Tell whether a proxy that runs already goes on with the hosts of a former agent until all credentials are known."""
-        return (
-            adopted
-            and name not in self._cache.of(ROUTES)
-            and any(self._place(table, domain) == name for table, domain in self._closed)
-        )
+    def _hold(self, *, adopted: bool) -> None:
+        """Have a proxy that ran before the first plan keep the tables of which credentials are not known yet, until they are."""
+        closed = {self._place(table, domain) for table, domain in self._closed}
+        self._held = (closed if self._held is None else self._held & closed) if adopted else set()
