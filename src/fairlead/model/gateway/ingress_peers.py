@@ -110,7 +110,6 @@ class Peers:
         self._certified: dict[str, dict[str, set[ObjectKey]]] = {}
         """Host, empty for all → namespace → its Ingresses with a certificate for it."""
         self._moved = True
-        self._securing: set[ObjectKey] = set()
         self._patterned: Counter[str] = Counter()
         self._passing: Counter[str] = Counter()
         self._guarding: Counter[str] = Counter()
@@ -169,7 +168,8 @@ class Peers:
 
     def certificates(self) -> Iterator[HostCertificate]:
         """Yield the certificates that count, those of the oldest Ingress first."""
-        for each in sorted((self.members[key] for key in self._securing), key=lambda one: one.age):
+        certifying = {key for found in self._certified.values() for keys in found.values() for key in keys}
+        for each in sorted((self.members[key] for key in certifying), key=lambda one: one.age):
             for tls in each.ingress.spec.tls or ():
                 for host in tls.hosts or ("",):
                     if tls.secret_name and self._may_certify(host.lower(), each.key[0]):
@@ -252,8 +252,6 @@ class Peers:
             _put(self._certified.setdefault(host, {}), each.key[0], each.key, sign)
             if not self._certified[host]:
                 del self._certified[host]
-        if each.certified:
-            (self._securing.add if sign > 0 else self._securing.discard)(each.key)
         for host in (*each.hosts, *each.others):
             _put(self._by_host, host, each.key, sign)
         for host in each.guarding:
