@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import zlib
 
-HEADER = "x-envoy-is-timeout-retry"
+HEADER = "x-envoy-attempt-count"
 """Header that holds a request's scope while the proxy looks for its route; what clients say there is overwritten, and backends do not see it.
 
-One that Envoy has a place of its own for and that nothing here makes use of: with any other name each request gets an index of its headers (HeaderMapImpl).
+One that Envoy has a place of its own for and that nothing here makes use of: with any other name each request gets an index of its headers
+(HeaderMapImpl). And a short one: Envoy copies the name to look for it, which asks for memory from 23 characters on.
 """
 ANY = "*"
 _SHARDS = 256
