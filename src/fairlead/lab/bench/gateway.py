@@ -1,6 +1,7 @@
 """How long Gateways take: from a world of many routes to rows, and until Envoy has acknowledged them, all of them or one that changed.
 
-The real Envoy on a port of loopback; of the backends one exists, by which it is measured what requests cost with all the routes in place.
+The real Envoy on a port of loopback. Of the backends one exists, by which it is measured what requests cost, with few routes and with all of them, in
+several starts of Envoy.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from fairlead.api.decode import decode
 from fairlead.drivers.xds.driver import XdsDriver
 from fairlead.drivers.xds.settings import ProxySettings
 from fairlead.lab import ports
-from fairlead.lab.bench import gateway_serving
-from fairlead.lab.bench.processes import cpu_s, resident_mb
+from fairlead.lab.bench import gateway_peers, gateway_rounds, gateway_serving
+from fairlead.lab.bench.gateway_peers import AS_MANY, ONE_HOST, SILENT
+from fairlead.lab.bench.gateway_rounds import Start
+from fairlead.lab.bench.gateway_serving import OURS, SERVERS, Request, Target
+from fairlead.lab.bench.processes import cpu_s, on, resident_mb
 from fairlead.lab.bench.report import Measurement, Report, machine, quantile
 from fairlead.lab.bench.sync import without_collection
 from fairlead.model.compile import Compiler
@@ -34,20 +38,24 @@ Step = Callable[[str], contextlib.AbstractContextManager[None]]
 
 _CHANGES = 500
 """Of each kind: with fewer the p99 is one or two of them."""
+_FEW = 10
+"""Routes of a Gateway as most people have it."""
 _FIRST_PORT = 20000
 _NODE = "bench"
 
 
-def run(*, routes: int, rounds: int, seconds: int, step: Step) -> Report:
+def run(*, routes: int, starts: int, rounds: int, requests: int, step: Step) -> Report:
     """Measure and report; `step` shows progress. Raises UserError without the load generator and when no port is free."""
     gateway_serving.require()
     with tempfile.TemporaryDirectory() as folder, ports.chosen(_FIRST_PORT) as port, without_collection():
-        rows = asyncio.run(_measure(Path(folder), routes, port, rounds, seconds, step))
+        rows = asyncio.run(_following(Path(folder), routes, port, step))
+        for served in sorted({min(routes, _FEW), routes}):
+            rows += asyncio.run(_serving(Path(folder), served, port, starts, rounds, requests, step))
     return Report(name="gateway", machine=machine(), rows=tuple(rows))
 
 
-async def _measure(folder: Path, routes: int, port: int, rounds: int, seconds: int, step: Step) -> list[Measurement]:
-    driver = XdsDriver(folder / "envoy", ProxySettings(node=_NODE, answer_s=60))
+async def _following(folder: Path, routes: int, port: int, step: Step) -> list[Measurement]:
+    driver = _driver(folder)
     compiler = Compiler()
     snapshot = fold(Snapshot(settings=Settings(node=_NODE)), _world(routes, port))
     case = f"{routes} routes"
@@ -88,15 +96,45 @@ async def _measure(folder: Path, routes: int, port: int, rounds: int, seconds: i
             rows += _quantiles(
                 case, f"one {what} changed: both", [sum(each) for each in zip(decided, told, strict=True)]
             )
-        async with gateway_serving.backend(folder) as backend_port:
-            snapshot = fold(snapshot, [_moved_route(0, 0), _endpoint(0, "127.0.0.1", backend_port)])
-            await _apply(driver, compiler.compile(snapshot).plan)
-            ours = gateway_serving.Target(driver.pid or 0, port)
-            hosts = [_host(number) for number in range(routes)]
-            rows += await gateway_serving.serving(folder, ours, hosts, "/0", backend_port, rounds, seconds, step)
     finally:
         await driver.apply(Plan.empty(_NODE))
     return rows
+
+
+async def _serving(
+    folder: Path, routes: int, port: int, starts: int, rounds: int, requests: int, step: Step
+) -> list[Measurement]:
+    """Measure requests with so many routes; where they are few the peers are those of a person who writes by hand, else also one with as many hosts."""
+    hosts = [_host(number) for number in range(routes)]
+    found: list[Start] = []
+    async with gateway_serving.backend(folder) as backend_port:
+        world = [*_world(routes, port), _endpoint(0, "127.0.0.1", backend_port)]
+        plan = Compiler().compile(fold(Snapshot(settings=Settings(node=_NODE)), world)).plan
+        written = gateway_peers.envoys(folder, hosts, backend_port)
+        if routes > _FEW:
+            peers, others = {each: written[each] for each in (ONE_HOST, AS_MANY)}, {}
+        else:
+            peers, others = {ONE_HOST: written[ONE_HOST]}, {SILENT: written[SILENT]}
+            others |= gateway_peers.others(folder, backend_port)
+        for number in range(starts):
+            driver = _driver(folder)
+
+            def named(words: str, number: int = number) -> contextlib.AbstractContextManager[None]:
+                return step(f"{routes} routes, start {number + 1} of {starts}: {words}")
+
+            try:
+                with named(f"starting {OURS}"), on(SERVERS):
+                    await _apply(driver, plan)
+                ours = Target(driver.pid or 0, port)
+                request = Request(hosts[0], "/0", requests)
+                found.append(await gateway_serving.serving(folder, ours, peers, others, request, rounds, named))
+            finally:
+                await driver.apply(Plan.empty(_NODE))
+    return list(gateway_rounds.rows(f"serving {routes} routes", found, OURS, list(peers)))
+
+
+def _driver(folder: Path) -> XdsDriver:
+    return XdsDriver(folder / "envoy", ProxySettings(node=_NODE, answer_s=60))
 
 
 def _quantiles(case: str, metric: str, values: list[float]) -> Iterator[Measurement]:

@@ -117,7 +117,7 @@ def _envoy(
         str(path),
         "--disable-hot-restart",
         "--concurrency",
-        str(len(os.sched_getaffinity(0))),
+        "1",
         "--log-level",
         "error",
     ]

@@ -1,8 +1,8 @@
-"""What rounds of requests tell of servers, on a machine whose other work disturbs some of them. Pure.
+"""What rounds of requests tell of servers, on a machine whose other work disturbs many of them. Pure.
 
-Disturbance only takes away. So a server's figure is the quartile of its rounds on the good side: disturbed rounds move it less than the median, and
-a lucky one less than the best. A ratio is that of two such figures, and its spread is what nine of ten draws of the same rounds find. The
-median of the ratios within a round stands beside it: it needs no such belief, and moves more.
+Servers are measured in turns, in rounds so short that what disturbs one disturbs its neighbors as well: a ratio is the median of the ratios within
+a round. A part of what makes a server slow goes with its process, not with the round (where its memory lies), so there are rounds of several
+starts of all servers. The spread of a ratio is what nine of ten draws of as many starts, and of as many of their rounds, find.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ _METRICS = (
     ("processor time per request", "µs", "cpu_us", -1),
 )
 """Name, unit, field of a sample, and whether more of it is better (1) or less (-1)."""
-_GOOD = 0.75
 _DRAWS = 1000
 _LOW, _HIGH = 0.05, 0.95
 
@@ -37,47 +36,52 @@ class Sample(msgspec.Struct, frozen=True):
     """Processor time of the server for one request."""
 
 
-def rows(samples: Mapping[str, Sequence[Sample]], ours: str, peers: Sequence[str]) -> Iterator[Measurement]:
-    """Yield each server's figures, and ours against each of the peers, which were measured in the same rounds."""
+Start = Mapping[str, Sequence[Sample]]
+"""Name of a server → its rounds; the compared ones have as many as each other, in the same order."""
+
+
+def rows(case: str, starts: Sequence[Start], ours: str, peers: Sequence[str]) -> Iterator[Measurement]:
+    """Yield each server's figures, and ours against each of the peers."""
     for metric, unit, field, better in _METRICS:
-        values = {name: [getattr(each, field) for each in found] for name, found in samples.items()}
-        for name, found in values.items():
+        values = [{name: [getattr(each, field) for each in found] for name, found in start.items()} for start in starts]
+        figures = {name: median(value for start in values for value in start[name]) for name in values[0]}
+        for name in figures:
             if name != ours:
-                yield Measurement(case=f"serving: {name}", metric=metric, value=_good(found, better), unit=unit)
+                yield Measurement(case=f"{case}: {name}", metric=metric, value=figures[name], unit=unit)
         for peer in peers:
-            pairs = list(zip(values[ours], values[peer], strict=True))
-            low, high = _spread(pairs, better)
+            ratios = [
+                [(mine / theirs) ** better for mine, theirs in zip(start[ours], start[peer], strict=True)]
+                for start in values
+            ]
             yield Measurement(
-                case=f"serving: {ours}",
+                case=f"{case}: {ours}",
                 metric=metric,
-                value=_good(values[ours], better),
+                value=figures[ours],
                 unit=unit,
                 against=peer,
-                ratio=_ratio(pairs, better),
+                ratio=_median(ratios),
             )
+            low, high = _spread(ratios)
             for what, ratio in (
                 ("least ratio of nine draws in ten", low),
                 ("highest ratio of nine draws in ten", high),
-                ("median ratio of a round", median((mine / theirs) ** better for mine, theirs in pairs)),
+                ("least ratio of a start", min(map(median, ratios))),
+                ("highest ratio of a start", max(map(median, ratios))),
             ):
                 yield Measurement(
-                    case=f"serving: {ours}", metric=f"{metric}, {what}", value=ratio, unit="x", against=peer
+                    case=f"{case}: {ours}", metric=f"{metric}, {what}", value=ratio, unit="x", against=peer
                 )
 
 
-def _good(values: Sequence[float], better: int) -> float:
-    """Return the quartile on the good side."""
-    return quantile(values, _GOOD) if better > 0 else -quantile([-each for each in values], _GOOD)
+def _median(starts: Sequence[Sequence[float]]) -> float:
+    return median(ratio for start in starts for ratio in start)
 
 
-def _ratio(pairs: Sequence[tuple[float, float]], better: int) -> float:
-    """Return how many times better the first of each pair are, by their figures."""
-    mine, theirs = ([pair[at] for pair in pairs] for at in (0, 1))
-    return float((_good(mine, better) / _good(theirs, better)) ** better)
-
-
-def _spread(pairs: Sequence[tuple[float, float]], better: int) -> tuple[float, float]:
-    """Return between which ratios nine of ten draws of rounds are, the same ones for the same rounds."""
+def _spread(starts: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """Return between which ratios nine of ten draws are, the same ones for the same rounds."""
     chance = random.Random(0)
-    found = [_ratio(chance.choices(pairs, k=len(pairs)), better) for _ in range(_DRAWS)]
+    found = [
+        _median([chance.choices(start, k=len(start)) for start in chance.choices(starts, k=len(starts))])
+        for _ in range(_DRAWS)
+    ]
     return quantile(found, _LOW), quantile(found, _HIGH)

@@ -1,15 +1,13 @@
 """What a request costs: through our Envoy and through the peers, in turns.
 
 One backend, an Envoy that answers by itself, and one load generator for all of them; the server under load has a processor of its own where there are
-two. All of it on loopback, and all of it is ended when the measurement is.
+two, and one worker. All of it on loopback, and all of it is ended when the measurement is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -22,22 +20,24 @@ import msgspec
 from fairlead.base.errors import UserError
 from fairlead.lab import ports
 from fairlead.lab.bench import gateway_peers
-from fairlead.lab.bench.gateway_peers import AS_MANY, ONE_HOST
-from fairlead.lab.bench.gateway_rounds import Sample, rows
-from fairlead.lab.bench.processes import cpu_s
-from fairlead.lab.bench.report import Measurement
+from fairlead.lab.bench.gateway_rounds import Sample, Start
+from fairlead.lab.bench.processes import cpu_s, on
+from fairlead.lab.bench.report import quantile
 
 Step = Callable[[str], contextlib.AbstractContextManager[None]]
+Command = Callable[[int], list[str]]
+"""Port → the words that start a server there."""
 
 OURS = "fairlead"
-AGAINST = (ONE_HOST, AS_MANY)
-"""Peers that ours is compared with, in every round."""
-_SELDOM = 4
+SERVERS, CLIENTS = 0, 1
+"""Indexes of the processors of the servers under load, and of the backend and the load generator."""
+_SELDOM = 5
 """The others are measured once in so many rounds."""
-_CONNECTIONS = 16
+_CONNECTIONS = 64
+"""Enough that the server is what has no time left."""
 _START_S, _POLL_S = 20.0, 0.02
 _FIRST_PORT = 21000
-_MILLISECONDS: Mapping[str, float] = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
+_OK = "200"
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -47,72 +47,90 @@ class Target(msgspec.Struct, frozen=True):
     port: int
 
 
+class Request(msgspec.Struct, frozen=True):
+    """What is asked for, and how often in a round."""
+
+    host: str
+    path: str
+    count: int
+
+
 def require() -> None:
     """Raise UserError without the load generator."""
-    if shutil.which("wrk") is None:
-        raise UserError("there is no wrk to make the load", fix="apt-get install wrk")
+    if shutil.which("h2load") is None:
+        raise UserError("there is no h2load to make the load", fix="apt-get install nghttp2-client")
 
 
 @contextlib.asynccontextmanager
 async def backend(folder: Path) -> AsyncIterator[int]:
     """Run what answers every request; yield its port."""
     with ports.chosen(_FIRST_PORT) as port:
-        async with _running(gateway_peers.backend(folder, port), port, processor=1):
+        async with _running(gateway_peers.backend(folder, port), port, processor=CLIENTS):
             yield port
 
 
 async def serving(
     folder: Path,
     ours: Target,
-    hosts: Sequence[str],
-    path: str,
-    backend_port: int,
+    peers: Mapping[str, Command],
+    others: Mapping[str, Command],
+    request: Request,
     rounds: int,
-    seconds: int,
     step: Step,
-) -> list[Measurement]:
-    """Measure requests for the first of `hosts`, which are all that ours has, and `path` through our Envoy and the peers."""
+) -> Start:
+    """Start the others and measure requests through our Envoy and through them, in turns; `others` take part in some rounds only."""
     samples: dict[str, list[Sample]] = {}
     async with contextlib.AsyncExitStack() as stack:
         targets = {OURS: ours}
-        _pin(ours.pid)
-        commands = gateway_peers.envoys(folder, hosts, backend_port) | gateway_peers.others(folder, backend_port)
-        for name, command in commands.items():
+        for name, command in {**peers, **others}.items():
             port = stack.enter_context(ports.chosen(_FIRST_PORT))
             with step(f"starting {name}"):
-                pid = await stack.enter_async_context(_running(command(port), port, processor=0))
+                pid = await stack.enter_async_context(_running(command(port), port, processor=SERVERS))
             targets[name] = Target(pid, port)
-        for number in range(rounds):
-            names = [each for each in targets if each in (OURS, *AGAINST) or number % _SELDOM == 0]
-            # To and fro: whatever a server leaves behind it leaves to each of its neighbors.
-            for name in names[:: -1 if number % 2 else 1]:
-                with step(f"requests, round {number + 1} of {rounds}: {name}"):
-                    samples.setdefault(name, []).append(await _load(targets[name], hosts[0], path, seconds))
-    return list(rows(samples, OURS, AGAINST))
+        for target in targets.values():
+            # What is first done with the first requests is not measured.
+            await _load(folder, target, request)
+        with step(f"requests, {rounds} rounds"):
+            for number in range(rounds):
+                names = [each for each in targets if each not in others or number % _SELDOM == 0]
+                # To and fro: whatever a server leaves behind it leaves to each of its neighbors.
+                for name in names[:: -1 if number % 2 else 1]:
+                    samples.setdefault(name, []).append(await _load(folder, targets[name], request))
+    return samples
 
 
-async def _load(target: Target, host: str, path: str, seconds: int) -> Sample:
-    command = ["wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{seconds}s", "--latency", "-H", f"Host: {host}"]
+async def _load(folder: Path, target: Target, request: Request) -> Sample:
+    log = folder / "requests"
+    log.unlink(missing_ok=True)
+    command = ["h2load", "--h1", "-t1", f"-c{_CONNECTIONS}", f"-n{request.count}", f"--log-file={log}"]
     before = cpu_s(target.pid)
-    process = await asyncio.create_subprocess_exec(
-        *(*_on(1), *command, f"http://127.0.0.1:{target.port}{path}"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    with on(CLIENTS):
+        process = await asyncio.create_subprocess_exec(
+            *(*command, "-H", f":authority: {request.host}", f"http://127.0.0.1:{target.port}{request.path}"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+    said = (await process.communicate())[0].decode()
+    spent_s = cpu_s(target.pid) - before
+    return _sample(log.read_text() if log.exists() else said, request.count, spent_s)
+
+
+def _sample(log: str, requests: int, spent_s: float) -> Sample:
+    """Read the load generator's log: of each request its start, its status, and how long it took, in microseconds.
+
+    Raises UserError when requests failed.
+    """
+    lines = [line.split("\t") for line in log.splitlines()]
+    if len(lines) != requests or any(each[1:2] != [_OK] for each in lines):
+        raise UserError(f"requests failed: {next((each for each in lines if each[1:2] != [_OK]), lines[-1:])}")
+    begun, took = ([int(each[at]) for each in lines] for at in (0, 2))
+    last = max(begin + each for begin, each in zip(begun, took, strict=True))
+    return Sample(
+        per_second=requests / (last - min(begun)) * 1e6,
+        p50_ms=quantile(took, 0.5) / 1000,
+        p99_ms=quantile(took, 0.99) / 1000,
+        cpu_us=spent_s / requests * 1e6,
     )
-    output = (await process.communicate())[0].decode()
-    return _sample(output, cpu_s(target.pid) - before)
-
-
-def _sample(output: str, spent_s: float) -> Sample:
-    """Read the load generator's report; raises UserError when requests failed."""
-    count = re.search(r"(\d+) requests in", output)
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    latency = {name: _ms(*found) for name, *found in re.findall(r"(50|99)%\s+([\d.]+)(us|ms|s|m)\b", output)}
-    if count is None or rate is None or len(latency) != 2 or not int(count[1]) or "Non-2xx" in output:
-        raise UserError(f"requests failed: {output.strip()}")
-    return Sample(float(rate[1]), latency["50"], latency["99"], spent_s / int(count[1]) * 1e6)
-
-
-def _ms(number: str, unit: str) -> float:
-    return float(number) * _MILLISECONDS[unit]
 
 
 @contextlib.asynccontextmanager
@@ -120,13 +138,10 @@ async def _running(command: Sequence[str], port: int, *, processor: int) -> Asyn
     """Run a server and wait until it listens; yield its process. Raises UserError with what it says when it ends before."""
     with tempfile.TemporaryFile() as said:
         # A session of its own, as the proxy has: the kernel shares a processor out among sessions.
-        process = await asyncio.create_subprocess_exec(
-            *(*_on(processor), *command),
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
+        with on(processor):
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+            )
         try:
             deadline = time.monotonic() + _START_S
             while not await _listens(port):
@@ -148,19 +163,3 @@ async def _listens(port: int) -> bool:
         return False
     writer.transport.abort()
     return True
-
-
-def _on(index: int) -> list[str]:
-    """Return the words that start a program on one processor: where gRPC has threads, no code may run between fork and exec."""
-    return ["taskset", "--cpu-list", str(_processor(index))]
-
-
-def _pin(pid: int) -> None:
-    """Put a process that runs already on the processor of the servers under load."""
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setaffinity(int(task.name), {_processor(0)})
-
-
-def _processor(index: int) -> int:
-    processors = sorted(os.sched_getaffinity(0))
-    return processors[index % len(processors)]

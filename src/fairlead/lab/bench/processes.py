@@ -1,12 +1,15 @@
-"""The servers and clients of a benchmark as processes: where they run, and what they use by /proc."""
+"""The servers and clients of a benchmark as processes: where they run, and what they use."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+_LIBC = ctypes.CDLL(None)
 
 
 def pinned(index: int) -> Callable[[], None]:
@@ -16,10 +19,26 @@ def pinned(index: int) -> Callable[[], None]:
     return lambda: os.sched_setaffinity(0, chosen)
 
 
+@contextlib.contextmanager
+def on(index: int) -> Iterator[None]:
+    """Start whatever is started meanwhile on one processor, by the affinity that it inherits; indexes wrap around where there are fewer."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {sorted(before)[index % len(before)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def cpu_s(pid: int) -> float:
-    """Return the processor time that a process has used, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * _TICK_S
+    """Return the processor time that a process and its threads have used, in seconds, to the nanosecond.
+
+    Raises OSError when there is no such process. See clock_getcpuclockid(3).
+    """
+    clock = ctypes.c_int()
+    if error := _LIBC.clock_getcpuclockid(pid, ctypes.byref(clock)):
+        raise OSError(error, os.strerror(error))
+    return time.clock_gettime(clock.value)
 
 
 def resident_mb(pid: int | str = "self") -> float:
