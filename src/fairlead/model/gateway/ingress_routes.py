@@ -114,7 +114,7 @@ def routes(
         return
     by_host: dict[str, list[HTTPRule]] = {host: [] for host in hosts_of(ingress)}
     canaries = dict(around.canaries)
-    challenges = set()
+    challenges: set[PathMatch] = set()
     for place, path in places(key, ingress):
         found = _rules(
             path, _of_service(path.backend, wishes, served), place[1] in around.patterned, canaries.get(place)
@@ -133,7 +133,7 @@ def routes(
     for alias, host in others.items():
         by_host[alias] = by_host[host] if alias in wishes.aliases else [_to_host(host, wishes)]
     for host, rules in by_host.items():
-        yield from _of_host(key, ingress, host, tuple(rules), wishes, around, challenges)
+        yield from _of_host(_Host(key, ingress, host, tuple(rules), wishes, around, challenges))
 
 
 def _of_service(backend: IngressBackend, wishes: Wishes, served: Mapping[str, Wishes]) -> Wishes:
@@ -143,58 +143,77 @@ def _of_service(backend: IngressBackend, wishes: Wishes, served: Mapping[str, Wi
     return served.get(backend.service.name, wishes)
 
 
-def _of_host(
-    key: ObjectKey,
-    ingress: Ingress,
-    host: str,
-    rules: tuple[HTTPRule, ...],
-    wishes: Wishes,
-    around: Around,
-    challenges: Set[PathMatch],
-) -> Iterator[tuple[ObjectKey, HTTPRoute]]:
-    name = f"{key[1]}{PART}{host or '*'}"
-    if wishes.passthrough or host in around.passed:
-        if not wishes.refusals and _redirects(host, wishes, around):
-            rules = tuple(each for rule in rules for each in _to_https(rule, wishes, challenges))
-        yield (key[0], name), _route(ingress, host, rules, (HTTP,), around.gateway)
+class _Host(msgspec.Struct, frozen=True):
+    """A host of an Ingress: its rules, and what bears on them."""
+
+    key: ObjectKey
+    ingress: Ingress
+    host: str
+    rules: tuple[HTTPRule, ...]
+    wishes: Wishes
+    around: Around
+    challenges: Set[PathMatch]
+
+    @property
+    def name(self) -> str:
+        return f"{self.key[1]}{PART}{self.host or '*'}"
+
+    @property
+    def redirects(self) -> bool:
+        """Whether plain HTTP is redirected to HTTPS."""
+        if self.wishes.refusals:
+            return False
+        if self.wishes.secured == "always":
+            return True
+        wanted = self.wishes.secured == "with-certificate" or (not self.wishes.secured and self.around.redirects)
+        return wanted and self.host in self.around.secured
+
+    def to_https(self) -> tuple[HTTPRule, ...]:
+        """Return what plain HTTP gets where it is redirected."""
+        return tuple(each for rule in self.rules for each in _to_https(rule, self.wishes, self.challenges))
+
+    def route(
+        self, rules: tuple[HTTPRule, ...], ports: tuple[int, ...], listener: str | None = None
+    ) -> tuple[ObjectKey, HTTPRoute]:
+        """Return the host's route for some ports, all where there are none."""
+        return (self.key[0], self.name), _route(self.ingress, self.host, rules, ports, self.around.gateway, listener)
+
+    def plain_route(self, rules: tuple[HTTPRule, ...]) -> tuple[ObjectKey, HTTPRoute]:
+        """Return the route beside it that is for plain HTTP alone."""
+        route = _route(self.ingress, self.host, rules, (HTTP,), self.around.gateway)
+        return (self.key[0], f"{self.name}{PART}http"), route
+
+
+def _of_host(own: _Host) -> Iterator[tuple[ObjectKey, HTTPRoute]]:
+    wishes, around = own.wishes, own.around
+    if wishes.passthrough or own.host in around.passed:
+        yield own.route(own.to_https() if own.redirects else own.rules, (HTTP,))
         return
-    if wishes.clients is not None or host in around.clients:
-        yield from _of_known_clients(key[0], name, ingress, host, rules, wishes, around, challenges)
+    if wishes.clients is not None or own.host in around.clients:
+        yield from _of_known_clients(own)
         return
     ports = wishes.ports
-    if not ports and around.https_only and ingress.spec.tls and host in around.secured:
+    if not ports and around.https_only and own.ingress.spec.tls and own.host in around.secured:
         ports = (HTTPS,)
-    plain: tuple[HTTPRule, ...] | None = None
-    if not wishes.refusals and ports != (HTTPS,) and _redirects(host, wishes, around):
-        plain = tuple(each for rule in rules for each in _to_https(rule, wishes, challenges))
-        if ports == (HTTP,) or host not in around.secured:
-            ports, rules, plain = (HTTP,), plain, None
-        else:
-            ports = (HTTPS,)
-    yield (key[0], name), _route(ingress, host, rules, ports, around.gateway)
-    if plain is not None:
-        yield (key[0], f"{name}{PART}http"), _route(ingress, host, plain, (HTTP,), around.gateway)
+    if ports == (HTTPS,) or not own.redirects:
+        yield own.route(own.rules, ports)
+    elif ports == (HTTP,) or own.host not in around.secured:
+        yield own.route(own.to_https(), (HTTP,))
+    else:
+        yield own.route(own.rules, (HTTPS,))
+        yield own.plain_route(own.to_https())
 
 
-def _of_known_clients(
-    namespace: str,
-    name: str,
-    ingress: Ingress,
-    host: str,
-    rules: tuple[HTTPRule, ...],
-    wishes: Wishes,
-    around: Around,
-    challenges: Set[PathMatch],
-) -> Iterator[tuple[ObjectKey, HTTPRoute]]:
+def _of_known_clients(own: _Host) -> Iterator[tuple[ObjectKey, HTTPRoute]]:
     """Yield the routes of a host whose clients show certificates: they hold for its own listener alone, which asks for them.
 
     What one Ingress wants of a host's clients holds for the others that have the host.
     """
-    plain, wanted = rules, wishes.clients
+    plain, rules, wanted, ports = own.rules, own.rules, own.wishes.clients, own.wishes.ports
     required = wanted is not None and wanted.mode == "required"
-    if not wishes.refusals and (required or _redirects(host, wishes, around)):
-        plain = tuple(each for rule in rules for each in _to_https(rule, wishes, challenges))
-    if wanted is not None and around.clients.get(host) != wanted:
+    if not own.wishes.refusals and (required or own.redirects):
+        plain = own.to_https()
+    if wanted is not None and own.around.clients.get(own.host) != wanted:
         plain = rules = tuple(HTTPRule(matches=rule.matches) for rule in rules)
     shown: Mapping[Mode, Literal["always", "maybe", "untrusted"]] = {
         "required": "always",
@@ -204,11 +223,11 @@ def _of_known_clients(
     identity = None
     if wanted is not None:
         identity = ClientIdentity(headers=wanted.told, subject=wanted.subject, shown=shown[wanted.mode])
-    rules = tuple(_of_clients(rule, identity) for rule in rules)
-    if host in around.secured and HTTPS in (wishes.ports or (HTTPS,)):
-        yield (namespace, name), _route(ingress, host, rules, (HTTPS,), around.gateway, tls_listener(host))
-    if HTTP in (wishes.ports or (HTTP,)):
-        yield (namespace, f"{name}{PART}http"), _route(ingress, host, plain, (HTTP,), around.gateway)
+    if own.host in own.around.secured and HTTPS in (ports or (HTTPS,)):
+        known = tuple(_of_clients(rule, identity) for rule in rules)
+        yield own.route(known, (HTTPS,), tls_listener(own.host))
+    if HTTP in (ports or (HTTP,)):
+        yield own.plain_route(plain)
 
 
 def _of_clients(rule: HTTPRule, client: ClientIdentity | None) -> KnownClientRule:
@@ -237,13 +256,6 @@ def _route(
         rules = tuple(_also(rule, labels) for rule in rules)
     spec = HTTPRouteSpec(parent_refs=parents, hostnames=(host,) if host else None, rules=rules)
     return HTTPRoute(metadata=ingress.metadata, spec=spec)
-
-
-def _redirects(host: str, wishes: Wishes, around: Around) -> bool:
-    if wishes.secured == "always":
-        return True
-    wanted = wishes.secured == "with-certificate" or (not wishes.secured and around.redirects)
-    return wanted and host in around.secured
 
 
 def _to_https(rule: HTTPRule, wishes: Wishes, challenges: Set[PathMatch]) -> list[HTTPRule]:
