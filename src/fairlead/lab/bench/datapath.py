@@ -21,7 +21,7 @@ from statistics import median
 from fairlead.base.errors import UserError
 from fairlead.lab.bench import datapath_world as world
 from fairlead.lab.bench.datapath_world import World
-from fairlead.lab.bench.processes import pinned
+from fairlead.lab.bench.processes import on
 from fairlead.lab.bench.report import Measurement, Report, machine
 from fairlead.lab.netns import make_socket, within
 
@@ -103,31 +103,31 @@ def _connect_close(place: World, seconds: int) -> float:
 
 def _connections(listener: socket.socket, target: str, seconds: float) -> list[float]:
     """Open and close connections one after the other, both ends in this thread, and return the seconds of each."""
-    pinned(0)()
     taken: list[float] = []
-    end = time.perf_counter() + seconds
-    begun = time.perf_counter()
-    while begun < end:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as client:
-            client.settimeout(_TIMEOUT_S)
-            client.connect((target, world.CONNECT_PORT))
-            listener.accept()[0].close()
-            client.recv(1)
-        now = time.perf_counter()
-        taken.append(now - begun)
-        begun = now
+    with on(0):
+        end = time.perf_counter() + seconds
+        begun = time.perf_counter()
+        while begun < end:
+            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as client:
+                client.settimeout(_TIMEOUT_S)
+                client.connect((target, world.CONNECT_PORT))
+                listener.accept()[0].close()
+                client.recv(1)
+            now = time.perf_counter()
+            taken.append(now - begun)
+            begun = now
     return taken
 
 
 def _asked(place: World, command: list[str]) -> str:
-    done = subprocess.run(
-        ["nsenter", f"--net={place.client}", *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=pinned(0),
-        env=os.environ | {"LC_ALL": "C"},
-    )
+    with on(0):
+        done = subprocess.run(
+            ["nsenter", f"--net={place.client}", *command],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"LC_ALL": "C"},
+        )
     if done.returncode:
         raise UserError(f"{command[0]} failed: {(done.stderr or done.stdout).strip()[-300:]}")
     return done.stdout

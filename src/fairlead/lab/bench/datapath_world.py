@@ -18,7 +18,7 @@ from fairlead.drivers.nft.kernel import Kernel
 from fairlead.drivers.nft.socket import NftSocket
 from fairlead.lab.bench.peers import OneChainPerService
 from fairlead.lab.bench.places import attach, configure, forward, join, namespace, nft
-from fairlead.lab.bench.processes import pinned
+from fairlead.lab.bench.processes import on
 from fairlead.lab.bench.sync import services
 from fairlead.lab.netns import within
 from fairlead.plan.plan import Plan, index
@@ -134,12 +134,10 @@ def _serving(server: Path) -> Iterator[None]:
     }
     with contextlib.ExitStack() as stack:
         for command in commands.values():
-            process = subprocess.Popen(
-                ["nsenter", f"--net={server}", *command],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                preexec_fn=pinned(0),
-            )
+            with on(0):
+                process = subprocess.Popen(
+                    ["nsenter", f"--net={server}", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                )
             stack.callback(process.wait)
             stack.callback(process.kill)
         deadline = time.monotonic() + _START_S

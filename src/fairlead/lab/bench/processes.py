@@ -6,17 +6,10 @@ import contextlib
 import ctypes
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 _LIBC = ctypes.CDLL(None)
-
-
-def pinned(index: int) -> Callable[[], None]:
-    """Return what keeps a new process (`preexec_fn`) on one processor; indexes wrap around where there are fewer."""
-    processors = sorted(os.sched_getaffinity(0))
-    chosen = {processors[index % len(processors)]}
-    return lambda: os.sched_setaffinity(0, chosen)
 
 
 @contextlib.contextmanager
