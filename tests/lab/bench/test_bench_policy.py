@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
@@ -27,7 +28,7 @@ def test_a_small_world_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
             (f"{what}, p{share}: {part}", None) for share in (50, 99) for part in ("decide", "kernel")
         } <= found.keys()
     assert {("load", PEER), ("rules", PEER), ("added to a connection, p50", PEER)} <= found.keys()
-    assert "fl-bench" not in subprocess.run(["ip", "netns"], capture_output=True, text=True).stdout
+    assert f"fl-bench-{os.getpid()}-" not in subprocess.run(["ip", "netns"], capture_output=True, text=True).stdout
 
 
 def test_the_peer_has_a_rule_for_each_permitted_pair() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 
@@ -28,7 +29,7 @@ def test_small_run_measures_ours_and_both_peers(monkeypatch: pytest.MonkeyPatch)
     peers = ("kube-proxy 1.36 shape", "kube-proxy 1.33 shape")
     assert found >= {(metric, peer) for metric in ("full load", "one endpoint, p50") for peer in (None, *peers)}
     assert all(row.value > 0 for row in report.rows)
-    assert "fl-bench" not in subprocess.run(["ip", "netns"], capture_output=True, text=True).stdout
+    assert f"fl-bench-{os.getpid()}-" not in subprocess.run(["ip", "netns"], capture_output=True, text=True).stdout
 
 
 def test_report_reads_as_text_and_json() -> None:
