@@ -105,7 +105,7 @@ def gateway(routes: int, starts: int, rounds: int, requests: int, output: str) -
     The real Envoy on a free port of loopback. Requests with ten routes are compared with a hand-written configuration of one host, and every fifth
     round with one that counts nothing, nginx and haproxy where they are installed; those with all routes with hand-written ones of one host
     and of as many. All of them are started several times, as a part of what makes a server slow goes with its process. Needs
-    Debian's package nghttp2-client. Takes about seven minutes.
+    Debian's package nghttp2-client. Takes about six minutes.
     """
     from fairlead.cli.progress import Progress
     from fairlead.lab.bench import gateway as benchmark

@@ -62,7 +62,8 @@ def sample(busy: float, speed: float = 1.0) -> Sample:
 BUSY = (1, 1, 1.02, 1, 3, 1.5, 1, 1.01, 1, 2)
 STARTS: dict[str, tuple[list[float], Sequence[float], Sequence[float], float]] = {
     "both are disturbed alike": ([0.9], BUSY, BUSY, 0.9),
-    "a few rounds of one alone": ([0.9], BUSY, (1, 1, 1.02, 1, 1, 1.5, 1, 1.01, 1, 2), 0.9),
+    "each by itself": ([0.9], BUSY, BUSY[::-1], 0.9),
+    "ours in four rounds of ten": ([1.2], (3, 1.5, 2, 3, *[1] * 6), [1] * 10, 1.2),
     "as fast as each other": ([1.0], BUSY, BUSY, 1.0),
     "a part goes with the start": ([0.8, 0.9, 1.2], BUSY, BUSY, 0.9),
 }

@@ -28,7 +28,7 @@ from fairlead.api import crds
 from fairlead.base.errors import UserError
 from fairlead.lab import pki, topology
 from fairlead.lab.bench.api_load import Found, Job
-from fairlead.lab.bench.processes import cpu_s, on, resident_mb
+from fairlead.lab.bench.processes import CLIENTS, SERVERS, cpu_s, on, resident_mb
 from fairlead.lab.bench.report import Measurement, Report, machine, quantile
 from fairlead.lab.home import LabHome, fairlead_home
 
@@ -204,7 +204,7 @@ class _Clients:
 
 def _done(job: Job) -> Found:
     command = [sys.executable, "-m", "fairlead.lab.bench.api_load", msgspec.json.encode(job).decode()]
-    with on(1):
+    with on(CLIENTS):
         done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
         raise UserError(f"the clients failed: {done.stderr.decode(errors='replace').strip()[-500:]}")
@@ -226,7 +226,7 @@ def _folder() -> Iterator[LabHome]:
 def _running(command: Sequence[str], home: LabHome, port: int, health: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server as long as the block lasts; it is up when GET `health` says so."""
     log = home.folder / "server.log"
-    with log.open("wb") as output, on(0):
+    with log.open("wb") as output, on(SERVERS):
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
         context = ssl.create_default_context(cafile=str(home.pki / "ca.crt"))

@@ -24,7 +24,7 @@ import msgspec
 from fairlead.base.errors import UserError
 from fairlead.drivers.dns import wire
 from fairlead.lab.bench.dns_load import names, question
-from fairlead.lab.bench.processes import cpu_s, on
+from fairlead.lab.bench.processes import CLIENTS, SERVERS, cpu_s, on
 from fairlead.lab.bench.report import Measurement, Report, machine
 from fairlead.lab.netns import make_socket
 
@@ -83,7 +83,7 @@ def _measure(command: Sequence[str], server: Path, client: Path, count: int, sec
 
 
 def _asked(load: Sequence[str], seconds: float) -> dict[str, float]:
-    with on(1):
+    with on(CLIENTS):
         done = subprocess.run(["nsenter", *load, str(seconds)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"the load generator failed: {done.stderr.strip()}")
@@ -93,7 +93,7 @@ def _asked(load: Sequence[str], seconds: float) -> dict[str, float]:
 
 @contextlib.contextmanager
 def _running(command: Sequence[str], namespace: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with on(0):
+    with on(SERVERS):
         process = subprocess.Popen(
             ["nsenter", f"--net={namespace}", *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -22,8 +22,8 @@ from fairlead.lab import ports
 from fairlead.lab.bench import gateway_peers, gateway_rounds, gateway_serving
 from fairlead.lab.bench.gateway_peers import AS_MANY, ONE_HOST, SILENT
 from fairlead.lab.bench.gateway_rounds import Start
-from fairlead.lab.bench.gateway_serving import OURS, SERVERS, Request, Target
-from fairlead.lab.bench.processes import cpu_s, on, resident_mb
+from fairlead.lab.bench.gateway_serving import OURS, Request, Target
+from fairlead.lab.bench.processes import SERVERS, cpu_s, on, resident_mb
 from fairlead.lab.bench.report import Measurement, Report, machine, quantile
 from fairlead.lab.bench.sync import without_collection
 from fairlead.model.compile import Compiler
@@ -106,6 +106,7 @@ async def _serving(
 ) -> list[Measurement]:
     """Measure requests with so many routes; where they are few the peers are those of a person who writes by hand, else also one with as many hosts."""
     hosts = [_host(number) for number in range(routes)]
+    request = Request(hosts[0], "/0", requests)
     found: list[Start] = []
     async with gateway_serving.backend(folder) as backend_port:
         world = [*_world(routes, port), _endpoint(0, "127.0.0.1", backend_port)]
@@ -126,7 +127,6 @@ async def _serving(
                 with named(f"starting {OURS}"), on(SERVERS):
                     await _apply(driver, plan)
                 ours = Target(driver.pid or 0, port)
-                request = Request(hosts[0], "/0", requests)
                 found.append(await gateway_serving.serving(folder, ours, peers, others, request, rounds, named))
             finally:
                 await driver.apply(Plan.empty(_NODE))

@@ -21,7 +21,7 @@ from fairlead.base.errors import UserError
 from fairlead.lab import ports
 from fairlead.lab.bench import gateway_peers
 from fairlead.lab.bench.gateway_rounds import Sample, Start
-from fairlead.lab.bench.processes import cpu_s, on
+from fairlead.lab.bench.processes import CLIENTS, SERVERS, cpu_s, on
 from fairlead.lab.bench.report import quantile
 
 Step = Callable[[str], contextlib.AbstractContextManager[None]]
@@ -29,8 +29,6 @@ Command = Callable[[int], list[str]]
 """Port → the words that start a server there."""
 
 OURS = "fairlead"
-SERVERS, CLIENTS = 0, 1
-"""Indexes of the processors of the servers under load, and of the backend and the load generator."""
 _SELDOM = 5
 """The others are measured once in so many rounds."""
 _CONNECTIONS = 64
@@ -107,12 +105,12 @@ async def _load(folder: Path, target: Target, request: Request) -> Sample:
     with on(CLIENTS):
         process = await asyncio.create_subprocess_exec(
             *(*command, "-H", f":authority: {request.host}", f"http://127.0.0.1:{target.port}{request.path}"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
-    said = (await process.communicate())[0].decode()
+    await process.wait()
     spent_s = cpu_s(target.pid) - before
-    return _sample(log.read_text() if log.exists() else said, request.count, spent_s)
+    return _sample(log.read_text() if log.exists() else "", request.count, spent_s)
 
 
 def _sample(log: str, requests: int, spent_s: float) -> Sample:
@@ -120,10 +118,10 @@ def _sample(log: str, requests: int, spent_s: float) -> Sample:
 
     Raises UserError when requests failed.
     """
-    lines = [line.split("\t") for line in log.splitlines()]
-    if len(lines) != requests or any(each[1:2] != [_OK] for each in lines):
-        raise UserError(f"requests failed: {next((each for each in lines if each[1:2] != [_OK]), lines[-1:])}")
-    begun, took = ([int(each[at]) for each in lines] for at in (0, 2))
+    answered = [fields for line in log.splitlines() if (fields := line.split("\t"))[1:2] == [_OK]]
+    if len(answered) != requests:
+        raise UserError(f"requests failed: {len(answered)} of {requests} were answered with {_OK}")
+    begun, took = ([int(each[at]) for each in answered] for at in (0, 2))
     last = max(begin + each for begin, each in zip(begun, took, strict=True))
     return Sample(
         per_second=requests / (last - min(begun)) * 1e6,

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+SERVERS, CLIENTS = 0, 1
+"""Indexes of the processors of what is measured, and of what makes the load."""
 _LIBC = ctypes.CDLL(None)
 
 
